@@ -1,0 +1,87 @@
+"""What a step file holds: the one place where its keys are defined.
+
+A step file `entropy_step_<global_step>.json` is a JSON list of flat objects, one *record* for each segment
+that the policy generated, taken at the segment's first token. Recorder, reader and figures know nothing of
+one another and meet here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# The tags of ARPO's prompt template.
+RESULT_TAG = "result"
+# ARPO's paper: after a tool result the first tokens' normalised entropy is usually above this.
+HIGH_ENTROPY = 0.6
+
+
+class UserError(Exception):
+    """Something the user can put right. Shown as one line (what, where, what to do) with exit status 2."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of a record.
+
+    `types` are the JSON types allowed; `required` keys are fixed by the guide and must be there, every other
+    key may be missing, and a reader ignores keys that it does not know.
+    """
+
+    name: str
+    types: tuple[type, ...]
+    meaning: str
+    required: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        """True if `value`, as parsed from JSON, has one of the field's types (a bool is not an int)."""
+        if isinstance(value, bool):
+            return bool in self.types
+        return isinstance(value, self.types)
+
+
+NULL = type(None)
+
+FIELDS: tuple[Field, ...] = (
+    Field("global_step", (int,), "the trainer's step, or the recorder's own count of training calls"),
+    Field(
+        "sample_idx",
+        (int,),
+        "trajectory within the generate_sequences call, in order of first appearance: ARPO's slot index",
+        required=True,
+    ),
+    Field("prompt_idx", (int,), "row of the batch that the trajectory answers"),
+    Field("parent_idx", (int, NULL), "sample_idx of the trajectory it branched from; null for a start"),
+    Field(
+        "round",
+        (int,),
+        "tool results this trajectory had been given: 0 before the first; a branch inherits its parent's",
+        required=True,
+    ),
+    Field("tool", (str, NULL), "tag of the tool whose result comes right before the segment, or null"),
+    Field(
+        "is_after_tool_call",
+        (bool,),
+        "true exactly when the tokens right before the segment are a tool result",
+        required=True,
+    ),
+    Field("token_id", (int, NULL), "the segment's first token, as sampled"),
+    Field(
+        "entropy",
+        (float, int, NULL),
+        "entropy of the first token's distribution over ln(vocabulary size), in [0, 1]; null: not a number",
+        required=True,
+    ),
+    Field("window", (list,), "entropies of the segment's first k tokens, when entropy_window = k > 1"),
+    Field("tokens", (list,), "token ids of the whole segment, when record_tokens is true"),
+    Field("call", (int,), "which generate_sequences call of the step, from 0"),
+    Field("run", (int,), "how often a recorder had been started in this directory before: 0, then 1, ..."),
+    Field("dp_rank", (int,), "data-parallel rank, when there are several"),
+    Field("do_sample", (bool,), "false for a greedy call, as REMAX's baseline; absent otherwise"),
+    Field("padding", (bool,), "true for the repeated rows that pad a batch; absent otherwise"),
+    Field("incomplete", (bool,), "true if the recorder failed in this call and records may be missing"),
+    Field("source", (str,), '"rescored" or "simulated"; absent for a live recording'),
+)
+
+FIELD: dict[str, Field] = {field.name: field for field in FIELDS}
+REQUIRED: tuple[str, ...] = tuple(field.name for field in FIELDS if field.required)
