@@ -1,0 +1,80 @@
+"""The exact entropy of selected rows of logits: the torch reference, and the choice of a path per device.
+
+H = log(sum(exp(z / T))) - sum(p * z / T) in nats, over the full vocabulary, in float32 whatever the dtype of
+the logits. An entry of -inf (a masked token) contributes 0; a row with a NaN or +inf, or with nothing but
+-inf, gives NaN: the caller reports it and makes no number up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+# vLLM writes 0 or -1 where a request is greedy; the policy's own distribution is then the one at temperature 1.
+GREEDY_TEMPERATURE = 1e-5
+# Elements of one row block: its float32 temporaries (4 MiB each) stay in the cache.
+BLOCK_ELEMENTS = 1 << 20
+
+
+def entropy_into(
+    history: Tensor, slots: Tensor, logits: Tensor, rows: Tensor, temperature: Tensor | None = None
+) -> None:
+    """Write the entropy of `logits[rows[i]]` to `history[slots[i]]`; every other slot is left as it is.
+
+    history: [num_slots] float32, contiguous.
+    slots, rows: [n] int64 (int32 works too), in range; the slots are distinct, a row may come twice.
+    logits: [num_rows, vocab_size] bf16, fp16 or fp32; rows may be strided.
+    temperature: [num_rows] float, indexed by row like the logits; a value <= 1e-5 (greedy) counts as 1.
+
+    All tensors are on one device. On CUDA nothing waits for the device and nothing is copied to the host.
+    """
+    _path(logits.device.type)(history, slots, logits, rows, temperature)
+
+
+def entropy(logits: Tensor, temperature: Tensor | None = None) -> Tensor:
+    """Entropy in nats, [num_rows] float32, of every row of `logits` [num_rows, vocab_size]."""
+    rows = torch.arange(len(logits), device=logits.device)
+    result = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+    entropy_into(result, rows, logits.detach(), rows, temperature)
+    return result
+
+
+@cache
+def _path(device_type: str) -> Callable[..., None]:
+    """The implementation for a device type, chosen at its first call."""
+    if device_type == "cuda":
+        try:
+            from arpo_entropy_recorder.entropy_triton import entropy_into_triton
+        except ImportError:
+            return entropy_into_torch
+        return entropy_into_triton
+    return entropy_into_torch
+
+
+def entropy_into_torch(
+    history: Tensor, slots: Tensor, logits: Tensor, rows: Tensor, temperature: Tensor | None = None
+) -> None:
+    """`entropy_into` in plain torch, for the CPU and as the reference: no temporary exceeds one row block."""
+    step = max(1, BLOCK_ELEMENTS // logits.shape[-1])
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        values = _block_entropy(
+            logits.index_select(0, block),
+            None if temperature is None else temperature.index_select(0, block),
+        )
+        history.index_copy_(0, slots[start : start + step].long(), values)
+
+
+def _block_entropy(logits: Tensor, temperature: Tensor | None) -> Tensor:
+    """[n] float32 from [n, vocab_size] logits."""
+    if temperature is not None:
+        temperature = temperature.float().masked_fill(temperature <= GREEDY_TEMPERATURE, 1.0)
+        # Shifted before it is divided: a large logit over a small temperature must not overflow.
+        logits = logits.float()
+        logits = (logits - logits.amax(-1, keepdim=True)).div_(temperature.unsqueeze(-1))
+    # exp(-200) is 0 in float32, so the clamp only keeps 0 * -inf from being NaN.
+    log_p = torch.log_softmax(logits, -1, dtype=torch.float32).clamp_min_(-200.0)
+    return log_p.exp().mul_(log_p).sum(-1).neg_().clamp_min_(0.0)
