@@ -1,0 +1,93 @@
+"""The command `arpo-entropy`: each sub-command is a module in `commands/`, imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from . import __version__
+from .schema import UserError
+
+# A command module has a docstring (its manual), `configure(parser)` and `run(args) -> int`.
+COMMANDS = {
+    "record": "run a model with tools under vLLM and record its entropies",
+    "plot": "draw the entropy-increase figure from step files",
+    "stats": "print the numbers behind the figure as a table",
+}
+EXAMPLE = """\
+example:
+  arpo-entropy record --model PATH --prompts prompts.jsonl --out entropies
+  arpo-entropy stats entropies
+  arpo-entropy plot --entropy_file entropies --output entropy_increase.png
+
+'arpo-entropy COMMAND --help' is the manual of a command.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, and --like_this and --like-this taken for the same option."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._spelt(word) for word in args], namespace)
+
+    def _spelt(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        known = self._option_string_actions
+        if not name.startswith("--") or name in known:
+            return word
+        other = {option.replace("_", "-"): option for option in known}.get(name.replace("_", "-"))
+        return f"{other}{equals}{value}" if other else word
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (try: {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `arpo-entropy` with the words `argv`; returns its exit status, 2 for what the user can put right."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parse(words)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"arpo-entropy: error: {_printable(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader (`| head`) has gone; without this Python complains again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    about = "Entropies of tool-calling policies: record, plot, summarise."
+    parser = Parser(prog="arpo-entropy", description=about, epilog=EXAMPLE)
+    parser.add_argument("--version", action="version", version=f"arpo-entropy {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    for name, summary in COMMANDS.items():
+        if words[:1] == [name]:
+            module = import_module(f".commands.{name}", __package__)
+            subparser = subparsers.add_parser(name, help=summary, description=module.__doc__)
+            module.configure(subparser)
+            subparser.set_defaults(run=module.run)
+        else:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    return parser.parse_args(words)
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: a file's name or content must not steer the terminal."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
