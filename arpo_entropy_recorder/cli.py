@@ -31,9 +31,9 @@ example:
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line, and --like_this and --like-this taken for the same option."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    def __init__(self, **settings: Any) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": formatter, "allow_abbrev": False, **settings})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         args = sys.argv[1:] if args is None else args
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `arpo-entropy` with the words `argv`; returns its exit status, 2 for what the user can put right."""
+    """Run `arpo-entropy` with the words `argv`; returns the exit status, 2 for what a user can put right."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parse(words)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # the reader (`| head`) has gone; without this Python complains again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 1
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

@@ -110,7 +110,7 @@ def _ticks(axes: Axes, groups: dict[int, Group]) -> None:
     if len(numbers) > LABELLED_ROUNDS or np.ptp(numbers) > LABELLED_ROUNDS:
         ticks = MaxNLocator(20, integer=True).tick_values(0, numbers.max())
         numbers = np.intersect1d(numbers, ticks) if len(np.intersect1d(numbers, ticks)) else numbers[:1]
-    axes.xaxis.set_major_locator(FixedLocator(numbers))
+    axes.xaxis.set_major_locator(FixedLocator(numbers.tolist()))
     counts = axes.secondary_xaxis(0.0)
     short = len(numbers) > SHORT_COUNTS
     labels = [_count(groups[number].n, short) for number in numbers.tolist()]

@@ -21,7 +21,7 @@ INK = "#222222"
 MUTED = "#666666"
 FAINT = "#BBBBBB"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 10,
     "axes.titlesize": 12,
     "axes.titleweight": "bold",

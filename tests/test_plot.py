@@ -1,0 +1,165 @@
+"""The figure's artists hold the statistics, and everything on it fits: no pixel is compared."""
+
+import statistics as oracle
+from collections import Counter
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Text
+
+from arpo_entropy_recorder.plot import POINTS_SHOWN, plot_rounds
+from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.simulate import simulate_steps
+from arpo_entropy_recorder.statistics import Rounds, accumulate
+from arpo_entropy_recorder.style import picture_path, save
+
+
+def rounds_of(entropies):
+    """Rounds of {round: entropies}, round 0 being the start."""
+    columns = {
+        "round": np.array([number for number, values in entropies.items() for _ in values]),
+        "entropy": np.array([value for values in entropies.values() for value in values], float),
+    }
+    columns["is_after_tool_call"] = columns["round"] > 0
+    return accumulate([Step(global_step=7, validate=False, columns=columns)], Rounds)[0]
+
+
+def clouds(figure):
+    """{x: plotted entropies} of the points."""
+    found = {}
+    for artist in figure.axes[0].collections:
+        if isinstance(artist, PathCollection):
+            x, y = np.asarray(artist.get_offsets()).T if len(artist.get_offsets()) else ([], [])
+            assert np.abs(np.asarray(x) - np.round(x)).max(initial=0) < 0.3  # never nearer to another round
+            found[int(artist.get_gid().removeprefix("points-"))] = sorted(y)
+    return found
+
+
+def bars(figure):
+    """{x: (mean, half length of the bar)}."""
+    found = {}
+    for container in figure.axes[0].containers:
+        assert isinstance(container, ErrorbarContainer)
+        line, _, (stems,) = container.lines
+        for x, mean, stem in zip(*line.get_data(), stems.get_segments(), strict=True):
+            found[int(x)] = (mean, (stem[1, 1] - stem[0, 1]) / 2 if len(stem) else None)
+    return found
+
+
+def texts(figure):
+    """Every visible text on the picture, with its extent."""
+    figure.draw_without_rendering()
+    drawn = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return [(text.get_text(), text.get_window_extent()) for text in drawn]
+
+
+ENTROPIES = {0: [0.1, 0.25, 0.3], 1: [0.7, 0.95, 0.61], 2: [0.5, 0.4], 4: [0.8]}
+
+
+def test_every_record_is_a_point_in_its_round():
+    assert clouds(plot_rounds(rounds_of(ENTROPIES))) == {x: sorted(values) for x, values in ENTROPIES.items()}
+
+
+def test_marks_are_the_means_and_bars_one_sample_standard_deviation():
+    found = bars(plot_rounds(rounds_of(ENTROPIES)))
+    assert found.keys() == ENTROPIES.keys()
+    for number, values in ENTROPIES.items():
+        mean, half = found[number]
+        assert mean == pytest.approx(oracle.fmean(values))
+        if len(values) > 1:
+            assert half == pytest.approx(oracle.stdev(values))
+        else:
+            assert half is None or np.isnan(half)
+
+
+def test_the_start_has_a_mark_of_its_own_and_none_where_it_was_not_recorded():
+    with_start, without = plot_rounds(rounds_of(ENTROPIES)), plot_rounds(rounds_of({1: [0.5, 0.6]}))
+    assert len(with_start.axes[0].containers) == 2
+    markers = {c.lines[0].get_marker() for c in with_start.axes[0].containers}
+    assert len(markers) == 2  # told apart in grey, too
+    assert len(without.axes[0].containers) == 1
+
+
+def test_the_axis_counts_rounds_in_whole_numbers_with_the_records_under_each():
+    figure = plot_rounds(rounds_of(ENTROPIES))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "4"]
+    (counts,) = axes.child_axes
+    assert [label.get_text() for label in counts.get_xticklabels()] == ["n = 3", "n = 3", "n = 2", "n = 1"]
+    assert axes.get_ylim() == (0, 1)
+    assert any(np.allclose(line.get_ydata(), 0.6) for line in axes.get_lines())
+
+
+def test_many_records_are_thinned_and_the_caption_says_so():
+    rounds, _ = accumulate(simulate_steps(5, 20_000), Rounds)
+    figure = plot_rounds(rounds)
+    shown = sum(len(points) for points in clouds(figure).values())
+    assert shown <= POINTS_SHOWN
+    assert f"{shown:,} of 120,000 records" in figure.get_supxlabel().replace("\n", " ")
+    assert bars(figure)[1][0] == rounds.by_round[1].mean  # of all records, not of those shown
+
+
+def test_what_was_left_out_is_in_the_caption():
+    figure = plot_rounds(rounds_of(ENTROPIES), Counter({"greedy": 1234}))
+    assert "Left out: 1,234 greedy" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():
+    rounds, _ = accumulate(simulate_steps(), Rounds)
+    assert "SIMULATED" in [text for text, _ in texts(plot_rounds(rounds, simulated=True))]
+    assert not any("simulated" in text.lower() for text, _ in texts(plot_rounds(rounds)))
+
+
+@pytest.mark.parametrize("num_rounds", [1, 5, 12, 13, 30, 100])
+@pytest.mark.parametrize("num_samples", [1, 100, 20_000])
+def test_no_text_is_cut_off_or_overlaps_another(num_rounds, num_samples):
+    rounds, _ = accumulate(simulate_steps(num_rounds, num_samples), Rounds)
+    figure = plot_rounds(rounds, simulated=True)
+    drawn = [(text, box) for text, box in texts(figure) if text != "SIMULATED"]
+    page = figure.bbox
+    for text, box in drawn:
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text  # noqa: PT018
+    for index, (text, box) in enumerate(drawn):
+        for other, other_box in drawn[index + 1 :]:
+            overlap = box.intersection(box, other_box)
+            assert overlap is None or min(overlap.width, overlap.height) < 2, (text, other)
+
+
+def test_without_a_record_after_a_tool_call_there_is_one_clear_line():
+    with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
+        plot_rounds(rounds_of({0: [0.5]}))
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_the_same_data_gives_the_same_bytes(tmp_path, suffix):
+    for name in ("a", "b"):
+        save(plot_rounds(rounds_of(ENTROPIES)), tmp_path / f"{name}.{suffix}")
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_a_picture_that_fails_half_way_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"old")
+    figure = plot_rounds(rounds_of(ENTROPIES))
+
+    def break_off(beside, **_):
+        beside.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", break_off)
+    with pytest.raises(UserError, match="No space left"):
+        save(figure, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("output", ["figure.xyz", "figure", "no/such/dir/figure.png", ".", "file/figure.png"])
+def test_an_impossible_output_is_refused_before_any_work(tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^--output "):
+        picture_path(output)

@@ -1,0 +1,96 @@
+"""The streamed statistics against Python's own `statistics`, and which records they are made of."""
+
+import statistics as oracle
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.statistics import POINTS_KEPT, Group, Rounds, accumulate
+
+entropies = st.lists(st.floats(0, 1), min_size=1, max_size=60)
+
+
+def make_step(records, global_step=1, validate=False, **columns):
+    """A step of (round, after tool, entropy) triples."""
+    rounds, after, entropy = zip(*records, strict=True)
+    base = {
+        "sample_idx": np.arange(len(records)),
+        "round": np.array(rounds),
+        "is_after_tool_call": np.array(after),
+        "entropy": np.array(entropy, float),
+    }
+    return Step(global_step=global_step, validate=validate, columns=base | columns)
+
+
+@given(st.lists(entropies, min_size=1, max_size=5))
+def test_a_group_fed_in_pieces_has_the_numbers_of_the_whole(pieces):
+    group, whole = Group(), [value for piece in pieces for value in piece]
+    for piece in pieces:
+        group.add(np.array(piece))
+    assert group.n == len(whole)
+    assert group.mean == pytest.approx(oracle.fmean(whole), abs=1e-12)
+    assert group.share_above == sum(value > 0.6 for value in whole) / len(whole)
+    if len(whole) > 1:
+        assert group.sd == pytest.approx(oracle.stdev(whole), abs=1e-9)
+    else:
+        assert np.isnan(group.sd)
+    assert sorted(group.points()) == sorted(whole)
+
+
+def test_an_empty_group_has_no_mean_rather_than_a_zero():
+    group = Group()
+    group.add(np.empty(0))
+    assert group.n == 0
+    assert np.isnan([group.mean, group.sd, group.share_above]).all()
+
+
+def test_the_kept_points_are_a_uniform_sample_that_does_not_depend_on_the_pieces():
+    values = np.arange(40_000) / 40_000
+    at_once, in_pieces = Group(), Group()
+    at_once.add(values)
+    for piece in np.array_split(values, 37):
+        in_pieces.add(piece)
+    assert np.array_equal(at_once.points(), in_pieces.points())
+    assert len(np.unique(at_once.points())) == POINTS_KEPT
+    tenths, _ = np.histogram(at_once.points(), bins=10, range=(0, 1))
+    assert abs(tenths - POINTS_KEPT / 10).max() < 5 * np.sqrt(POINTS_KEPT / 10)
+    assert np.array_equal(at_once.points(100), at_once.points()[:100])
+
+
+def test_rounds_hold_the_records_after_tool_calls_and_the_start():
+    records = [(0, False, 0.1), (1, True, 0.7), (1, False, 0.9), (1, True, 0.8), (3, True, 0.5)]
+    rounds, left_out = accumulate([make_step(records, 4), make_step([(0, False, 0.3)], 6)], Rounds)
+    assert {number: sorted(group.points()) for number, group in rounds.by_round.items()} == {
+        1: [0.7, 0.8],
+        3: [0.5],
+    }
+    assert sorted(rounds.initial.points()) == [0.1, 0.3]
+    assert sorted(rounds.after_tool.points()) == [0.5, 0.7, 0.8]  # 0.9 continues a segment, after no tool
+    assert rounds.steps == {4, 6}
+    assert not left_out
+
+
+def test_null_entropies_and_padding_are_left_out_and_counted():
+    records = [(1, True, 0.7), (1, True, np.nan), (1, True, 0.2), (1, True, np.nan)]
+    step = make_step(records, padding=np.array([False, False, True, True]))
+    rounds, left_out = accumulate([step], Rounds)
+    assert rounds.after_tool.points().tolist() == [0.7]
+    assert left_out == Counter({"padding rows": 2, "without an entropy (null)": 1})
+
+
+def test_sampled_greedy_and_validation_records_are_never_mixed():
+    train = make_step([(1, True, 0.7), (1, True, 0.1)], do_sample=np.array([True, False]))
+    validation = make_step(
+        [(1, True, 0.2), (1, True, 0.3)], validate=True, do_sample=np.array([False, False])
+    )
+    greedy = make_step([(1, True, 0.4)], do_sample=np.array([False]))
+    rounds, left_out = accumulate([validation, train], Rounds)
+    assert rounds.after_tool.points().tolist() == [0.7]
+    assert left_out == Counter(greedy=1, validation=2)
+    assert accumulate([validation], Rounds)[0].after_tool.n == 2
+    assert accumulate([greedy], Rounds)[0].after_tool.n == 1
+    assert accumulate([], Rounds)[0].after_tool.n == 0
