@@ -47,7 +47,7 @@ with_heartbeat() {
   return "$status"
 }
 
-pip_install() { "$dir/bin/python" -m pip install -q --disable-pip-version-check --no-input --no-deps "$@"; }
+pip_install() { "$dir/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps "$@"; }
 
 # Two makes at once take turns: the second finds the environment ready.
 exec 9<requirements
@@ -67,7 +67,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/d
     pip_install "${requirements[@]/#/-r}" || die "pip could not install ${requirements[*]}; its words are above"
   if ! "$dir/bin/python" -c "import torch" 2>/dev/null; then
     say "this index has torch as a CUDA build only: installing the libraries that it needs"
-    with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -q --no-input \
+    with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -qq --no-input \
       "$(grep ^torch== "${requirements[0]}")" || die "pip could not install torch; its words are above"
   fi
   say "trying its vLLM"

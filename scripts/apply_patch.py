@@ -1,0 +1,177 @@
+"""Make the verl tree of an ARPO or AEPO clone record, or undo that. Run through apply_patch.sh.
+
+Standard library only. The edit adds lines and changes none, so it is undone by taking out exactly the lines that it
+added: whatever else the user changed in these files, before or since, stays. Text is read as latin-1, which maps
+bytes to characters one to one, so that any encoding and any line ending comes back as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+WORKERS = "verl/workers/fsdp_workers.py"
+TRAINER = "verl/trainer/ppo/ray_trainer.py"
+ROLLOUT = "verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py"
+
+
+class CannotPatch(Exception):
+    """One line for the user: which file, and what is missing or in the way."""
+
+
+class Edit(NamedTuple):
+    """`lines` go in after the group `eol` of every place where `where` matches, indented by its group `indent`."""
+
+    file: str
+    anchor: str
+    where: re.Pattern[str]
+    lines: tuple[str, ...]
+
+
+EDITS = (
+    Edit(
+        WORKERS,
+        "vllm_rollout_cls = vLLMRolloutWithTools",
+        # Forks take the class from a module, or have more than one mode that picks it.
+        re.compile(r"(?m)^(?P<indent>[ \t]*)vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools[ \t]*(?P<eol>\r?\n)"),
+        (
+            "from arpo_entropy_recorder.mixin import record_entropy  # not found? pip install -e arpo-entropy-recorder",
+            "vllm_rollout_cls = record_entropy(vllm_rollout_cls)",
+        ),
+    ),
+    Edit(
+        TRAINER,
+        "test_gen_batch.meta_info = {",
+        re.compile(
+            r"(?m)^(?P<indent>[ \t]*)test_gen_batch\.meta_info = \{"
+            r"(?:.*|(?:.*\n)+?(?P=indent))\}[ \t]*(?P<eol>\r?\n)"
+        ),
+        ('test_gen_batch.meta_info["global_steps"] = self.global_steps  # for arpo-entropy-recorder',),
+    ),
+    Edit(
+        TRAINER,
+        "gen_batch = batch.pop(` with, after it, `is_last_step =",
+        re.compile(
+            r"(?m)^(?P<indent>[ \t]*)gen_batch = \w+\.pop\((?:.*\n)*?.*?(?P<eol>\r?\n)(?=(?P=indent)is_last_step = )"
+        ),
+        ('gen_batch.meta_info["global_steps"] = self.global_steps  # for arpo-entropy-recorder',),
+    ),
+)
+# What is left of the edit once its own lines are out was changed by hand.
+TRACE = re.compile(r"(?m)^.*(?:arpo[_-]entropy[_-]recorder|record_entropy\(vllm_rollout_cls).*$")
+
+
+def patched(text: str, edits: list[Edit]) -> str:
+    """`text`, which holds none of the edits, with all of them."""
+    for edit in edits:
+        places = list(edit.where.finditer(text))
+        if not places:
+            raise CannotPatch(f"the anchor `{edit.anchor}` is missing")
+        for place in reversed(places):
+            added = "".join(place["indent"] + line + place["eol"] for line in edit.lines)
+            text = text[: place.end("eol")] + added + text[place.end("eol") :]
+    return text
+
+
+def unpatched(text: str, edits: list[Edit]) -> str:
+    """`text` without the lines of the edits that it holds."""
+    original = text
+    for edit in edits:
+        first, *more = map(re.escape, edit.lines)
+        rest = "".join(rf"(?P=indent){line}(?P=eol)" for line in more)
+        text = re.sub(rf"(?m)^(?P<indent>[ \t]*){first}(?P<eol>\r?\n){rest}", "", text)
+    if trace := TRACE.search(text):
+        line = original[: original.index(trace[0])].count("\n") + 1
+        raise CannotPatch(f"line {line} belongs to this edit but was changed by hand; put it right or take it out")
+    return text
+
+
+def trees(path: Path) -> list[Path]:
+    """The verl trees at `path`, in it, or one level further down (an ARPO clone that has AEPO holds two)."""
+    candidates = [path, *sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
+    found = [tree for tree in candidates if (tree / ROLLOUT).is_file()]
+    if not found:
+        raise CannotPatch(f"{path}: neither an ARPO or AEPO clone nor its verl tree: {ROLLOUT} is missing")
+    return found
+
+
+def plan(tree: Path, revert: bool) -> dict[Path, tuple[str, str]]:
+    """Path, text now and text wanted of each file of a tree."""
+    texts = {}
+    for file in (WORKERS, TRAINER):
+        edits = [edit for edit in EDITS if edit.file == file]
+        try:
+            path = (tree / file).resolve(strict=True)
+            text = path.read_bytes().decode("latin-1")
+            stock = unpatched(text, edits)
+            texts[path] = (text, stock if revert else patched(stock, edits))
+        except OSError as error:
+            raise CannotPatch(f"{tree / file}: {error.strerror}") from None
+        except CannotPatch as error:
+            raise CannotPatch(f"{tree / file}: {error}") from None
+    return texts
+
+
+def replace(path: Path, text: str) -> None:
+    """Write beside and rename, so that no reader and no power cut sees half a file. Keeps mode and owner."""
+    beside = path.with_name(f".{path.name}.arpo-entropy")
+    try:
+        beside.write_bytes(text.encode("latin-1"))
+        shutil.copymode(path, beside)
+        with contextlib.suppress(OSError):
+            os.chown(beside, path.stat().st_uid, path.stat().st_gid)
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def replace_all(changes: dict[Path, tuple[str, str]]) -> None:
+    """All files or none."""
+    done: list[Path] = []
+    try:
+        for path, (_, wanted) in changes.items():
+            replace(path, wanted)
+            done.append(path)
+    except OSError as error:
+        for changed in done:
+            replace(changed, changes[changed][0])
+        raise CannotPatch(f"{path}: cannot be written ({error.strerror}); nothing was changed") from None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="apply_patch.sh", description="Make ARPO's verl tree record entropies.")
+    parser.add_argument("path", type=Path, help="an ARPO clone, its verl_arpo_entropy, or AEPO's verl_aepo_entropy")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="change nothing; say whether it can be applied")
+    mode.add_argument("--revert", action="store_true", help="take the added lines out again")
+    options = parser.parse_args()
+    try:
+        planned = {tree: plan(tree, options.revert) for tree in trees(options.path)}
+        changes = {
+            path: (now, wanted) for texts in planned.values() for path, (now, wanted) in texts.items() if now != wanted
+        }
+        if not options.check:
+            replace_all(changes)
+    except CannotPatch as error:
+        print(f"apply_patch: {error}", file=sys.stderr)
+        return 2
+    for tree, texts in planned.items():
+        if all(path not in changes for path in texts):
+            print(f"{tree}: {'not applied, nothing to revert' if options.revert else 'already applied'}")
+        elif options.check:
+            print(f"{tree}: can be applied")
+        else:
+            print(f"{tree}: {'reverted' if options.revert else 'applied'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
