@@ -1,0 +1,45 @@
+# Everything from a fresh clone. Each target first makes the environment that it needs, once; the second run finds it.
+# Someone with a vLLM of their own needs none of this: pip install -e . && pytest
+
+PY := .venv/bin/python
+PINNED_PY := .venv-pinned/bin/python
+DEMO := demo
+
+.PHONY: help env env-pinned demo test test-pinned test-arpo test-faults lint clean-env
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+env: ## .venv: a recent vLLM on the CPU (3.5 GB, made once)
+	@scripts/make_env.sh latest
+
+env-pinned: ## .venv-pinned: the versions that ARPO pins, V0 engine (6.6 GB, made once)
+	@scripts/make_env.sh pinned
+
+demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table and a figure
+	.venv/bin/arpo-entropy record --model toy --steps 3 --out $(DEMO)
+	.venv/bin/arpo-entropy stats $(DEMO)
+	.venv/bin/arpo-entropy plot --entropy_file $(DEMO) --output $(DEMO)/entropy_increase.png
+
+test: env ## the tests on the recent vLLM
+	$(PY) -m pytest -m "not arpo and not faults" $(ARGS)
+	@echo "NOT RUN: the V0 engine of ARPO's pins (make test-pinned), ARPO itself (make test-arpo ARPO_ROOT=...),"
+	@echo "NOT RUN: the tests that take minutes (make test-faults)"
+
+test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
+	$(PINNED_PY) -m pytest -m "not arpo and not faults" $(ARGS)
+
+test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
+	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }
+	ARPO_ROOT="$(abspath $(ARPO_ROOT))" $(PINNED_PY) -m pytest -m arpo $(ARGS)
+
+test-faults: env ## the tests that take minutes: processes killed, disks full, long runs
+	$(PY) -m pytest -m faults -s $(ARGS)
+
+lint: env ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+clean-env: ## take both environments away
+	rm -rf .venv .venv-pinned

@@ -1,0 +1,48 @@
+"""Recording without a patch: `actor_rollout_ref.model.external_lib=arpo_entropy_recorder.verl`.
+
+verl's workers import that module before they build their rollout; on import it puts the recording class where
+`fsdp_workers.py` will look for ARPO's. A fork that has its rollout elsewhere names it in the environment, as
+`ARPO_ENTROPY_ROLLOUT=module:Class` (several with commas between them).
+
+The trainer is untouched, so the step is not passed: the recorder counts its own training calls.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.schema import UserError
+
+ROLLOUT = "verl.workers.rollout.vllm_rollout.vllm_rollout_with_tools:vLLMRolloutWithTools"
+
+
+def swap_in(places: str) -> list[type]:
+    """Replace every class named in `places` ("module:Class,...") by its recording subclass, and return those.
+
+    The module's package is looked at too: verl hands its rollout classes on from there. A class that records
+    already stays as it is. UserError if a module or a class is not there.
+    """
+    recording = []
+    for place in places.split(","):
+        module_name, _, class_name = place.strip().partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            stock = getattr(module, class_name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"arpo_entropy_recorder.verl: no rollout class {place.strip()!r} ({error}); "
+                "name yours as ARPO_ENTROPY_ROLLOUT=module:Class"
+            ) from error
+        cls = record_entropy(stock)
+        package = sys.modules.get(module_name.rpartition(".")[0])
+        for holder in (module, package):
+            if getattr(holder, class_name, None) is stock:
+                setattr(holder, class_name, cls)
+        recording.append(cls)
+    return recording
+
+
+swap_in(os.environ.get("ARPO_ENTROPY_ROLLOUT", ROLLOUT))
