@@ -1,0 +1,1 @@
+"""Taps: where each vLLM engine shows its logits."""

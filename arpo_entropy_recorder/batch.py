@@ -1,0 +1,61 @@
+"""What a batch of prompts says about itself: step, kind of call, rows, padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Batch:
+    """A view of the `prompts` of generate_sequences (verl's DataProto, or anything with its attributes).
+
+    Reads `meta_info` (`global_steps`, `validate`, `do_sample`, `pad_size`) and `batch["input_ids"]`, which is
+    [rows, length] and padded on the left.
+    """
+
+    def __init__(self, prompts: Any, dp_rank: int = 0, dp_size: int = 1) -> None:
+        meta_info = getattr(prompts, "meta_info", None) or {}
+        step = meta_info.get("global_steps")
+        self.global_step: int | None = None if step is None else int(step)
+        self.validate = bool(meta_info.get("validate", False))
+        self.do_sample = bool(meta_info.get("do_sample", True))
+        self._pad_size = int(meta_info.get("pad_size", 0))
+        self._dp_rank, self._dp_size = dp_rank, dp_size
+        self._input_ids = prompts.batch["input_ids"]
+
+    def rows_of(self, starts: list[list[int]]) -> list[int]:
+        """The row of each starting prompt, by content; [len(starts)] ints.
+
+        Rows that read the same share their starts out in order, as a loop that repeats each row does: of six
+        starts over rows 3 and 8, three belong to each. A start that is in no row gets -1.
+        """
+        starts_by_content: dict[bytes, list[int]] = {}
+        for i, start in enumerate(starts):
+            starts_by_content.setdefault(np.asarray(start, dtype=np.int64).tobytes(), []).append(i)
+        rows_by_content = self._rows_by_content()
+        rows = [-1] * len(starts)
+        for content, members in starts_by_content.items():
+            matches = rows_by_content.get(content, [-1])
+            for k, i in enumerate(members):
+                rows[i] = matches[k * len(matches) // len(members)]
+        return rows
+
+    def is_padding(self, prompt_idx: np.ndarray) -> np.ndarray:
+        """[n] bool: rows that only fill the last rank's chunk up (`pad_size` rows at the whole batch's end)."""
+        if not self._pad_size:
+            return np.zeros(len(prompt_idx), dtype=bool)
+        num_rows = len(self._input_ids)
+        real = self._dp_size * num_rows - self._pad_size
+        return prompt_idx + self._dp_rank * num_rows >= real
+
+    def _rows_by_content(self) -> dict[bytes, list[int]]:
+        """Rows by their prompt, which is the row after the run of one id that pads it, or the whole row."""
+        ids = self._input_ids
+        table = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids, dtype=np.int64)
+        by_content: dict[bytes, list[int]] = {}
+        for index, row in enumerate(table):
+            start = int((row != row[0]).argmax())
+            for content in {row[start:].tobytes(), row.tobytes()}:
+                by_content.setdefault(content, []).append(index)
+        return by_content

@@ -1,0 +1,74 @@
+"""The buffer beside the logits: one row a segment, one column a token of its window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from arpo_entropy_recorder.entropy import entropy_into
+
+# An entropy is never negative, so a place that still holds this was never written.
+UNWRITTEN = -1.0
+
+
+class EntropyHistory:
+    """Entropies in nats, [capacity, window] float32 on the logits' device, written there and read once.
+
+    A place is addressed by `slot * window + position`: slot is the segment's number within the
+    generate_sequences call, position its token's, from 0.
+    """
+
+    def __init__(self, window: int = 1) -> None:
+        self.window = window
+        self.size = 0
+        self._buffer: Tensor | None = None
+
+    def reserve(self, size: int, device: torch.device) -> None:
+        """Make room for `size` segments, keeping what is there. Never called while the engine steps."""
+        if self._buffer is None or self._buffer.numel() < size * self.window:
+            # Doubling keeps the number of copies logarithmic over the rounds of a call.
+            capacity = max(2 * self.size, size, 1024)
+            # Hooks run under inference_mode; a buffer made there could not be reset outside of it.
+            with torch.inference_mode(False):
+                buffer = torch.full((capacity * self.window,), UNWRITTEN, device=device)
+            if self._buffer is not None:
+                buffer[: self.size * self.window] = self._buffer[: self.size * self.window]
+            self._buffer = buffer
+        self.size = max(self.size, size)
+
+    def record(
+        self,
+        logits: Tensor,
+        rows: Sequence[int] | np.ndarray,
+        places: Sequence[int] | np.ndarray,
+        temperature: Tensor | None,
+    ) -> None:
+        """Scatter the entropies of `logits[rows]` to `places`, on the device and without waiting for it.
+
+        logits: [num_rows, vocab_size]; rows, places: [n] integers on the host; temperature: [num_rows] on
+        the logits' device, or None where the logits are at temperature 1 or already divided by theirs.
+        """
+        assert self._buffer is not None, "reserve() comes before record()"
+        index = torch.from_numpy(np.array((rows, places), dtype=np.int64))
+        if logits.is_cuda:
+            # Pinned, so that the copy is queued behind the model's kernels instead of waiting for them.
+            index = index.pin_memory().to(logits.device, non_blocking=True)
+        entropy_into(self._buffer, index[1], logits, index[0], temperature)
+
+    def collect(self) -> np.ndarray:
+        """The one copy to the host: [size, window] float32 nats (UNWRITTEN, NaN possible); then empty."""
+        if self._buffer is None:
+            return np.empty((0, self.window), dtype=np.float32)
+        used = self._buffer[: self.size * self.window]
+        entropies = used.cpu().numpy().reshape(self.size, self.window).copy()
+        self.clear()
+        return entropies
+
+    def clear(self) -> None:
+        """Forget what was written; the memory is kept for the next call."""
+        if self._buffer is not None:
+            self._buffer[: self.size * self.window] = UNWRITTEN
+        self.size = 0

@@ -1,0 +1,265 @@
+"""The recorder of one rollout: follows its `generate` calls, collects the entropies, writes the step.
+
+Everything here runs on the host between the engine's calls. Whatever goes wrong here after construction is
+caught at one place, `Boundary`, and costs records, never the rollout.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder.batch import Batch
+from arpo_entropy_recorder.history import UNWRITTEN, EntropyHistory
+from arpo_entropy_recorder.metrics import entropy_metrics
+from arpo_entropy_recorder.schema import RESULT_TAG
+from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.taps.engine import EngineTap
+from arpo_entropy_recorder.taps.seams import Seams
+from arpo_entropy_recorder.trajectory import Segment, TrajectoryTracker
+from arpo_entropy_recorder.writer import StepWriter
+
+logger = logging.getLogger(__name__)
+
+RESULT_END = f"</{RESULT_TAG}>"
+# Tokens that surely hold `</result>` and the white space around it, however they are cut.
+RESULT_END_TOKENS = 24
+
+
+@dataclass
+class Call:
+    """What is known of one generate_sequences call."""
+
+    batch: Batch
+    tracker: TrajectoryTracker
+    segments: list[Segment] = field(default_factory=list)
+    columns: dict[str, Any] = field(default_factory=dict)
+    incomplete: bool = False
+
+
+class Boundary:
+    """The one place where the recorder's own errors end: logged once with a traceback, then counted."""
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.failures = 0
+
+    def run(self, action: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        """(True, result) of `action(*args)`, or (False, None) if it raised. KeyboardInterrupt passes."""
+        try:
+            return True, action(*args)
+        except Exception as error:
+            if self.strict:
+                raise
+            self.report(f"{action.__qualname__}: {error}", exc_info=True)
+            return False, None
+
+    def report(self, what: str, exc_info: bool = False) -> None:
+        """Count a failure, and log the first one."""
+        self.failures += 1
+        if self.failures == 1:
+            logger.warning(
+                "entropy recorder: %s. The rollout goes on; records of this call may be missing. "
+                "Further failures are counted, not logged.",
+                what,
+                exc_info=exc_info,
+            )
+
+
+class EntropyRecorder:
+    """Records the generate_sequences calls of one rollout.
+
+    `rollout` needs `inference_engine` (a vLLM LLM), `tokenizer` and `config`. Raises UserError at construction
+    for an engine that cannot be tapped, a bad setting, or a directory that another job writes to.
+    """
+
+    def __init__(self, rollout: Any, settings: Settings, dp_rank: int = 0, dp_size: int = 1) -> None:
+        self.settings = settings
+        self._rollout = rollout
+        self._tap = EngineTap(rollout.inference_engine)
+        self._vocab_size = len(rollout.tokenizer.get_vocab())
+        self._dp_rank, self._dp_size = dp_rank, dp_size
+        self._writer = StepWriter(settings.save_dir, dp_rank=dp_rank, dp_size=dp_size)
+        self._boundary = Boundary(settings.strict)
+        self._counted_steps = 0
+        self._warned_step_count = False
+
+    @property
+    def entropy_history(self) -> EntropyHistory | None:
+        """The buffer on the logits' device; None where the engine runs in another process."""
+        return self._tap.history
+
+    @property
+    def failures(self) -> int:
+        """How often the recorder itself has failed so far."""
+        return self._boundary.failures
+
+    @contextmanager
+    def recording(self, prompts: Any) -> Iterator[Call | None]:
+        """Around one generate_sequences call. Its own errors do not leave it; the engine's pass through."""
+        started, call = self._boundary.run(self._start, prompts)
+        seams = Seams()
+        if started:
+            seams.wrap(self._rollout.inference_engine, "generate", lambda stock: self._recorded(stock, call))
+        try:
+            yield call
+        finally:
+            seams.restore()
+            closed, collected = self._boundary.run(self._tap.close)
+        if started and closed:
+            self._boundary.run(self._finish, call, *collected)
+
+    def add_metrics(self, output: Any, call: Call | None) -> None:
+        """Put the call's metrics into `output.meta_info["metrics"]`, which reaches the trainer's loggers."""
+        if call is not None and call.segments:
+            self._boundary.run(self._add_metrics, output, call)
+
+    def _start(self, prompts: Any) -> Call:
+        batch = Batch(prompts, self._dp_rank, self._dp_size)
+        batch.global_step = self._step_of(batch)
+        if self._tap.llm is not self._rollout.inference_engine:
+            self._tap = EngineTap(self._rollout.inference_engine)
+        self._tap.open(self.settings.window)
+        return Call(batch, TrajectoryTracker(self._is_result, batch.rows_of))
+
+    def _step_of(self, batch: Batch) -> int:
+        if batch.global_step is not None:
+            return batch.global_step
+        if not self._warned_step_count:
+            self._warned_step_count = True
+            logger.warning(
+                "entropy recorder: meta_info has no global_steps; training calls are counted from 1 instead"
+            )
+        # A greedy baseline belongs to the step whose sampled call came before it.
+        if batch.do_sample and not batch.validate:
+            self._counted_steps += 1
+        return self._counted_steps
+
+    def _recorded(self, stock: Callable[..., Any], call: Call) -> Callable[..., Any]:
+        """`generate`, announcing its requests to the tap before and following the trajectories after."""
+
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            announced, segments = False, None
+            if not call.incomplete:
+                announced, segments = self._boundary.run(self._announce, call, args, kwargs)
+                call.incomplete = not announced
+            outputs = stock(*args, **kwargs)
+            if announced:
+                followed, _ = self._boundary.run(self._follow, call, segments, outputs)
+                call.incomplete = not followed
+            return outputs
+
+        return generate
+
+    def _announce(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Segment]:
+        prompts, completions = generate_arguments(args, kwargs)
+        segments = call.tracker.begin(prompts, completions)
+        self._tap.expect(len(prompts), completions, first_slot=len(call.segments))
+        return segments
+
+    def _follow(self, call: Call, segments: list[Segment], outputs: list[Any]) -> None:
+        completions = [c for output in outputs for c in sorted(output.outputs, key=lambda c: c.index)]
+        token_ids = [list(completion.token_ids) for completion in completions]
+        call.tracker.end(token_ids, [completion.stop_reason for completion in completions])
+        for segment, tokens in zip(segments, token_ids, strict=True):
+            segment.token_ids = tokens
+        call.segments.extend(segments)
+
+    def _is_result(self, tokens: list[int]) -> bool:
+        tail = self._rollout.tokenizer.decode(tokens[-RESULT_END_TOKENS:])
+        return tail.rstrip().endswith(RESULT_END)
+
+    def _finish(self, call: Call, nats: np.ndarray, failure: str | None) -> None:
+        if failure is not None:
+            if self.settings.strict:
+                raise RuntimeError(f"a hook in the engine failed:\n{failure}")
+            call.incomplete = True
+            self._boundary.report(f"a hook in the engine failed:\n{failure}")
+        columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
+        self._writer.add(call.batch.global_step, call.batch.validate, columns)
+        self._writer.flush()
+
+    def _normalised(self, nats: np.ndarray) -> np.ndarray:
+        """[segments, window] float32 in [0, 1]; NaN where a token was not recorded or its row is no number."""
+        # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
+        entropies = np.minimum(nats / np.float32(math.log(self._vocab_size)), np.float32(1.0))
+        return np.where(nats == UNWRITTEN, np.float32(np.nan), entropies)
+
+    def _columns(self, call: Call, entropies: np.ndarray) -> dict[str, Any]:
+        """The call's records by column, as the schema names them."""
+        segments = call.segments
+        if self.settings.window > 1:
+            windows = [
+                row[: len(segment.token_ids or ())].tolist()
+                for row, segment in zip(entropies, segments, strict=True)
+            ]
+        columns: dict[str, Any] = {
+            "sample_idx": np.array([segment.sample_idx for segment in segments], dtype=np.int64),
+            "prompt_idx": np.array([segment.prompt_idx for segment in segments], dtype=np.int64),
+            "parent_idx": [segment.parent_idx for segment in segments],
+            "round": np.array([segment.round for segment in segments], dtype=np.int64),
+            "tool": [segment.tool for segment in segments],
+            "is_after_tool_call": np.array([segment.is_after_tool_call for segment in segments], dtype=bool),
+            "token_id": [segment.token_ids[0] if segment.token_ids else None for segment in segments],
+            "entropy": entropies[:, 0],
+        }
+        if self.settings.window > 1:
+            columns["window"] = windows
+        if self.settings.record_tokens:
+            columns["tokens"] = [segment.token_ids for segment in segments]
+        if not call.batch.do_sample:
+            columns["do_sample"] = [False] * len(segments)
+        padding = call.batch.is_padding(columns["prompt_idx"])
+        if padding.any():
+            columns["padding"] = padding
+        if call.incomplete:
+            columns["incomplete"] = [True] * len(segments)
+        self._warn_of_nulls(call, columns)
+        return columns
+
+    def _warn_of_nulls(self, call: Call, columns: dict[str, Any]) -> None:
+        nulls = int(np.isnan(columns["entropy"]).sum())
+        if nulls:
+            logger.warning(
+                "entropy recorder: step %s: %d of %d entropies are null (a NaN or nothing but -inf in the "
+                "logits, or a sampling option that this engine applies out of sight)",
+                call.batch.global_step,
+                nulls,
+                len(call.segments),
+            )
+        call.columns = columns
+
+    def _add_metrics(self, output: Any, call: Call) -> None:
+        output.meta_info.setdefault("metrics", {}).update(entropy_metrics(call.columns))
+
+
+def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:
+    """The token lists and the number of completions a prompt of an `LLM.generate(*args, **kwargs)` call.
+
+    The lists are the caller's own objects wherever they are lists. Raises TypeError for prompts without tokens.
+    """
+    prompts = kwargs.get("prompt_token_ids")
+    if prompts is None:
+        prompts = kwargs["prompts"] if "prompts" in kwargs else args[0]
+    if isinstance(prompts, (dict, str)) or (len(prompts) and isinstance(prompts[0], int)):
+        prompts = [prompts]
+    params = kwargs.get("sampling_params", args[1] if len(args) > 1 else None)
+    completions = {getattr(p, "n", 1) for p in (params if isinstance(params, (list, tuple)) else [params])}
+    if len(completions) > 1:
+        raise TypeError("one generate call asks for different numbers of completions a prompt")
+    return [_token_list(prompt) for prompt in prompts], completions.pop()
+
+
+def _token_list(prompt: Any) -> list[int]:
+    tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else prompt
+    if tokens is None or isinstance(tokens, str):
+        raise TypeError(
+            "a prompt was passed to generate as text; trajectories are followed by their token ids"
+        )
+    return tokens if isinstance(tokens, list) else [int(token) for token in tokens]

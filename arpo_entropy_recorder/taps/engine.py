@@ -1,0 +1,109 @@
+"""The host's side of a tap: what may be tapped, how a worker is reached, how requests are numbered."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder.history import EntropyHistory
+from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, Unsupported, call_tap
+
+OLDEST, NEWEST = (0, 8, 4), (0, 33)
+SUPPORTED = (
+    "supported are vLLM 0.8.4 to 0.33 (V0 and V1 engine, model runners V1 and V2) without speculative decoding, "
+    "pipeline parallelism or multi-step scheduling; entropy_recorder=off or ARPO_ENTROPY_DISABLE=1 runs without"
+)
+EXTENSION = f"{EntropyWorkerExtension.__module__}.{EntropyWorkerExtension.__qualname__}"
+
+
+class EngineTap:
+    """The tap on an `LLM` that is already built. Nothing is wrapped before `open` nor left after `close`.
+
+    Raises Unsupported, in one line, for an engine whose logits cannot be reached.
+    """
+
+    def __init__(self, llm: Any) -> None:
+        self.llm = llm
+        self._engine = llm.llm_engine
+        try:
+            _check_configuration(self._engine)
+            self._in_process = _in_process(self._engine)
+            self._method = call_tap if self._in_process else _across_processes(self._engine)
+            for refusal in self._call("check"):
+                if refusal:
+                    raise Unsupported(refusal)
+        except Unsupported as error:
+            raise Unsupported(f"entropy recorder: {error}; {SUPPORTED}") from None
+
+    @property
+    def history(self) -> EntropyHistory | None:
+        """The buffer beside the logits; None where it is in another process."""
+        return self._call("buffer")[0] if self._in_process else None
+
+    def open(self, window: int) -> None:
+        """Wrap the sampler's seams; `window` entropies a segment."""
+        self._call("open", window)
+
+    def expect(self, num_requests: int, completions: int, first_slot: int) -> None:
+        """Announce the requests of the next `generate` call, in the order of its prompts."""
+        self._call("expect", self._next_request(), num_requests, completions, first_slot)
+
+    def close(self) -> tuple[np.ndarray, str | None]:
+        """Take the wrappers off; [segments, window] float32 nats, and the traceback of a failure in a hook."""
+        results = self._call("close")
+        histories = [np.frombuffer(r["entropies"], np.float32).reshape(-1, r["window"]) for r in results]
+        failure = next((r["failure"] for r in results if r["failure"]), None)
+        # Tensor-parallel workers that all see the logits agree. Those that see none, or their share of the rows,
+        # leave UNWRITTEN (negative) where another has the number.
+        merged = histories[0].copy()
+        for other in histories[1:]:
+            if len(other) == len(merged):
+                merged = np.where(np.isnan(merged) | np.isnan(other), np.nan, np.maximum(merged, other))
+        return merged, failure
+
+    def _call(self, method: str, *args: Any) -> list[Any]:
+        return self.llm.collective_rpc(self._method, args=(method, *args))
+
+    def _next_request(self) -> int:
+        """Number of the engine's next request: V1 keeps the request's number, V0 only its sequence's."""
+        counter = getattr(self._engine, "seq_counter", None) or self.llm.request_counter
+        return counter.counter
+
+
+def _check_configuration(engine: Any) -> None:
+    import vllm
+    from packaging.version import Version
+
+    release = Version(vllm.__version__).release
+    if not (release >= OLDEST and release[:2] <= NEWEST):
+        raise Unsupported(f"vLLM {vllm.__version__} is not known")
+    config = engine.vllm_config
+    parallel, scheduler = config.parallel_config, config.scheduler_config
+    if config.speculative_config is not None:
+        raise Unsupported("speculative decoding samples several tokens from one step's logits")
+    if parallel.pipeline_parallel_size > 1:
+        raise Unsupported("with pipeline parallelism only the last stage has logits")
+    if getattr(parallel, "data_parallel_size", 1) > 1:
+        raise Unsupported("with data parallelism inside one LLM requests are spread over several engines")
+    if getattr(scheduler, "num_scheduler_steps", 1) > 1:
+        raise Unsupported("multi-step scheduling keeps its steps' logits to itself")
+
+
+def _in_process(engine: Any) -> bool:
+    """Whether the engine steps in this process: V0 always, V1 with VLLM_ENABLE_V1_MULTIPROCESSING=0."""
+    engine_core = getattr(engine, "engine_core", None)
+    return engine_core is None or type(engine_core).__name__ == "InprocClient"
+
+
+def _across_processes(engine: Any) -> Any:
+    """What `collective_rpc` shall call in another process: a method's name, or a function that is pickled."""
+    if engine.vllm_config.parallel_config.worker_extension_cls == EXTENSION:
+        return "entropy_tap"
+    if os.environ.get("VLLM_ALLOW_INSECURE_SERIALIZATION") == "1":
+        return call_tap
+    raise Unsupported(
+        "the engine runs in another process; set VLLM_ENABLE_V1_MULTIPROCESSING=0 before vLLM is imported, "
+        f'or build it with LLM(..., worker_extension_cls="{EXTENSION}")'
+    )

@@ -1,0 +1,97 @@
+"""The V1 engine's first model runner (vLLM 0.8.4 to 0.33): `Sampler.sample` sees the logits after every mask,
+bias and penalty, and before temperature, min-p, top-k and top-p.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from arpo_entropy_recorder.taps.seams import Seams, require_parameters
+from arpo_entropy_recorder.taps.worker import Tap, Unsupported
+
+
+class RunnerV1Tap(Tap):
+    """Rows follow `runner.input_batch.req_ids`; a request's live output list says at which token it is."""
+
+    def __init__(self, runner: Any) -> None:
+        super().__init__(runner)
+        self._seams = Seams()
+        self._metadata: Any = None
+        self._rows: list[tuple[int, int, list[int]]] = []
+        self._done: set[int] = set()
+
+    @classmethod
+    def check(cls, runner: Any) -> None:
+        require_parameters(find_sampler(runner).sample, "logits", "sampling_metadata")
+        if not hasattr(runner.input_batch, "req_output_token_ids"):
+            raise Unsupported("this vLLM's input batch keeps no lists of output tokens")
+
+    def attach(self) -> None:
+        self._metadata = None
+        self._rows = []
+
+        def tapped(stock: Any) -> Any:
+            def sample(logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
+                # The runner makes new metadata whenever its batch changes, so a step of plain decoding ends here.
+                if self._rows or sampling_metadata is not self._metadata:
+                    self.guard(self._observe, logits, sampling_metadata)
+                return stock(logits, sampling_metadata, *args, **kwargs)
+
+            return sample
+
+        self._seams.wrap(find_sampler(self.runner), "sample", tapped)
+
+    def detach(self) -> None:
+        self._seams.restore()
+        self._metadata = None
+        self._rows = []
+
+    def expect(self, first_request: int, num_requests: int, completions: int, first_slot: int) -> None:
+        super().expect(first_request, num_requests, completions, first_slot)
+        self._done.clear()
+
+    def _observe(self, logits: Tensor, sampling_metadata: Any) -> None:
+        window = self.history.window
+        if sampling_metadata is not self._metadata:
+            self._metadata = sampling_metadata
+            self._rows = self._rows_within_window() if self.waiting else []
+        rows, places, finished = [], [], False
+        for row, slot, output in self._rows:
+            position = len(output)
+            if position < window:
+                # A chunk of a prefill has logits too; the last chunk, which is sampled from, overwrites them.
+                rows.append(row)
+                places.append(slot * window + position)
+            else:
+                finished = True
+                self._done.add(slot)
+                self.waiting -= 1
+        if finished:
+            self._rows = [entry for entry in self._rows if entry[1] not in self._done]
+        if rows:
+            self.history.record(logits, rows, places, sampling_metadata.temperature)
+
+    def _rows_within_window(self) -> list[tuple[int, int, list[int]]]:
+        batch = self.runner.input_batch
+        found = []
+        for row, request_id in enumerate(batch.req_ids[: batch.num_reqs]):
+            slot = self.slot_of_request_id(request_id)
+            if slot >= 0 and slot not in self._done:
+                found.append((row, slot, batch.req_output_token_ids[row]))
+        return found
+
+
+def find_sampler(runner: Any) -> Any:
+    """The runner's sampler. Raises Unsupported.
+
+    vLLM 0.8.5 moved it to the runner; in 0.8.4 it is the model's, in a multimodal wrapper the language model's.
+    """
+    model = getattr(runner, "model", None)
+    language_model = getattr(model, "language_model", None)
+    for owner in (runner, model, language_model):
+        sampler = getattr(owner, "sampler", None)
+        if sampler is not None:
+            return sampler
+    raise Unsupported("this vLLM's model runner has no sampler (only the last pipeline stage has one)")
