@@ -1,0 +1,199 @@
+"""Writes what one process recorded into step files. A write that fails is tried again, and never raises."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .encode import encode_records, file_parts
+from .journal import Claim
+from .layout import Shard, StepKey, Version, list_shards, printable
+from .schema import UserError
+from .shards import consolidate, remove_shards, write_file
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Step:
+    """A step in memory: the calls that are text already, and those that still are columns."""
+
+    key: StepKey
+    texts: list[list[bytes]] = field(default_factory=list)
+    columns: list[Mapping[str, Any]] = field(default_factory=list)
+    waits: bool = False
+
+
+class StepWriter:
+    """The step files of one data-parallel rank in `directory`.
+
+    A step's file is written whole at each flush, so that a later call of the step only adds to it; a step
+    that is recorded again, after a resume, replaces the old one. Where nothing can be written the records
+    wait in memory, of up to `max_pending_steps` steps; beyond that the oldest are dropped and counted in
+    `dropped_steps`. With `enabled` false (a tensor-parallel rank above 0) nothing happens at all.
+
+    Raises UserError if another living process records into `directory` as the same rank.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        dp_rank: int = 0,
+        dp_size: int = 1,
+        enabled: bool = True,
+        max_pending_steps: int = 100,
+    ) -> None:
+        self.directory = Path(directory).absolute()
+        self.dp_rank, self.dp_size = dp_rank, dp_size
+        self.max_pending_steps = max_pending_steps
+        self.enabled = enabled
+        self.dropped_steps = 0
+        self._steps: dict[StepKey, _Step] = {}
+        self._latest: dict[bool, StepKey] = {}
+        self._claim: Claim | None = None
+        self._run = 0
+        self._noted_run = -1
+        if not enabled:
+            return
+        try:
+            self._open()
+        except OSError as error:
+            log.error(
+                "entropy recorder: records wait in memory until %s can be written: %s", *self._told(error)
+            )
+        atexit.register(self._at_exit, os.getpid())
+
+    @property
+    def pending_steps(self) -> int:
+        """Steps with records that are not in a file yet."""
+        return sum(step.waits for step in self._steps.values())
+
+    def add(
+        self, global_step: int, validate: bool, columns: Mapping[str, np.ndarray | Sequence[Any]]
+    ) -> None:
+        """Adds the records of one `generate_sequences` call: equally long columns by schema key.
+
+        `global_step`, `call`, `run` and `dp_rank` are added here.
+        """
+        if not self.enabled:
+            return
+        key = StepKey(int(global_step), bool(validate))
+        latest = self._latest.get(key.validate)
+        if latest is not None and key < latest:
+            self._start_over()
+        if key != latest:
+            self._latest[key.validate] = key
+            self._steps.pop(key, None)
+            self._forget_written()
+        step = self._steps.setdefault(key, _Step(key))
+        step.columns.append(columns)
+        step.waits = True
+        while self.pending_steps > self.max_pending_steps:
+            del self._steps[next(key for key, step in self._steps.items() if step.waits)]
+            self.dropped_steps += 1
+            log.error(
+                "entropy recorder: the oldest waiting step was dropped, %d in all: more than %d steps wait for %s",
+                self.dropped_steps, self.max_pending_steps, printable(self.directory),
+            )  # fmt: skip
+
+    def flush(self) -> None:
+        """Writes everything that waits. Where that fails it is logged, and tried again at the next flush."""
+        self._flush(now=max(self._latest.values(), default=None))
+
+    def close(self) -> None:
+        """Flushes and gives the directory up. A second call does nothing."""
+        if self.enabled:
+            self._flush(now=None)
+            if self.pending_steps:
+                log.error("entropy recorder: %d steps could not be written and are lost", self.pending_steps)
+            self.enabled = False
+            atexit.unregister(self._at_exit)
+            if self._claim is not None:
+                self._claim.release()
+
+    def _at_exit(self, pid: int) -> None:
+        if pid == os.getpid():  # not in a forked child
+            self.close()
+
+    def _flush(self, now: StepKey | None) -> None:
+        if not self.enabled:
+            return
+        try:
+            if self.pending_steps:
+                self._open()
+            for step in list(self._steps.values()):
+                if step.waits:
+                    self._write(step)
+            self._forget_written()
+            if self.dp_size > 1 and self._claim is not None:
+                consolidate(self.directory, self.dp_rank, self.dp_size, now)
+        except (OSError, UserError) as error:
+            log.error(
+                "entropy recorder: %d steps wait in memory, tried again at each flush: %s: %s",
+                self.pending_steps, *self._told(error),
+            )  # fmt: skip
+
+    def _open(self) -> None:
+        """Takes the directory, again if it vanished meanwhile."""
+        if self._claim is not None:
+            if self._claim.is_valid():
+                return
+            self._claim.release()
+            self._claim = None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._claim = Claim(self.directory, self.dp_rank, self.dp_size, at_least=self._run)
+        self._run = self._claim.run
+
+    def _start_over(self) -> None:
+        """The steps went back: what follows replaces what was recorded, as after a resume."""
+        self._flush(now=None)
+        self._latest.clear()
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+        self._run += 1
+
+    def _write(self, step: _Step) -> None:
+        assert self._claim is not None
+        run = self._claim.run
+        if self._noted_run < run:
+            self._claim.first_step(step.key)
+            self._noted_run = run
+        while step.columns:
+            constants = {"global_step": step.key.global_step, "call": len(step.texts), "run": run}
+            if self.dp_size > 1:
+                constants["dp_rank"] = self.dp_rank
+            # Popped first: columns that cannot be written shall not be in the way of the next.
+            step.texts.append(encode_records(step.columns.pop(0), constants))
+        if not step.texts:
+            step.waits = False
+            return
+        name = step.key.file_name
+        if self.dp_size > 1:
+            shard = Shard(step.key, self.dp_rank, self.dp_size, Version(run, len(step.texts) - 1))
+            name = shard.file_name
+        write_file(self.directory / name, file_parts(t for texts in step.texts for t in texts), self.dp_rank)
+        step.waits = False
+        # What this file replaces: of one rank all shards, of several the rank's own.
+        replaced = list_shards(self.directory).get(step.key, [])
+        remove_shards(
+            self.directory,
+            [s for s in replaced if s.file_name != name and (s.rank == self.dp_rank or self.dp_size == 1)],
+        )
+
+    def _forget_written(self) -> None:
+        """Keeps of the written steps only those that a further call may add to."""
+        for key, step in list(self._steps.items()):
+            if not step.waits and key != self._latest.get(key.validate):
+                del self._steps[key]
+
+    def _told(self, error: Exception) -> tuple[str, str]:
+        return printable(self.directory), printable(error)
