@@ -39,9 +39,11 @@ EDITS = (
         WORKERS,
         "vllm_rollout_cls = vLLMRolloutWithTools",
         # Forks take the class from a module, or have more than one mode that picks it.
-        re.compile(r"(?m)^(?P<indent>[ \t]*)vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools[ \t]*(?P<eol>\r?\n)"),
+        re.compile(
+            r"(?m)^(?P<indent>[ \t]*)vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools[ \t]*(?P<eol>\r?\n)"
+        ),
         (
-            "from arpo_entropy_recorder.mixin import record_entropy  # not found? pip install -e arpo-entropy-recorder",
+            "from arpo_entropy_recorder.mixin import record_entropy  # missing? pip install -e arpo-entropy-recorder",
             "vllm_rollout_cls = record_entropy(vllm_rollout_cls)",
         ),
     ),
@@ -88,7 +90,9 @@ def unpatched(text: str, edits: list[Edit]) -> str:
         text = re.sub(rf"(?m)^(?P<indent>[ \t]*){first}(?P<eol>\r?\n){rest}", "", text)
     if trace := TRACE.search(text):
         line = original[: original.index(trace[0])].count("\n") + 1
-        raise CannotPatch(f"line {line} belongs to this edit but was changed by hand; put it right or take it out")
+        raise CannotPatch(
+            f"line {line} belongs to this edit but was changed by hand; put it right or take it out"
+        )
     return text
 
 
@@ -147,8 +151,12 @@ def replace_all(changes: dict[Path, tuple[str, str]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="apply_patch.sh", description="Make ARPO's verl tree record entropies.")
-    parser.add_argument("path", type=Path, help="an ARPO clone, its verl_arpo_entropy, or AEPO's verl_aepo_entropy")
+    parser = argparse.ArgumentParser(
+        prog="apply_patch.sh", description="Make ARPO's verl tree record entropies."
+    )
+    parser.add_argument(
+        "path", type=Path, help="an ARPO clone, its verl_arpo_entropy, or AEPO's verl_aepo_entropy"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="change nothing; say whether it can be applied")
     mode.add_argument("--revert", action="store_true", help="take the added lines out again")
@@ -156,7 +164,10 @@ def main() -> int:
     try:
         planned = {tree: plan(tree, options.revert) for tree in trees(options.path)}
         changes = {
-            path: (now, wanted) for texts in planned.values() for path, (now, wanted) in texts.items() if now != wanted
+            path: (now, wanted)
+            for texts in planned.values()
+            for path, (now, wanted) in texts.items()
+            if now != wanted
         }
         if not options.check:
             replace_all(changes)

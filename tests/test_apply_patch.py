@@ -1,0 +1,335 @@
+"""scripts/apply_patch.sh on small trees around the patch's own context, and on a real clone if there is one."""
+
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "scripts" / "apply_patch.sh"
+PATCH = ROOT / "patches" / "verl_arpo_entropy.patch"
+WORKERS = "verl/workers/fsdp_workers.py"
+TRAINER = "verl/trainer/ppo/ray_trainer.py"
+ROLLOUT = "verl/workers/rollout/vllm_rollout/vllm_rollout_with_tools.py"
+
+spec = importlib.util.spec_from_file_location("apply_patch", ROOT / "scripts" / "apply_patch.py")
+apply_patch = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(apply_patch)
+
+
+# The first lines of the statements whose last lines are in a hunk's context, in the order of the hunks.
+OPENERS = (
+    '                elif mode == "sync_with_tool":',
+    "            test_gen_batch.meta_info = {",
+    "                gen_batch = batch.pop(",
+)
+
+
+def stock_files():
+    """File -> its hunks' context, at the line numbers that the patch names, with filler in between."""
+    files, lines, openers = {}, [], iter(OPENERS)
+    for line in PATCH.read_text().splitlines():
+        if line.startswith("--- a/"):
+            lines = files[line[len("--- a/") :]] = []
+        elif line.startswith("@@ "):
+            start = int(line.split()[1][1:].split(",")[0])
+            lines += [f"# line {number}" for number in range(len(lines) + 1, start - 1)]
+            lines.append(next(openers))
+        elif line.startswith(" ") and lines:
+            lines.append(line[1:])
+    return {file: "\n".join([*lines, "# the end", ""]) for file, lines in files.items()}
+
+
+STOCK = stock_files()
+
+
+def make_tree(tree, files=None):
+    for file, text in {**STOCK, ROLLOUT: "", **(files or {})}.items():
+        (tree / file).parent.mkdir(parents=True, exist_ok=True)
+        (tree / file).write_bytes(text.encode("latin-1"))
+    return tree
+
+
+def contents(tree):
+    return {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+
+
+def run(*words):
+    return subprocess.run([SCRIPT, *words], capture_output=True, text=True, timeout=60)
+
+
+def succeed(*words):
+    result = run(*words)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def refuse(*words):
+    """The one line that a refusal prints."""
+    result = run(*words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def added(before, after):
+    """The lines of `after` that are not in `before`, stripped; nothing may have gone."""
+    rest = iter(after.splitlines())
+    new = []
+    for line in before.splitlines():
+        for other in rest:
+            if other == line:
+                break
+            new.append(other.strip())
+        else:
+            pytest.fail(f"line lost: {line}")
+    return new + [line.strip() for line in rest]
+
+
+@pytest.mark.parametrize(
+    "command", [["patch", "-p1", "-i", str(PATCH)], ["git", "apply", str(PATCH)]], ids=lambda c: c[0]
+)
+def test_patch_file_and_script_make_the_same_bytes(tmp_path, command):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed, so the patch file was not tried with it")
+    # The tree is a folder inside a git repository, as it is in a clone.
+    subprocess.run(["git", "init", "-q", tmp_path], check=False)
+    with_tool, with_script = make_tree(tmp_path / "ARPO" / "tool"), make_tree(tmp_path / "ARPO" / "script")
+    subprocess.run(command, cwd=with_tool, check=True, capture_output=True, timeout=60)
+    assert contents(with_tool) != contents(make_tree(tmp_path / "stock"))
+    succeed(with_script)
+    assert contents(with_tool) == contents(with_script)
+    assert "already applied" in succeed(with_tool)
+    succeed(with_tool, "--revert")
+    assert contents(with_tool) == contents(tmp_path / "stock")
+
+
+def test_second_run_says_so_and_touches_nothing(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    assert succeed(tree) == f"{tree}: applied\n"
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tree.rglob("*")}
+    assert succeed(tree) == f"{tree}: already applied\n"
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tree.rglob("*")} == before
+
+
+def test_check_changes_nothing(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    assert succeed(tree, "--check") == f"{tree}: can be applied\n"
+    assert contents(tree) == contents(make_tree(tmp_path / "stock"))
+    succeed(tree)
+    assert succeed(tree, "--check") == f"{tree}: already applied\n"
+
+
+def test_revert_of_a_stock_tree_does_nothing(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    assert "nothing to revert" in succeed(tree, "--revert")
+    assert contents(tree) == contents(make_tree(tmp_path / "stock"))
+
+
+def test_drifted_fork_gets_every_edit_and_is_restored(tmp_path):
+    workers = STOCK[WORKERS].replace(
+        "vllm_rollout_cls = vLLMRolloutWithTools\n",
+        "vllm_rollout_cls = chosen.vLLMRolloutWithTools\n"
+        '                elif mode == "tree":\n'
+        "                    vllm_rollout_cls = vLLMRolloutWithTools\n",
+    )
+    trainer = (
+        "import more\n" * 300 + STOCK[TRAINER] + "                                is_last_step = again\n"
+    )
+    for stock, drifted in {
+        "gen_batch = batch.pop(": "gen_batch = new_batch.pop(",
+        '"validate": True,': '"validate": True,\n                **{\n                },',
+        "                is_last_step = self": "                if more:\n                    change(gen_batch)\n"
+        "                is_last_step = self",
+    }.items():
+        assert trainer.count(stock) == 1
+        trainer = trainer.replace(stock, drifted)
+    tree = make_tree(tmp_path / "tree", {WORKERS: workers, TRAINER: trainer})
+    before = contents(tree)
+    succeed(tree)
+    assert added(workers, (tree / WORKERS).read_text()) == [*apply_patch.EDITS[0].lines] * 2
+    validate, train = apply_patch.EDITS[1].lines[0], apply_patch.EDITS[2].lines[0]
+    assert added(trainer, (tree / TRAINER).read_text()) == [validate, train]
+    succeed(tree, "--revert")
+    assert contents(tree) == before
+
+
+CODE = st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=20).map(
+    lambda text: f"# {text}"
+)
+FILLERS = st.lists(CODE, max_size=3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.tuples(FILLERS, FILLERS, FILLERS),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.sampled_from(["", "\t", "    "]),
+)
+def test_revert_gives_back_every_byte(fillers, eol, final_eol, indent):
+    for file, stock in STOCK.items():
+        edits = [edit for edit in apply_patch.EDITS if edit.file == file]
+        before, inside, after = fillers
+        lines = [*before, *stock.splitlines(), *inside, *after]
+        text = eol.join(indent + line for line in lines) + (eol if final_eol else "")
+        patched = apply_patch.patched(text, edits)
+        assert len(patched) > len(text)
+        assert apply_patch.unpatched(patched, edits) == text
+        assert patched.count("\n") - patched.count("\r\n") == (0 if eol == "\r\n" else patched.count("\n"))
+
+
+def test_other_changes_made_since_survive_a_revert(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    succeed(tree)
+    path = tree / TRAINER
+    path.write_text("import mine\n" + path.read_text() + "mine.end()\n")
+    succeed(tree, "--revert")
+    assert path.read_text() == "import mine\n" + STOCK[TRAINER] + "mine.end()\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--revert"], ["--check"]], ids=str)
+def test_lines_changed_by_hand_are_left_alone(tmp_path, words):
+    tree = make_tree(tmp_path / "tree")
+    succeed(tree)
+    path = tree / WORKERS
+    path.write_text(
+        path.read_text().replace("record_entropy(vllm_rollout_cls)", "mine(record_entropy(vllm_rollout_cls))")
+    )
+    before = contents(tree)
+    message = refuse(tree, *words)
+    assert f"{WORKERS}: line 435 " in message
+    assert "changed by hand" in message
+    assert contents(tree) == before
+
+
+def test_tree_of_which_one_file_was_restored_is_completed(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    succeed(tree)
+    want = contents(tree)
+    (tree / WORKERS).write_text(STOCK[WORKERS])
+    assert succeed(tree) == f"{tree}: applied\n"
+    assert contents(tree) == want
+
+
+@pytest.mark.parametrize(
+    ("file", "anchor"),
+    [
+        (WORKERS, "vllm_rollout_cls = vLLMRolloutWithTools"),
+        (TRAINER, "test_gen_batch.meta_info = {"),
+        (TRAINER, "is_last_step ="),
+    ],
+)
+def test_missing_anchor_is_named_and_no_file_changes(tmp_path, file, anchor):
+    tree = make_tree(tmp_path / "tree", {file: STOCK[file].replace(anchor, "something_else")})
+    before = contents(tree)
+    for words in ([], ["--check"]):
+        message = refuse(tree, *words)
+        assert str(tree / file) in message
+        assert anchor in message
+        assert contents(tree) == before
+
+
+def test_missing_file_is_named(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    (tree / TRAINER).unlink()
+    assert str(tree / TRAINER) in refuse(tree)
+    assert (tree / WORKERS).read_text() == STOCK[WORKERS]
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_folder_that_is_no_such_tree_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    message = refuse(tmp_path / name)
+    assert str(tmp_path / name) in message
+    assert ROLLOUT in message
+
+
+def test_clone_with_spaces_holds_arpo_and_aepo(tmp_path):
+    clone = tmp_path / "my clone"
+    arpo = make_tree(clone / "ARPO" / "verl_arpo_entropy")
+    aepo = make_tree(clone / "AEPO" / "verl_aepo_entropy")
+    before = contents(clone)
+    assert succeed(clone) == f"{aepo}: applied\n{arpo}: applied\n"
+    assert contents(arpo) == contents(aepo) != contents(make_tree(tmp_path / "stock"))
+    assert succeed(clone / "ARPO") == f"{arpo}: already applied\n"
+    succeed(clone, "--revert")
+    assert contents(clone) == before
+
+
+def test_clone_of_which_one_tree_cannot_be_patched_stays_whole(tmp_path):
+    make_tree(tmp_path / "clone" / "AEPO" / "verl_aepo_entropy")
+    make_tree(tmp_path / "clone" / "ARPO" / "verl_arpo_entropy", {TRAINER: "pass\n"})
+    before = contents(tmp_path)
+    refuse(tmp_path / "clone")
+    assert contents(tmp_path) == before
+
+
+def test_link_stays_a_link_and_read_only_file_stays_read_only(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    real = tmp_path / "kept elsewhere.py"
+    (tree / WORKERS).rename(real)
+    (tree / WORKERS).symlink_to(real)
+    (tree / TRAINER).chmod(0o444)
+    succeed(tree)
+    assert (tree / WORKERS).is_symlink()
+    assert "record_entropy" in real.read_text()
+    assert "global_steps" in (tree / TRAINER).read_text()
+    assert stat.S_IMODE((tree / TRAINER).stat().st_mode) == 0o444
+
+
+@pytest.mark.parametrize("words", [[], ["--revert"]], ids=str)
+def test_write_that_fails_half_way_is_taken_back(tmp_path, monkeypatch, capsys, words):
+    tree = make_tree(tmp_path / "tree")
+    if words:
+        succeed(tree)
+    before = contents(tree)
+    rename = os.replace
+    monkeypatch.setattr("sys.argv", ["apply_patch.sh", str(tree), *words])
+
+    def fail_for_the_trainer(source, target):
+        if Path(target).name == "ray_trainer.py":
+            raise PermissionError(13, "Permission denied", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(apply_patch.os, "replace", fail_for_the_trainer)
+    assert apply_patch.main() == 2
+    assert (
+        f"{TRAINER}: cannot be written (Permission denied); nothing was changed\n" in capsys.readouterr().err
+    )
+    assert contents(tree) == before
+
+
+def test_patch_file_adds_lines_only():
+    body = [line for line in PATCH.read_text().splitlines() if line[:4] not in ("--- ", "+++ ")]
+    assert [line for line in body if line.startswith("-")] == []
+    assert len([line for line in body if line.startswith("+")]) == 4
+
+
+@pytest.mark.arpo
+def test_real_clone_compiles_and_is_restored(arpo_root, tmp_path):
+    clone = tmp_path / "clone"
+    for tree in apply_patch.trees(arpo_root):
+        for file in (WORKERS, TRAINER, ROLLOUT):
+            target = clone / tree.relative_to(arpo_root) / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tree / file, target)
+    before = contents(clone)
+    succeed(clone)
+    after = contents(clone)
+    for file, text in after.items():
+        compile(text, file, "exec")
+    changed = [file for file in after if after[file] != before[file]]
+    assert len(changed) == 2 * len(apply_patch.trees(clone))
+    for tree in apply_patch.trees(clone):
+        subprocess.run(["patch", "-p1", "-R", "-i", PATCH], cwd=tree, check=True, capture_output=True)
+    assert contents(clone) == before
+    succeed(clone)
+    succeed(clone, "--revert")
+    assert contents(clone) == before
