@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-# vLLM writes 0 or -1 where a request is greedy; the policy's own distribution is then the one at temperature 1.
+# vLLM writes 0 or -1 where a request is greedy; its entropy is then the one at temperature 1.
 GREEDY_TEMPERATURE = 1e-5
 # Elements of one row block: its float32 temporaries (4 MiB each) stay in the cache.
 BLOCK_ELEMENTS = 1 << 20
@@ -58,23 +58,19 @@ def entropy_into_torch(
     history: Tensor, slots: Tensor, logits: Tensor, rows: Tensor, temperature: Tensor | None = None
 ) -> None:
     """`entropy_into` in plain torch, for the CPU and as the reference: no temporary exceeds one row block."""
-    step = max(1, BLOCK_ELEMENTS // logits.shape[-1])
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        values = _block_entropy(
-            logits.index_select(0, block),
-            None if temperature is None else temperature.index_select(0, block),
-        )
-        history.index_copy_(0, slots[start : start + step].long(), values)
-
-
-def _block_entropy(logits: Tensor, temperature: Tensor | None) -> Tensor:
-    """[n] float32 from [n, vocab_size] logits."""
+    block_rows = max(1, BLOCK_ELEMENTS // logits.shape[-1])
+    if rows.numel() > block_rows:
+        for part in zip(slots.split(block_rows), rows.split(block_rows), strict=True):
+            entropy_into_torch(history, part[0], logits, part[1], temperature)
+        return
+    # Each op costs 1 to 2 us before it touches an element, and few rows are the rule: as few ops as possible.
+    x = logits.detach().index_select(0, rows)
     if temperature is not None:
-        temperature = temperature.float().masked_fill(temperature <= GREEDY_TEMPERATURE, 1.0)
+        t = temperature.index_select(0, rows).float()
         # Shifted before it is divided: a large logit over a small temperature must not overflow.
-        logits = logits.float()
-        logits = (logits - logits.amax(-1, keepdim=True)).div_(temperature.unsqueeze(-1))
+        x = x.float()
+        x = (x - x.amax(-1, keepdim=True)).div_(t.masked_fill_(t <= GREEDY_TEMPERATURE, 1.0).unsqueeze(-1))
     # exp(-200) is 0 in float32, so the clamp only keeps 0 * -inf from being NaN.
-    log_p = torch.log_softmax(logits, -1, dtype=torch.float32).clamp_min_(-200.0)
-    return log_p.exp().mul_(log_p).sum(-1).neg_().clamp_min_(0.0)
+    log_p = x.log_softmax(-1, dtype=torch.float32).clamp_min_(-200.0)
+    # log_p <= 0, so abs_ is the sign of the definition, and 0 for a one-hot row rather than -0.
+    history.index_copy_(0, slots.long(), log_p.exp().mul_(log_p).sum(-1).abs_())

@@ -1,0 +1,214 @@
+"""The exact entropy of selected rows of logits on CUDA: gather, entropy and scatter in one launch, one read.
+
+A row is cut into slices so that a few rows fill the card. A program walks its slice in tiles; each of its lanes
+(threads) keeps, over the elements z = x / T it has seen,
+
+    peak = max(x),  total = sum(2 ** u),  weighted = sum(u * 2 ** u)   with u = (x - peak) / T * log2(e),
+
+so that H = ln(2) * (log2(total) - weighted / total). Two such triples merge by moving both to the larger peak
+(Milakov and Gimelshein 2018, "Online normalizer calculation for softmax", with the weighted sum added). The
+last program of a row to arrive merges the row's slices.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from arpo_entropy_recorder.entropy import GREEDY_TEMPERATURE
+
+# An H100 needs about 3.35 TB/s * 0.7 us / 132 = 18 KB of loads in flight on each multiprocessor, more under
+# load. Programs of 128 lanes, each with 1 or 4 loads of 16 bytes, 8 programs to a multiprocessor: 16 KB where
+# a row is short or alone (the time is then latency), 64 KB where there is bandwidth to fill.
+NUM_WARPS = 4
+LANES = 32 * NUM_WARPS
+LOAD_BYTES = 16
+PROGRAMS_PER_PROCESSOR = 8
+MAX_SPLITS = 256
+
+_LANES = tl.constexpr(LANES)
+_MAX_SPLITS = tl.constexpr(MAX_SPLITS)
+_GREEDY = tl.constexpr(GREEDY_TEMPERATURE)
+_LOG2_E = tl.constexpr(1.4426950408889634)
+_LN_2 = tl.constexpr(0.6931471805599453)
+# Where a peak starts: finite, so that peak - peak is 0, and no finite logit is below it.
+_LOWEST = tl.constexpr(-3.4028234663852886e38)
+# 2 ** -1e4 is 0 in float32: stands for -inf in products with such a 0, which must be 0 and not NaN.
+_FLOOR = tl.constexpr(-1.0e4)
+
+
+class Plan(NamedTuple):
+    """How a launch is cut: `splits` programs a row, each of `tiles` tiles of `unroll` loads a lane."""
+
+    splits: int
+    tiles: int
+    unroll: int
+
+
+def plan(num_rows: int, vocab_size: int, itemsize: int, programs: int) -> Plan:
+    """Cut `num_rows` rows for a card that runs `programs` programs at a time.
+
+    The slices of a row cover it, none is empty, and split rows never take more than `programs` programs
+    together, which is what the workspace holds.
+    """
+    step = LANES * LOAD_BYTES // itemsize
+    steps = triton.cdiv(vocab_size, step)
+    splits = max(1, min(programs // num_rows, steps, MAX_SPLITS))
+    unroll = 4 if steps >= 4 * splits else 1
+    tiles = triton.cdiv(steps, splits * unroll)
+    return Plan(triton.cdiv(steps, tiles * unroll), tiles, unroll)
+
+
+@triton.jit
+def _merge(peak, total, weighted, scale):
+    """Merge the triples along axis 0 into one."""
+    top = tl.max(peak, 0)
+    shift = tl.maximum((peak - top) * scale, _FLOOR)
+    factor = tl.exp2(shift)
+    return top, tl.sum(total * factor, 0), tl.sum((weighted + shift * total) * factor, 0)
+
+
+@triton.jit
+def _store_nats(history, slots, index, total, weighted):
+    nats = _LN_2 * (tl.log2(total) - weighted / total)
+    # Not tl.maximum, which would turn NaN into 0.
+    tl.store(history + tl.load(slots + index).to(tl.int64), tl.where(nats <= 0.0, 0.0, nats))
+
+
+# The integers that change from call to call are not specialised, or a new value would stall on a compilation.
+@triton.jit(do_not_specialize=["history", "slots", "rows", "temperature", "splits", "tiles"])
+def _entropy_kernel(  # type: ignore[no-untyped-def]
+    history,
+    slots,
+    logits,
+    rows,
+    temperature,
+    arrivals,
+    partials,
+    row_stride,
+    vocab_size,
+    splits,
+    tiles,
+    VECTOR: tl.constexpr,
+    UNROLL: tl.constexpr,
+    SPLIT: tl.constexpr,
+    CAPACITY: tl.constexpr,
+):
+    program = tl.program_id(0)
+    index = program // splits
+    row = tl.load(rows + index).to(tl.int64)
+    scale = _LOG2_E
+    if temperature is not None:
+        t = tl.load(temperature + row).to(tl.float32)
+        scale = _LOG2_E / tl.where(t <= _GREEDY, 1.0, t)
+
+    # [UNROLL, LANES, VECTOR]: a lane's elements are axes 0 and 2, so the loop reduces within lanes only.
+    offsets = (tl.arange(0, UNROLL)[:, None, None] * _LANES + tl.arange(0, _LANES)[None, :, None]) * VECTOR
+    offsets += tl.arange(0, VECTOR)[None, None, :]
+    offsets += (program % splits) * tiles * (UNROLL * _LANES * VECTOR)
+    source = logits + row * row_stride
+
+    peak = tl.full([_LANES], _LOWEST, tl.float32)
+    total = tl.zeros([_LANES], tl.float32)
+    weighted = tl.zeros([_LANES], tl.float32)
+    for _ in range(tiles):
+        # No eviction hint: the sampler reads the same logits next.
+        x = tl.load(source + offsets, mask=offsets < vocab_size, other=float("-inf")).to(tl.float32)
+        top = tl.maximum(peak, tl.max(tl.max(x, 2), 0))
+        shift = tl.maximum((peak - top) * scale, _FLOOR)
+        factor = tl.exp2(shift)
+        u = (x - top[None, :, None]) * scale
+        mass = tl.exp2(u)
+        weighted = (weighted + shift * total) * factor
+        weighted += tl.sum(tl.sum(mass * tl.maximum(u, _FLOOR), 2), 0)
+        total = total * factor + tl.sum(tl.sum(mass, 2), 0)
+        peak = top
+        offsets += UNROLL * _LANES * VECTOR
+    peak, total, weighted = _merge(peak, total, weighted, scale)
+
+    if SPLIT:
+        tl.store(partials + program, peak)
+        tl.store(partials + CAPACITY + program, total)
+        tl.store(partials + 2 * CAPACITY + program, weighted)
+        tl.debug_barrier()
+        # Releases this slice and acquires those that arrived before.
+        if tl.atomic_add(arrivals + index, 1, sem="acq_rel") == splits - 1:
+            slices = tl.arange(0, _MAX_SPLITS)
+            mine = slices < splits
+            slices += index * splits
+            # Past the first-level cache, which other multiprocessors' stores do not reach.
+            peaks = tl.load(partials + slices, mask=mine, other=_LOWEST, cache_modifier=".cg")
+            totals = tl.load(partials + CAPACITY + slices, mask=mine, other=0.0, cache_modifier=".cg")
+            weights = tl.load(partials + 2 * CAPACITY + slices, mask=mine, other=0.0, cache_modifier=".cg")
+            peak, total, weighted = _merge(peaks, totals, weights, scale)
+            _store_nats(history, slots, index, total, weighted)
+            tl.store(arrivals + index, 0)  # ready for the next launch
+    else:
+        _store_nats(history, slots, index, total, weighted)
+
+
+class Workspace(NamedTuple):
+    """Where the slices of split rows meet; of a fixed size, since only so many programs run at a time."""
+
+    programs: int
+    arrivals: Tensor  # [programs] int32, 0 between launches
+    partials: Tensor  # [3, programs] float32: peak, total, weighted
+
+
+@cache
+def _workspace(device: torch.device, stream: int) -> Workspace:
+    """One for each stream, since launches on two streams may overlap."""
+    processors = 4  # Triton's interpreter
+    if device.type == "cuda":
+        processors = torch.cuda.get_device_properties(device).multi_processor_count
+    programs = PROGRAMS_PER_PROCESSOR * processors
+    arrivals = torch.zeros(programs, dtype=torch.int32, device=device)
+    return Workspace(programs, arrivals, torch.empty(3, programs, dtype=torch.float32, device=device))
+
+
+def entropy_into_triton(
+    history: Tensor, slots: Tensor, logits: Tensor, rows: Tensor, temperature: Tensor | None = None
+) -> None:
+    """`entropy.entropy_into` in one launch; does not wait for the device.
+
+    Allocates at the first call on a stream only (call it once before capturing a CUDA graph), and for an
+    argument of an unusual layout (a strided vocabulary or index).
+    """
+    num_rows, vocab_size = rows.numel(), logits.shape[-1]
+    if num_rows == 0:
+        return
+    if logits.stride(-1) != 1:
+        logits = logits.contiguous()
+    if temperature is not None:
+        temperature = temperature.contiguous()
+    device, stream = logits.device, 0
+    if device.type == "cuda":
+        if device.index != torch.cuda.current_device():
+            with torch.cuda.device(device):
+                return entropy_into_triton(history, slots, logits, rows, temperature)
+        stream = torch.cuda.current_stream(device).cuda_stream
+    programs, arrivals, partials = _workspace(device, stream)
+    splits, tiles, unroll = plan(num_rows, vocab_size, logits.element_size(), programs)
+    _entropy_kernel[(num_rows * splits,)](
+        history,
+        slots.contiguous(),
+        logits,
+        rows.contiguous(),
+        temperature,
+        arrivals,
+        partials,
+        logits.stride(0),
+        vocab_size,
+        splits,
+        tiles,
+        VECTOR=LOAD_BYTES // logits.element_size(),
+        UNROLL=unroll,
+        SPLIT=splits > 1,
+        CAPACITY=programs,
+        num_warps=NUM_WARPS,
+    )
