@@ -23,12 +23,12 @@ from torch import Tensor
 from arpo_entropy_recorder.entropy import GREEDY_TEMPERATURE
 
 # An H100 needs about 3.35 TB/s * 0.7 us / 132 = 18 KB of loads in flight on each multiprocessor, more under
-# load. Programs of 128 lanes, each with 1 or 4 loads of 16 bytes, 8 programs to a multiprocessor: 16 KB where
-# a row is short or alone (the time is then latency), 64 KB where there is bandwidth to fill.
+# load. A program has 128 lanes with 2 loads of 16 bytes (this tile's and the next one's), and 40 registers a
+# lane let 12 programs share a multiprocessor: 48 KB.
 NUM_WARPS = 4
 LANES = 32 * NUM_WARPS
 LOAD_BYTES = 16
-PROGRAMS_PER_PROCESSOR = 8
+PROGRAMS_PER_PROCESSOR = 12
 MAX_SPLITS = 256
 
 _LANES = tl.constexpr(LANES)
@@ -42,26 +42,16 @@ _LOWEST = tl.constexpr(-3.4028234663852886e38)
 _FLOOR = tl.constexpr(-1.0e4)
 
 
-class Plan(NamedTuple):
-    """How a launch is cut: `splits` programs a row, each of `tiles` tiles of `unroll` loads a lane."""
-
-    splits: int
-    tiles: int
-    unroll: int
-
-
-def plan(num_rows: int, vocab_size: int, itemsize: int, programs: int) -> Plan:
-    """Cut `num_rows` rows for a card that runs `programs` programs at a time.
+def plan(num_rows: int, vocab_size: int, itemsize: int, programs: int) -> tuple[int, int]:
+    """(splits, tiles): `splits` programs a row, each of `tiles` tiles, on a card that runs `programs` at once.
 
     The slices of a row cover it, none is empty, and split rows never take more than `programs` programs
     together, which is what the workspace holds.
     """
-    step = LANES * LOAD_BYTES // itemsize
-    steps = triton.cdiv(vocab_size, step)
-    splits = max(1, min(programs // num_rows, steps, MAX_SPLITS))
-    unroll = 4 if steps >= 4 * splits else 1
-    tiles = triton.cdiv(steps, splits * unroll)
-    return Plan(triton.cdiv(steps, tiles * unroll), tiles, unroll)
+    row_tiles = triton.cdiv(vocab_size, LANES * LOAD_BYTES // itemsize)
+    splits = max(1, min(programs // num_rows, row_tiles, MAX_SPLITS))
+    tiles = triton.cdiv(row_tiles, splits)
+    return triton.cdiv(row_tiles, tiles), tiles
 
 
 @triton.jit
@@ -95,7 +85,6 @@ def _entropy_kernel(  # type: ignore[no-untyped-def]
     splits,
     tiles,
     VECTOR: tl.constexpr,
-    UNROLL: tl.constexpr,
     SPLIT: tl.constexpr,
     CAPACITY: tl.constexpr,
 ):
@@ -107,28 +96,30 @@ def _entropy_kernel(  # type: ignore[no-untyped-def]
         t = tl.load(temperature + row).to(tl.float32)
         scale = _LOG2_E / tl.where(t <= _GREEDY, 1.0, t)
 
-    # [UNROLL, LANES, VECTOR]: a lane's elements are axes 0 and 2, so the loop reduces within lanes only.
-    offsets = (tl.arange(0, UNROLL)[:, None, None] * _LANES + tl.arange(0, _LANES)[None, :, None]) * VECTOR
-    offsets += tl.arange(0, VECTOR)[None, None, :]
-    offsets += (program % splits) * tiles * (UNROLL * _LANES * VECTOR)
+    # [LANES, VECTOR]: a row of the tile is one lane's 16 bytes, so the loop reduces within lanes only.
+    offsets = tl.arange(0, _LANES)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
+    offsets += (program % splits) * tiles * (_LANES * VECTOR)
     source = logits + row * row_stride
 
     peak = tl.full([_LANES], _LOWEST, tl.float32)
     total = tl.zeros([_LANES], tl.float32)
     weighted = tl.zeros([_LANES], tl.float32)
-    for _ in range(tiles):
-        # No eviction hint: the sampler reads the same logits next.
-        x = tl.load(source + offsets, mask=offsets < vocab_size, other=float("-inf")).to(tl.float32)
-        top = tl.maximum(peak, tl.max(tl.max(x, 2), 0))
+    # No eviction hint: the sampler reads the same logits next.
+    following = tl.load(source + offsets, mask=offsets < vocab_size, other=float("-inf"))
+    for tile in range(1, tiles + 1):
+        x = following.to(tl.float32)
+        offsets += _LANES * VECTOR
+        # Under way while this tile is worked on; past the slice's last tile nothing is loaded.
+        mine = (offsets < vocab_size) & (tile < tiles)
+        following = tl.load(source + offsets, mask=mine, other=float("-inf"))
+        top = tl.maximum(peak, tl.max(x, 1))
         shift = tl.maximum((peak - top) * scale, _FLOOR)
         factor = tl.exp2(shift)
-        u = (x - top[None, :, None]) * scale
+        u = (x - top[:, None]) * scale
         mass = tl.exp2(u)
-        weighted = (weighted + shift * total) * factor
-        weighted += tl.sum(tl.sum(mass * tl.maximum(u, _FLOOR), 2), 0)
-        total = total * factor + tl.sum(tl.sum(mass, 2), 0)
+        weighted = (weighted + shift * total) * factor + tl.sum(mass * tl.maximum(u, _FLOOR), 1)
+        total = total * factor + tl.sum(mass, 1)
         peak = top
-        offsets += UNROLL * _LANES * VECTOR
     peak, total, weighted = _merge(peak, total, weighted, scale)
 
     if SPLIT:
@@ -193,7 +184,7 @@ def entropy_into_triton(
                 return entropy_into_triton(history, slots, logits, rows, temperature)
         stream = torch.cuda.current_stream(device).cuda_stream
     programs, arrivals, partials = _workspace(device, stream)
-    splits, tiles, unroll = plan(num_rows, vocab_size, logits.element_size(), programs)
+    splits, tiles = plan(num_rows, vocab_size, logits.element_size(), programs)
     _entropy_kernel[(num_rows * splits,)](
         history,
         slots.contiguous(),
@@ -207,7 +198,6 @@ def entropy_into_triton(
         splits,
         tiles,
         VECTOR=LOAD_BYTES // logits.element_size(),
-        UNROLL=unroll,
         SPLIT=splits > 1,
         CAPACITY=programs,
         num_warps=NUM_WARPS,
