@@ -17,7 +17,7 @@ from .schema import FIELD, FIELDS, NULL, UserError
 Columns = dict[str, np.ndarray]
 
 # Text of one record a line is parsed in pieces of this size, so that a large file needs little memory.
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 _ITEMS: dict[str, Any] = {"window": list[float | None], "tokens": list[int]}
 # What a column holds where a record has null or leaves the key out. No id or count is negative.
 _NO_INT = -1

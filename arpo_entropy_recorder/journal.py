@@ -40,8 +40,9 @@ class History:
     first: dict[int, StepKey] = field(default_factory=dict)
 
     def is_current(self, key: StepKey, run: int) -> bool:
-        """True if no later run has recorded `key` anew, or may still be about to."""
-        return all(later in self.first and key < self.first[later] for later in range(run + 1, self.run + 1))
+        """True if no later run has recorded `key` anew, nor may the last one be about to."""
+        later = range(run + 1, self.run + 1)
+        return all(key < self.first[r] if r in self.first else r < self.run for r in later)
 
 
 def parse_journal(text: bytes) -> History:
