@@ -22,7 +22,8 @@ from arpo_entropy_recorder.schema import RESULT_TAG
 from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.seams import Seams
-from arpo_entropy_recorder.trajectory import Segment, TrajectoryTracker
+from arpo_entropy_recorder.tracker import TrajectoryTracker
+from arpo_entropy_recorder.trajectory import Segment
 from arpo_entropy_recorder.writer import StepWriter
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Call:
     """What is known of one generate_sequences call."""
 
     batch: Batch
+    global_step: int
     tracker: TrajectoryTracker
     segments: list[Segment] = field(default_factory=list)
     columns: dict[str, Any] = field(default_factory=dict)
@@ -122,11 +124,11 @@ class EntropyRecorder:
 
     def _start(self, prompts: Any) -> Call:
         batch = Batch(prompts, self._dp_rank, self._dp_size)
-        batch.global_step = self._step_of(batch)
+        global_step = self._step_of(batch)
         if self._tap.llm is not self._rollout.inference_engine:
             self._tap = EngineTap(self._rollout.inference_engine)
         self._tap.open(self.settings.window)
-        return Call(batch, TrajectoryTracker(self._is_result, batch.rows_of))
+        return Call(batch, global_step, TrajectoryTracker(self._is_result, batch.rows_of))
 
     def _step_of(self, batch: Batch) -> int:
         if batch.global_step is not None:
@@ -182,7 +184,7 @@ class EntropyRecorder:
             call.incomplete = True
             self._boundary.report(f"a hook in the engine failed:\n{failure}")
         columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
-        self._writer.add(call.batch.global_step, call.batch.validate, columns)
+        self._writer.add(call.global_step, call.batch.validate, columns)
         self._writer.flush()
 
     def _normalised(self, nats: np.ndarray) -> np.ndarray:
@@ -229,7 +231,7 @@ class EntropyRecorder:
             logger.warning(
                 "entropy recorder: step %s: %d of %d entropies are null (a NaN or nothing but -inf in the "
                 "logits, or a sampling option that this engine applies out of sight)",
-                call.batch.global_step,
+                call.global_step,
                 nulls,
                 len(call.segments),
             )

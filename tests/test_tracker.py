@@ -1,0 +1,215 @@
+"""The tracker against rollout loops that keep their own books: in place and rebuilt lists, branches, restarts."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arpo_entropy_recorder.tracker import TrajectoryTracker
+from arpo_entropy_recorder.trajectory import common_prefix
+
+TOOLS = ("search", "python")
+
+
+class Loop:
+    """A rollout loop without an engine: draws what the policy writes and keeps the truth of every segment.
+
+    Every token is a new int object, as an engine's and a tokenizer's are; `alphabet` small enough makes
+    trajectories that read the same by chance.
+    """
+
+    def __init__(self, seed, num_prompts, starts, alphabet, in_place=True, cuts=False):
+        self.rng = random.Random(seed)
+        self.alphabet, self.in_place, self.cuts = alphabet, in_place, cuts
+        self.tracker = TrajectoryTracker()
+        self.truth, self.seen = [], []
+        self.live, self.all = [], []
+        self.prompts = [
+            [1000 + i, *self.tokens(self.rng.randint(0, 5)), 2000 + i] for i in range(num_prompts)
+        ]
+        for row in range(num_prompts):
+            for _ in range(starts):
+                self.start(row, list(self.prompts[row]), None, 0, None)
+
+    def tokens(self, n):
+        return [int(str(5000 + self.rng.randrange(self.alphabet))) for _ in range(n)]
+
+    def start(self, row, tokens, parent, rounds, tool):
+        idx = len(self.all)
+        self.all.append(
+            {"idx": idx, "row": row, "tokens": tokens, "parent": parent, "round": rounds, "tool": tool}
+        )
+        self.live.append(self.all[-1])
+
+    def append(self, trajectory, tokens):
+        if self.in_place:
+            trajectory["tokens"].extend(tokens)
+        else:
+            trajectory["tokens"] = trajectory["tokens"] + tokens
+
+    def round(self):
+        segments = self.tracker.begin([t["tokens"] for t in self.live])
+        for t, segment in zip(self.live, segments, strict=True):
+            self.truth.append((t["idx"], t["row"], t["parent"], t["round"], t["tool"], t["tool"] is not None))
+            self.seen.append(
+                (
+                    segment.sample_idx,
+                    segment.prompt_idx,
+                    segment.parent_idx,
+                    segment.round,
+                    segment.tool,
+                    segment.is_after_tool_call,
+                )
+            )
+        ends = [self.rng.choice(["tool", "tool", "length", "eos"]) for _ in self.live]
+        tools = [self.rng.choice(TOOLS) for _ in self.live]
+        written = [self.tokens(self.rng.randint(1, 6)) for _ in self.live]
+        reasons = [f"</{tool}>" if end == "tool" else None for end, tool in zip(ends, tools, strict=True)]
+        self.tracker.end(written, reasons)
+        survivors = []
+        for t, end, tool, tokens in zip(list(self.live), ends, tools, written, strict=True):
+            self.append(t, tokens)
+            t["tool"] = None
+            t["segment_start"] = len(t["tokens"]) - len(tokens)
+            if end == "tool":
+                self.append(t, [3000, *self.tokens(self.rng.randint(0, 3)), 3001])
+                t["round"], t["tool"] = t["round"] + 1, tool
+            if end != "eos":
+                survivors.append(t)
+        finished = [t for t in self.live if t not in survivors]
+        self.live = survivors
+        return finished
+
+    def branch_some(self, finished):
+        for t in list(self.live):
+            if self.rng.random() < 0.3:
+                self.start(t["row"], t["tokens"].copy(), t["idx"], t["round"], t["tool"])
+        for t in finished:
+            choice = self.rng.random()
+            if choice < 0.3:
+                self.start(t["row"], list(self.prompts[t["row"]]), None, 0, None)
+            elif choice < 0.6 and self.cuts and len(t["tokens"]) - t["segment_start"] > 1:
+                # In the middle of what it wrote last, which no other trajectory can have in common with it.
+                keep = self.rng.randint(t["segment_start"] + 1, len(t["tokens"]) - 1)
+                self.start(t["row"], t["tokens"][:keep], t["idx"], t["round"], None)
+
+
+def run(loop, rounds):
+    for _ in range(rounds):
+        if not loop.live:
+            break
+        loop.branch_some(loop.round())
+    assert loop.seen == loop.truth
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**9), prompts=st.integers(1, 4), starts=st.integers(1, 3), rounds=st.integers(1, 6)
+)
+def test_slot_row_parent_round_and_tool_are_those_of_a_loop_that_appends_in_place(
+    seed, prompts, starts, rounds
+):
+    run(Loop(seed, prompts, starts, alphabet=10**6, cuts=True), rounds)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**9), prompts=st.integers(1, 3), starts=st.integers(1, 3), rounds=st.integers(1, 6)
+)
+def test_a_parent_is_found_among_trajectories_that_read_the_same_by_chance(seed, prompts, starts, rounds):
+    # Two letters: prompts aside, most segments of a length are equal. Only the int objects tell them apart.
+    run(Loop(seed, prompts, starts, alphabet=2), rounds)
+
+
+def test_a_loop_that_makes_a_new_list_each_round_keeps_its_slots():
+    for seed in range(100):
+        loop = Loop(seed, 2, 2, alphabet=10**6, in_place=False)
+        for _ in range(5):
+            if loop.live:
+                loop.round()
+        assert loop.seen == loop.truth
+
+
+def test_a_fork_that_cuts_a_trajectory_to_make_room_for_a_result_keeps_its_slot():
+    tracker = TrajectoryTracker()
+    tokens = [900, 901, 902]
+    tracker.begin([tokens])
+    tracker.end([[910, 911, 912, 913]], ["</search>"])
+    tokens.extend([910, 911, 912, 913])
+    tokens = [*tokens[:5], 930, 931]
+    (segment,) = tracker.begin([tokens])
+    assert (segment.sample_idx, segment.round, segment.tool, segment.is_after_tool_call) == (
+        0,
+        1,
+        "search",
+        True,
+    )
+
+
+def test_a_length_continuation_is_not_after_a_tool_call_and_keeps_its_round():
+    tracker = TrajectoryTracker()
+    tokens = [900, 901]
+    tracker.begin([tokens])
+    tracker.end([[910]], ["</search>"])
+    tokens += [910, 930]
+    (after,) = tracker.begin([tokens])
+    tracker.end([[911, 912]], [None])
+    tokens += [911, 912]
+    (continued,) = tracker.begin([tokens])
+    assert (after.round, after.is_after_tool_call, after.tool) == (1, True, "search")
+    assert (continued.round, continued.is_after_tool_call, continued.tool) == (1, False, None)
+
+
+def test_a_result_is_recognised_by_its_tag_where_no_stop_string_announced_it():
+    tracker = TrajectoryTracker(is_result=lambda tokens: tokens[-1] == 777)
+    tokens = [900]
+    tracker.begin([tokens])
+    tracker.end([[910]], [None])
+    tokens += [910, 920, 777]
+    (result,) = tracker.begin([tokens])
+    tracker.end([[911]], [None])
+    tokens += [911, 921]
+    (other,) = tracker.begin([tokens])
+    assert (result.round, result.is_after_tool_call) == (1, True)
+    assert (other.round, other.is_after_tool_call) == (1, False)
+
+
+def test_several_completions_of_a_prompt_are_trajectories_that_their_lists_find_again():
+    tracker = TrajectoryTracker()
+    segments = tracker.begin([[900, 901], [902]], completions=2)
+    assert [(s.sample_idx, s.prompt_idx, s.parent_idx) for s in segments] == [
+        (0, 0, None),
+        (1, 0, None),
+        (2, 1, None),
+        (3, 1, None),
+    ]
+    tracker.end([[910], [911], [912], [913]], ["</search>"] * 4)
+    again = tracker.begin([[902, 913, 930], [900, 901, 911, 931]])
+    assert [(s.sample_idx, s.round) for s in again] == [(3, 1), (1, 1)]
+
+
+def test_prompts_that_come_in_several_calls_are_new_trajectories():
+    tracker = TrajectoryTracker()
+    tracker.begin([[900, 901]])
+    tracker.end([[910]], [None])
+    (segment,) = tracker.begin([[905, 906]])
+    assert (segment.sample_idx, segment.prompt_idx, segment.parent_idx) == (1, 1, None)
+
+
+@given(st.lists(st.integers(0, 2), max_size=40), st.lists(st.integers(0, 2), max_size=40))
+def test_common_prefix_is_the_longest(a, b):
+    expected = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))))
+    assert common_prefix(a, b) == expected
+
+
+@pytest.mark.parametrize("reason", [None, 151643, "\n\n", "</not closed"])
+def test_a_stop_that_is_no_closing_tag_announces_no_result(reason):
+    tracker = TrajectoryTracker()
+    tokens = [900]
+    tracker.begin([tokens])
+    tracker.end([[910]], [reason])
+    tokens += [910, 950]
+    (segment,) = tracker.begin([tokens])
+    assert (segment.round, segment.is_after_tool_call) == (0, False)
