@@ -213,3 +213,13 @@ def test_a_stop_that_is_no_closing_tag_announces_no_result(reason):
     tokens += [910, 950]
     (segment,) = tracker.begin([tokens])
     assert (segment.round, segment.is_after_tool_call) == (0, False)
+
+
+def test_a_branch_from_a_trajectory_that_is_not_passed_itself_is_a_branch():
+    tracker = TrajectoryTracker()
+    tokens = [900, 901]
+    tracker.begin([tokens])
+    tracker.end([[910]], ["</python>"])
+    tokens.extend([910, 930])
+    (segment,) = tracker.begin([tokens.copy()])
+    assert (segment.sample_idx, segment.parent_idx, segment.round, segment.tool) == (1, 0, 1, "python")
