@@ -11,16 +11,19 @@ class Batch:
     """A view of the `prompts` of generate_sequences (verl's DataProto, or anything with its attributes).
 
     Reads `meta_info` (`global_steps`, `validate`, `do_sample`, `pad_size`) and `batch["input_ids"]`, which is
-    [rows, length] and padded on the left.
+    [rows, length] and padded on the left with `pad_token_id`.
     """
 
-    def __init__(self, prompts: Any, dp_rank: int = 0, dp_size: int = 1) -> None:
+    def __init__(
+        self, prompts: Any, pad_token_id: int | None = None, dp_rank: int = 0, dp_size: int = 1
+    ) -> None:
         meta_info = getattr(prompts, "meta_info", None) or {}
         step = meta_info.get("global_steps")
         self.global_step: int | None = None if step is None else int(step)
         self.validate = bool(meta_info.get("validate", False))
         self.do_sample = bool(meta_info.get("do_sample", True))
         self._pad_size = int(meta_info.get("pad_size", 0))
+        self._pad_token_id = -1 if pad_token_id is None else pad_token_id
         self._dp_rank, self._dp_size = dp_rank, dp_size
         self._input_ids = prompts.batch["input_ids"]
 
@@ -50,12 +53,11 @@ class Batch:
         return prompt_idx + self._dp_rank * num_rows >= real
 
     def _rows_by_content(self) -> dict[bytes, list[int]]:
-        """Rows by their prompt, which is the row after the run of one id that pads it, or the whole row."""
+        """Rows by their prompt: the row from its first token on that is not padding."""
         ids = self._input_ids
         table = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids, dtype=np.int64)
         by_content: dict[bytes, list[int]] = {}
         for index, row in enumerate(table):
-            start = int((row != row[0]).argmax())
-            for content in {row[start:].tobytes(), row.tobytes()}:
-                by_content.setdefault(content, []).append(index)
+            start = int((row != self._pad_token_id).argmax())
+            by_content.setdefault(row[start:].tobytes(), []).append(index)
         return by_content

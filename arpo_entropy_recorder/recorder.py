@@ -123,7 +123,7 @@ class EntropyRecorder:
             self._boundary.run(self._add_metrics, output, call)
 
     def _start(self, prompts: Any) -> Call:
-        batch = Batch(prompts, self._dp_rank, self._dp_size)
+        batch = Batch(prompts, self._rollout.tokenizer.pad_token_id, self._dp_rank, self._dp_size)
         global_step = self._step_of(batch)
         if self._tap.llm is not self._rollout.inference_engine:
             self._tap = EngineTap(self._rollout.inference_engine)

@@ -1,0 +1,59 @@
+"""What is read off a batch of prompts: rows by content, padding rows, the kind of call."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arpo_entropy_recorder.batch import Batch
+
+PAD = 0
+
+
+def batch(rows, dp_rank=0, dp_size=1, **meta_info):
+    length = max(map(len, rows), default=1)
+    ids = torch.tensor([[PAD] * (length - len(row)) + row for row in rows])
+    return Batch(SimpleNamespace(batch={"input_ids": ids}, meta_info=meta_info), PAD, dp_rank, dp_size)
+
+
+prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=6)
+
+
+@given(prompts, st.integers(1, 3))
+def test_starts_that_repeat_each_row_get_their_rows(rows, times):
+    starts = [list(row) for row in rows for _ in range(times)]
+    expected = [i for i in range(len(rows)) for _ in range(times)]
+    found = batch(rows).rows_of(starts)
+    assert [rows[i] for i in found] == starts
+    # Rows that read the same share their starts in order, so the whole list is as the loop made it.
+    assert found == expected
+
+
+@given(prompts, st.randoms())
+def test_starts_in_any_order_get_a_row_of_their_content(rows, rng):
+    starts = [list(row) for row in rows]
+    rng.shuffle(starts)
+    assert [rows[i] for i in batch(rows).rows_of(starts)] == starts
+
+
+def test_a_start_that_is_in_no_row_gets_minus_one():
+    assert batch([[1, 2], [3]]).rows_of([[2], [1, 2], [9]]) == [-1, 0, -1]
+
+
+def test_a_prompt_that_ends_like_a_longer_one_is_not_taken_for_it():
+    assert batch([[5, 1, 2], [1, 2]]).rows_of([[1, 2], [5, 1, 2]]) == [1, 0]
+
+
+@pytest.mark.parametrize(("rank", "padded"), [(0, [False] * 3), (1, [False, True, True])])
+def test_padding_rows_are_those_at_the_end_of_the_whole_batch(rank, padded):
+    view = batch([[1], [2], [3]], dp_rank=rank, dp_size=2, pad_size=2)
+    assert view.is_padding(np.arange(3)).tolist() == padded
+
+
+def test_meta_info_says_which_call_it_is():
+    assert batch([[1]]).global_step is None
+    view = batch([[1]], global_steps=7, validate=True, do_sample=False)
+    assert (view.global_step, view.validate, view.do_sample) == (7, True, False)
