@@ -1,7 +1,7 @@
 """A tool-calling model of known entropies, made on the spot: a second to build, nothing to download.
 
-Random weights never call a tool. Here every embedding is one-hot, the MLPs are zero and `lm_head` is a table of
-next-token log-probabilities given the last token, so that the model is a Markov chain on tokens that thinks,
+Random weights never call a tool. Here every embedding is one-hot, the MLPs are zero and `lm_head` is a table
+of next-token log-probabilities given the last token, so that the model is a Markov chain on tokens: it thinks,
 calls tools, reads their results and ends. A small random attention output then gives every context an entropy
 of its own; without it (`attention=0`) the entropy after any token is known in closed form.
 """
@@ -22,7 +22,9 @@ TOKENS = 256 + 2 * len(TAGS) + len(SPECIAL)
 """Size of the tokenizer's vocabulary: the bytes, an opening and a closing token a tag, the special tokens."""
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -111,9 +113,10 @@ def build_toy_agent(
 ) -> Path:
     """Write the agent as a Hugging Face Qwen2 checkpoint (float32, two layers) with its tokenizer.
 
-    `attention` scales the random attention output (0: a pure Markov chain). The model's vocabulary is padded to a
-    multiple of `vocab_multiple` above the tokenizer's, and is the hidden size too, hence a multiple of `head_size`.
-    The same arguments give the same bytes. Needs `tokenizers` and `safetensors`, which come with transformers.
+    `attention` scales the random attention output (0: a pure Markov chain). The model's vocabulary is padded
+    to a multiple of `vocab_multiple` above the tokenizer's; it is the hidden size too, hence also a multiple of
+    `head_size`. The same arguments give the same bytes. Needs `tokenizers` and `safetensors`, which come with
+    transformers.
     """
     multiple = math.lcm(vocab_multiple, head_size)
     vocab_size = multiple * (TOKENS // multiple + 1)
