@@ -15,8 +15,8 @@ from torch import Tensor
 
 # vLLM writes 0 or -1 where a request is greedy; its entropy is then the one at temperature 1.
 GREEDY_TEMPERATURE = 1e-5
-# Elements of one row block: its float32 temporaries (4 MiB each) stay in the cache.
-BLOCK_ELEMENTS = 1 << 20
+# Elements of one row block: its float32 temporaries (2 MiB each) stay in the cache.
+BLOCK_ELEMENTS = 1 << 19
 
 
 def entropy_into(
@@ -63,14 +63,16 @@ def entropy_into_torch(
         for part in zip(slots.split(block_rows), rows.split(block_rows), strict=True):
             entropy_into_torch(history, part[0], logits, part[1], temperature)
         return
-    # Each op costs 1 to 2 us before it touches an element, and few rows are the rule: as few ops as possible.
-    x = logits.detach().index_select(0, rows)
+    # Every op costs 1 to 2 us before it touches an element, and few rows are the rule: hence few ops, in place.
+    # log_softmax would save three, but sums a row naively: 4e-5 nats off at a vocabulary of 151,936.
+    x = logits.detach().index_select(0, rows).float()
+    x.sub_(x.amax(-1, keepdim=True))
     if temperature is not None:
         t = temperature.index_select(0, rows).float()
-        # Shifted before it is divided: a large logit over a small temperature must not overflow.
-        x = x.float()
-        x = (x - x.amax(-1, keepdim=True)).div_(t.masked_fill_(t <= GREEDY_TEMPERATURE, 1.0).unsqueeze(-1))
+        x.div_(t.masked_fill_(t <= GREEDY_TEMPERATURE, 1.0).unsqueeze(-1))
+    mass = x.exp()
+    total = mass.sum(-1)
     # exp(-200) is 0 in float32, so the clamp only keeps 0 * -inf from being NaN.
-    log_p = x.log_softmax(-1, dtype=torch.float32).clamp_min_(-200.0)
-    # log_p <= 0, so abs_ is the sign of the definition, and 0 for a one-hot row rather than -0.
-    history.index_copy_(0, slots.long(), log_p.exp().mul_(log_p).sum(-1).abs_())
+    weighted = mass.mul_(x.clamp_min_(-200.0)).sum(-1)
+    # total >= 1 and weighted <= 0, so the result is not below 0.
+    history.index_copy_(0, slots.long(), total.log().addcdiv_(weighted, total, value=-1.0))

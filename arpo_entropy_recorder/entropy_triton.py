@@ -23,12 +23,12 @@ from torch import Tensor
 from arpo_entropy_recorder.entropy import GREEDY_TEMPERATURE
 
 # An H100 needs about 3.35 TB/s * 0.7 us / 132 = 18 KB of loads in flight on each multiprocessor, more under
-# load. A program has 128 lanes with 2 loads of 16 bytes (this tile's and the next one's), and 40 registers a
-# lane let 12 programs share a multiprocessor: 48 KB.
+# load. A program has 128 lanes with 2 loads of 16 bytes (this tile's and the next one's), and at 32 registers a
+# lane 16 programs share a multiprocessor: 64 KB.
 NUM_WARPS = 4
 LANES = 32 * NUM_WARPS
 LOAD_BYTES = 16
-PROGRAMS_PER_PROCESSOR = 12
+PROGRAMS_PER_PROCESSOR = 16
 MAX_SPLITS = 256
 
 _LANES = tl.constexpr(LANES)
@@ -98,20 +98,21 @@ def _entropy_kernel(  # type: ignore[no-untyped-def]
 
     # [LANES, VECTOR]: a row of the tile is one lane's 16 bytes, so the loop reduces within lanes only.
     offsets = tl.arange(0, _LANES)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
-    offsets += (program % splits) * tiles * (_LANES * VECTOR)
+    first = (program % splits) * tiles * (_LANES * VECTOR)
+    end = tl.minimum(first + tiles * (_LANES * VECTOR), vocab_size)
+    offsets += first
     source = logits + row * row_stride
 
     peak = tl.full([_LANES], _LOWEST, tl.float32)
     total = tl.zeros([_LANES], tl.float32)
     weighted = tl.zeros([_LANES], tl.float32)
     # No eviction hint: the sampler reads the same logits next.
-    following = tl.load(source + offsets, mask=offsets < vocab_size, other=float("-inf"))
-    for tile in range(1, tiles + 1):
+    following = tl.load(source + offsets, mask=offsets < end, other=float("-inf"))
+    for _ in range(tiles):
         x = following.to(tl.float32)
+        # Under way while this tile is worked on; nothing is loaded past the slice.
         offsets += _LANES * VECTOR
-        # Under way while this tile is worked on; past the slice's last tile nothing is loaded.
-        mine = (offsets < vocab_size) & (tile < tiles)
-        following = tl.load(source + offsets, mask=mine, other=float("-inf"))
+        following = tl.load(source + offsets, mask=offsets < end, other=float("-inf"))
         top = tl.maximum(peak, tl.max(x, 1))
         shift = tl.maximum((peak - top) * scale, _FLOOR)
         factor = tl.exp2(shift)
