@@ -10,13 +10,16 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from . import __version__
+from .layout import printable
 from .schema import UserError
 
 # A command module has a docstring (its manual), `configure(parser)` and `run(args) -> int`.
 COMMANDS = {
     "record": "run a model with tools under vLLM and record its entropies",
-    "plot": "draw the entropy-increase figure from step files",
-    "stats": "print the numbers behind the figure as a table",
+    "plot": "draw the entropy-increase figure, and others, from step files or a log",
+    "stats": "print the numbers behind the figures, and whether tool results raise the entropy",
+    "watch": "redraw figure and table as step files appear",
+    "export": "write all records as one Parquet or CSV file",
 }
 EXAMPLE = """\
 example:
@@ -60,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"arpo-entropy: error: {_printable(str(error))}", file=sys.stderr)
+        print(f"arpo-entropy: error: {printable(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -84,10 +87,3 @@ def _parse(words: list[str]) -> argparse.Namespace:
         else:
             subparsers.add_parser(name, help=summary, add_help=False)
     return parser.parse_args(words)
-
-
-def _printable(text: str) -> str:
-    """One line without control characters: a file's name or content must not steer the terminal."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )

@@ -1,31 +1,55 @@
-"""Reading step files with a progress bar, where a person is watching."""
+"""Reading step files with a progress bar, where a person is watching, and lines on what is not whole."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
-from .reader import Step, find_files, read_steps
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-
-def watched_steps(paths: Sequence[str]) -> Iterator[Step]:
-    """The steps in `paths`, with a bar on a terminal's stderr and a line for each step that was left out."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("reading"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("reading", total=len(find_files(paths)))
-        yield from read_steps(paths, progress=lambda *_: progress.advance(bar))
+from .decode import decode
+from .files import find_files, read_bytes
+from .layout import printable
+from .reader import ReadError, Step, read_steps
 
 
 def say(line: str) -> None:
     """One line for the person, on stderr, away from output that a program may read."""
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
+
+
+def watched_steps(paths: Sequence[str], skip_bad: bool = False) -> Iterator[Step]:
+    """The steps in `paths`, with a bar on a terminal's stderr; says which steps lack data-parallel ranks.
+
+    With `skip_bad` the files that cannot be read are named and left out; without, the first raises ReadError.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    files: list[Path] = find_files(paths)
+    lacking: list[int] = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        if skip_bad:
+            checking = progress.add_task("checking files", total=len(files))
+            files = [file for file in files if _is_readable(file, partial(progress.advance, checking))]
+        reading = progress.add_task("reading files", total=len(files))
+        for step in read_steps(files, progress=lambda _: progress.advance(reading)):
+            if step.missing_ranks:
+                lacking.append(step.global_step)
+            yield step
+    if lacking:
+        which = f"{len(lacking)} steps are" if len(lacking) > 1 else f"step {lacking[0]} is"
+        say(f"{which} without the records of some data-parallel ranks")
+
+
+def _is_readable(file: Path, done: Callable[[], None]) -> bool:
+    try:
+        decode(read_bytes(file), file)
+    except ReadError as error:
+        say(f"skipped: {error}")
+        return False
+    finally:
+        done()
+    return True

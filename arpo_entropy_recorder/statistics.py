@@ -1,7 +1,7 @@
 """Streaming statistics of recorded entropies: one step at a time goes in, a few numbers a round stay.
 
-Entropies are normalised, in [0, 1]. Records whose entropy is null (NaN in a column) and padding rows are left
-out and counted; training, greedy and validation records are never mixed.
+Entropies are normalised, in [0, 1]. Records whose entropy is null (NaN in a column) and padding rows are left out
+and counted; training, greedy and validation records are never mixed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from .reader import Step
 from .schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
+# Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to the third decimal.
+BOOTSTRAP_MOST = 200
+INTERVAL_LEAST = 5
+START = 0  # the round of what comes before any tool result
 KINDS = ("sampled", "greedy", "validation")
 
 
@@ -24,10 +28,12 @@ KINDS = ("sampled", "greedy", "validation")
 class Group:
     """Count, mean, standard deviation and share above 0.6 of a stream of entropies, with a sample of points.
 
-    The sample is uniform without replacement and depends on the order of the values alone, not on how they
-    were cut into calls of `add`: each value draws a key, and the values with the smallest keys stay.
+    NaN, a null entropy, is left out. The sample is uniform without replacement and depends on the order of the
+    values alone, not on how they were cut into calls of `add`: each value draws a key, and the values with the
+    `kept` smallest keys stay.
     """
 
+    kept: int = POINTS_KEPT
     n: int = 0
     mean: float = float("nan")
     above: int = 0
@@ -37,7 +43,8 @@ class Group:
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0), repr=False)
 
     def add(self, values: np.ndarray) -> None:
-        """Take float64 `values` of shape [n], none of them NaN."""
+        """Take float64 `values` of shape [n]."""
+        values = values[~np.isnan(values)]
         if not len(values):
             return
         mean = float(values.mean())
@@ -54,11 +61,11 @@ class Group:
 
     def _keep(self, values: np.ndarray) -> None:
         keys = self._random.random(len(values))
-        if len(self._keys) == POINTS_KEPT:  # full: most newcomers are turned away without a sort
+        if len(self._keys) == self.kept:  # full: most newcomers are turned away without a sort
             near = keys < self._keys[-1]
             keys, values = keys[near], values[near]
         keys = np.concatenate([self._keys, keys])
-        order = np.argsort(keys, kind="stable")[:POINTS_KEPT]
+        order = np.argsort(keys, kind="stable")[: self.kept]
         self._keys, self._points = keys[order], np.concatenate([self._points, values])[order]
 
     @property
@@ -71,8 +78,21 @@ class Group:
         """The share of values above 0.6; NaN without values."""
         return self.above / self.n if self.n else float("nan")
 
-    def points(self, most: int = POINTS_KEPT) -> np.ndarray:
-        """At most `most` of the values, a uniform sample, float64[min(n, most)]."""
+    def interval(self) -> tuple[float, float]:
+        """The mean's 95 % interval: percentile bootstrap up to 200 values, normal above; NaN below five."""
+        if self.n < INTERVAL_LEAST:
+            return float("nan"), float("nan")
+        from scipy import stats
+
+        values = self.points()
+        if self.n > min(self.kept, BOOTSTRAP_MOST) or not np.ptp(values):
+            half = float(stats.norm.ppf(0.975)) * self.sd / self.n**0.5
+            return self.mean - half, self.mean + half
+        found = stats.bootstrap((values,), np.mean, n_resamples=999, method="percentile", random_state=0)
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+    def points(self, most: int | None = None) -> np.ndarray:
+        """At most `most` of the values that were kept, a uniform sample, float64[min(n, kept, most)]."""
         return self._points[:most]
 
 
@@ -86,16 +106,26 @@ class Rounds:
     steps: set[int] = field(default_factory=set)
 
     def add(self, step: Step) -> None:
-        entropy, rounds = step.columns["entropy"], step.columns["round"]
-        after = step.columns["is_after_tool_call"]
         self.steps.add(step.global_step)
-        self.initial.add(entropy[(rounds == 0) & ~after])
-        self.after_tool.add(entropy[after])
-        for number in np.unique(rounds[after]).tolist():
-            self.by_round.setdefault(number, Group()).add(entropy[after & (rounds == number)])
+        initial, after = split_rounds(step)
+        self.initial.add(initial)
+        for number, values in after.items():
+            self.after_tool.add(values)
+            self.by_round.setdefault(number, Group()).add(values)
+
+
+def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The entropies before any tool result, and those after one by round; without the null ones."""
+    entropy, rounds, after = (step.columns[name] for name in ("entropy", "round", "is_after_tool_call"))
+    known = ~np.isnan(entropy)
+    after, before = after & known, ~after & known & (rounds == START)
+    numbers = np.unique(rounds[after]).tolist()
+    return entropy[before], {number: entropy[after & (rounds == number)] for number in numbers}
 
 
 class Accumulator(Protocol):
+    """Takes steps whose records are all of one kind; null entropies are among them, padding rows are not."""
+
     def add(self, step: Step) -> None: ...
 
 
@@ -106,23 +136,27 @@ def accumulate(steps: Iterable[Step], make: Callable[[], A]) -> tuple[A, Counter
     """Feed the records of one kind to an accumulator.
 
     Returns the accumulator of the first of KINDS that has records with an entropy, and how many records were
-    left out and why.
+    left out and why. A stale step, which a later run went back behind, is left out whole.
     """
     found: dict[str, A] = {}
     taken: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     for step in steps:
+        if step.stale:
+            left_out["stale steps"] += 1
+            continue
         padding, greedy = _flag(step, "padding", False), ~_flag(step, "do_sample", True)
         null = np.isnan(step.columns["entropy"])
         left_out["padding rows"] += int(padding.sum())
         left_out["without an entropy (null)"] += int((null & ~padding).sum())
-        keep = ~(padding | null)
+        real = ~padding
         masks = (
-            {"validation": keep} if step.validate else {"sampled": keep & ~greedy, "greedy": keep & greedy}
+            {"validation": real} if step.validate else {"sampled": real & ~greedy, "greedy": real & greedy}
         )
         for kind, mask in masks.items():
-            if mask.any():
-                taken[kind] += int(mask.sum())
+            known = int(np.count_nonzero(mask & ~null))
+            if known:
+                taken[kind] += known
                 found.setdefault(kind, make()).add(_only(step, mask))
     chosen = next((kind for kind in KINDS if kind in found), None)
     left_out.update({kind: count for kind, count in taken.items() if kind != chosen})

@@ -1,27 +1,29 @@
-"""What all figures share: colours, type, caption, and how a picture reaches the disk."""
+"""What all figures share: colours, type, caption, and the mark of simulated data."""
 
 from __future__ import annotations
 
-import os
-import textwrap
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .schema import UserError
+from .words import Words
 
 # Okabe and Ito's colour-blind-safe palette; the two main ones also differ in grey (luminance 0.37 and 0.62)
 AFTER_TOOL = "#0072B2"
 INITIAL = "#E69F00"
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "osD^vPX"
 INK = "#222222"
 MUTED = "#666666"
 FAINT = "#BBBBBB"
+CAPTION_POINTS = 8.5
 
 RC: Any = {
+    "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
@@ -43,13 +45,14 @@ RC: Any = {
     "svg.hashsalt": "arpo-entropy-recorder",  # otherwise ids in an SVG differ from run to run
     "pdf.fonttype": 42,
 }
-# Nothing in a picture tells when or where it was made: the same data gives the same bytes.
-METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "svg": {"Date": None, "Creator": None},
-}
-CAPTION_POINTS = 8.5
+
+
+@contextmanager
+def styled(words: Words) -> Iterator[None]:
+    """Figures made in this context have the common style and the language's fonts."""
+    # `font.family` as the list itself, so that a glyph that the first font lacks is taken from the next
+    with rc_context({**RC, "font.family": list(words.families)}):
+        yield
 
 
 def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
@@ -57,42 +60,18 @@ def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def add_caption(figure: Figure, text: str) -> None:
-    """Set `text` below the axes, wrapped to the figure's width."""
-    characters = int(figure.get_figwidth() * 72 / (CAPTION_POINTS * 0.57))
-    wrapped = "\n".join(textwrap.wrap(text, characters))
-    figure.supxlabel(wrapped, x=0.015, ha="left", fontsize=CAPTION_POINTS, color=MUTED, linespacing=1.35)
+def add_legend(axes: Axes, **settings: Any) -> None:
+    """The legend in a row of its own between title and axes, where it hides no data."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.015, 0.99), borderpad=0.2, **settings)
 
 
-def mark_simulated(axes: Axes) -> None:
-    """Write SIMULATED across the axes, behind the data, so that the picture cannot pass for a measurement."""
-    axes.text(0.5, 0.5, "SIMULATED", transform=axes.transAxes, rotation=16, ha="center", va="center",
-              fontsize=56, fontweight="bold", color="#B00020", alpha=0.2, zorder=0.5)  # fmt: skip
+def add_caption(figure: Figure, parts: list[str], chinese: bool = False) -> None:
+    """Set the sentences `parts` below the axes, wrapped to the figure's width."""
+    from rich.console import Console
+    from rich.text import Text
 
-
-def picture_path(output: str | Path) -> Path:
-    """Check, before any work is done, that a picture can be written at `output`; raises UserError."""
-    path = Path(output)
-    if path.suffix.lower().lstrip(".") not in METADATA:
-        raise UserError(f"--output {output}: unknown kind of picture; end the name in .png, .pdf or .svg")
-    if path.is_dir():
-        raise UserError(f"--output {output}: this is a directory; name a file")
-    if not path.parent.is_dir():
-        raise UserError(f"--output {output}: there is no directory {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"--output {output}: the directory {path.parent} may not be written to")
-    return path
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the picture beside `path` and rename it there, so that a half-written one is never seen."""
-    kind = path.suffix.lower().lstrip(".")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with rc_context(RC):
-            figure.savefig(beside, format=kind, metadata=METADATA[kind])
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"--output {path}: cannot write the picture: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    # rich counts a Chinese character as two cells, and wraps between any two of them
+    cells = int(figure.get_figwidth() * 72 / (CAPTION_POINTS * (0.52 if chinese else 0.57)))
+    lines = Text(("" if chinese else " ").join(filter(None, parts))).wrap(Console(width=cells), cells)
+    figure.supxlabel("\n".join(line.plain.rstrip() for line in lines), x=0.015, ha="left",
+                     fontsize=CAPTION_POINTS, color=MUTED, linespacing=1.35)  # fmt: skip

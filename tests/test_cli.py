@@ -152,8 +152,8 @@ def test_stats_prints_the_numbers_by_round(tmp_path):
     result = arpo_entropy("stats", tmp_path, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = [line.replace("│", " ").split() for line in result.stdout.splitlines()]
-    assert ["0", "(start)", "1", "0.2500", "-", "0.0%"] in rows
-    assert ["1", "2", "0.7500", "0.0707", "100.0%"] in rows
+    assert ["0", "(start)", "1", "0.2500", "-", "-", "0.0%"] in rows
+    assert ["1", "2", "0.7500", "0.0707", "-", "100.0%"] in rows
     assert "1 without an entropy (null)" in result.stdout
 
 

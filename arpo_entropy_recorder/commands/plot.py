@@ -1,12 +1,19 @@
-"""Draw the entropy-increase figure: how uncertain the policy is right after each tool result.
+"""Draw how uncertain the policy is right after each tool result.
 
-x is the tool-call round, y the normalised entropy (0 to 1) of the first token that the policy writes. Every
-record is a point; the marks are means and the bars one standard deviation. Give exactly one source:
---entropy_file, --log_file, --rollout_dir or --simulate.
+Give exactly one source: --entropy_file, --log_file, --rollout_dir or --simulate.
+
+figures:
+  rounds    entropy of the first token by tool-call round: each record, mean and standard deviation
+  steps     each round's mean over the global steps of training (the figure for --log_file)
+  heatmap   the same means, step by round, as colours
+  tools     by round and tool
+  window    how entropy fades over a segment's first tokens (needs entropy_window > 1)
+  change    against the trajectory's own entropy before any tool call (paired)
 
 examples:
   arpo-entropy plot --entropy_file checkpoints/entropy_step_100.json
-  arpo-entropy plot --entropy_file 'checkpoints/entropy_step_*.json' --output run.pdf
+  arpo-entropy plot --entropy_file 'checkpoints/entropy_step_*.json' --figure steps --format pdf
+  arpo-entropy plot --log_file run.log
   arpo-entropy plot --simulate --num_rounds 5 --num_samples 100 --output demo.png
 """
 
@@ -16,55 +23,90 @@ import argparse
 
 from ..schema import UserError
 
+FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
+SOURCES = ("entropy_file", "log_file", "rollout_dir", "simulate")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("source (exactly one)")
     source.add_argument("--entropy_file", nargs="+", metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
-    source.add_argument("--log_file", metavar="PATH", help="console log of a training run")
+    source.add_argument(
+        "--skip_bad",
+        action="store_true",
+        help="with --entropy_file: name files that cannot be read and go on without",
+    )
+    source.add_argument("--log_file", metavar="PATH", help="console log of a training run that recorded")
     source.add_argument("--rollout_dir", metavar="DIR", help="trajectories that verl dumped")
     source.add_argument(
         "--simulate", action="store_true", help="made-up data, marked SIMULATED in the picture"
     )
-    parser.add_argument("--output", default="entropy_increase.png", metavar="PATH",
-                        help="the picture, as .png, .pdf or .svg (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--figure", choices=FIGURES, help="which figure (default: rounds; steps with --log_file)"
+    )
+    add_picture_options(parser)
     parser.add_argument("--num_rounds", type=int, default=5, metavar="N",
                         help="tool-call rounds, with --simulate (default: %(default)s)")  # fmt: skip
     parser.add_argument("--num_samples", type=int, default=100, metavar="N",
                         help="records a round, with --simulate (default: %(default)s)")  # fmt: skip
 
 
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every command with a picture has."""
+    parser.add_argument("--output", metavar="PATH", help="the picture, as .png, .pdf or .svg "
+                        "(default: entropy_increase.png), for other figures entropy_FIGURE.png")  # fmt: skip
+    parser.add_argument(
+        "--format", choices=("png", "pdf", "svg"), help="kind of picture, where --output has no suffix"
+    )
+    parser.add_argument("--lang", choices=("auto", "en", "zh"), default="auto",
+                        help="language of the labels; auto takes the locale's (default: %(default)s)")  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> int:
     _one_source(args)
-    from ..plot import plot_rounds
-    from ..progress import watched_steps
-    from ..simulate import simulate_steps
-    from ..statistics import Rounds, accumulate
-    from ..style import picture_path, save
+    from ..picture import picture_path, save
+    from ..progress import say
+    from ..words import choose_words
 
-    path = picture_path(args.output)
-    steps = (
-        simulate_steps(args.num_rounds, args.num_samples)
-        if args.simulate
-        else watched_steps(args.entropy_file)
-    )
-    rounds, left_out = accumulate(steps, Rounds)
-    save(plot_rounds(rounds, left_out, args.simulate), path)
-    print(f"{path}: {rounds.after_tool.n:,} records after a tool call, {len(rounds.by_round)} rounds")
+    figure_name = args.figure or ("steps" if args.log_file else "rounds")
+    path = picture_path(args.output or default_output(figure_name, args.format), args.format)
+    words, warning = choose_words(args.lang)
+    if warning:
+        say(warning)
+    if args.log_file:
+        from ..logfile import draw_log
+
+        figure, summary = draw_log(args.log_file, figure_name, words)
+    else:
+        from ..figures import FIGURES, analyse, draw
+        from ..progress import watched_steps
+        from ..simulate import simulate_steps
+
+        steps = (
+            simulate_steps(args.num_rounds, args.num_samples)
+            if args.simulate
+            else watched_steps(args.entropy_file, args.skip_bad)
+        )
+        analysis, left_out = analyse(steps, FIGURES[figure_name][0])
+        figure = draw(figure_name, analysis, left_out, args.simulate, words)
+        rounds = analysis.rounds
+        summary = f"{rounds.after_tool.n:,} records after a tool call, {len(rounds.by_round)} rounds"
+    save(figure, path)
+    print(f"{path}: {summary}")
     return 0
 
 
+def default_output(figure_name: str, kind: str | None) -> str:
+    """The guide's name for its figure, and names like it for the others."""
+    return f"entropy_{'increase' if figure_name == 'rounds' else figure_name}.{kind or 'png'}"
+
+
 def _one_source(args: argparse.Namespace) -> None:
-    given = [name for name in ("entropy_file", "log_file", "rollout_dir", "simulate") if getattr(args, name)]
+    given = [name for name in SOURCES if getattr(args, name)]
     if len(given) != 1:
         found = " and ".join(f"--{name}" for name in given) or "none"
         raise UserError(
             f"give one source, --entropy_file, --log_file, --rollout_dir or --simulate; given: {found}"
-        )
-    if args.log_file:
-        raise UserError(
-            "--log_file: a training log holds entropies only as metrics that the recorder adds to it; "
-            "record with entropy_save_dir set and plot the step files with --entropy_file"
         )
     if args.rollout_dir:
         raise UserError(

@@ -1,0 +1,65 @@
+"""The figures' words in Chinese, by their English."""
+
+# ruff: noqa: RUF001
+
+CHINESE = {
+    "SIMULATED": "模拟数据",
+    " (simulated)": "（模拟数据）",
+    "SIMULATED data, not a measurement.": "模拟数据（SIMULATED），并非实测。",
+    "Normalised entropy": "归一化熵",
+    "Tool-call round": "工具调用轮次",
+    "Global step": "全局训练步",
+    "Mean normalised entropy": "归一化熵均值",
+    "Change of normalised entropy": "归一化熵的变化",
+    "Token of the segment (1: the first)": "片段内 token 序号（1 为首个）",
+    "Entropy of the first token after each tool result": "每轮工具调用反馈后首个 token 的熵",
+    "Entropy after tool results over training": "训练过程中工具反馈后的熵",
+    "Entropy after tool results, by step and round": "工具反馈后的熵：按训练步与轮次",
+    "Entropy after a tool result, by tool": "工具反馈后的熵：按工具",
+    "How entropy fades within a segment": "片段内熵的衰减",
+    "Change of entropy against the trajectory's own start": "工具反馈后的熵相对该轨迹初始熵的变化",
+    "after a tool result (mean ± sd)": "工具反馈后（均值 ± 标准差）",
+    "before any tool call (mean ± sd)": "首次工具调用前（均值 ± 标准差）",
+    "after a tool result": "工具反馈后",
+    "at the answer's start": "回答开头",
+    "before any tool call": "首次工具调用前",
+    "round {number}": "第 {number} 轮",
+    "0 (start)": "0（初始）",
+    "Points: all {total:,} records.": "数据点：全部 {total:,} 条记录。",
+    "Points: {shown:,} of {total:,} records, drawn evenly.": "数据点：从 {total:,} 条记录中均匀抽取 {shown:,} 条。",
+    "Marks and bars: mean ± 1 standard deviation (n - 1) of all records of the round.": (
+        "标记与误差棒：该轮全部记录的均值 ± 1 个标准差（n - 1）。"
+    ),
+    "Entropy in nats over ln(vocabulary size).": "熵以 nat 计，除以 ln(词表大小)。",
+    "Dotted: mean before any tool call.": "点线：首次工具调用前的均值。",
+    "Under each round: its number of records.": "轮次下方为记录数。",
+    "Marks: mean.": "标记：均值。",
+    "Bar": "误差棒",
+    "Band": "色带",
+    "{what}: 95 % interval of the mean (percentile bootstrap, 999 resamples; normal above n = {most}; "
+    "none below n = 5).": (
+        "{what}：均值的 95 % 区间（百分位自助法，重采样 999 次；n > {most} 时用正态近似；n < 5 时不画）。"
+    ),
+    "Lines: mean of the step's records, a round each.": "折线：该训练步各轮记录的均值。",
+    "Lines: mean over the segments that are as long; n: all with a first token.": (
+        "折线：长度足够的片段的均值；n：有首个 token 的片段数。"
+    ),
+    "From the console log, which tells no spread within a round.": "取自控制台日志，日志不含轮内离散程度。",
+    "Colour: mean of the records of a step and round; white: none.": "颜色：该训练步该轮记录的均值；白色：无记录。",
+    "0 (start): before any tool call.": "0（初始）：首次工具调用前。",
+    "Over {n:,} trajectories, the mean of each one's rounds: {change:+.3f} [{low:+.3f}, {high:+.3f}], "
+    "d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.": (
+        "{n:,} 条轨迹（各取其各轮均值）：{change:+.3f} [{low:+.3f}, {high:+.3f}]，"
+        "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。"
+    ),
+    "Without a known start: {n:,} records.": "初始熵未知：{n:,} 条记录。",
+    "Step {step}.": "训练步 {step}。",
+    "{count:,} steps, {first} to {last}.": "{count:,} 个训练步，{first} 至 {last}。",
+    "Left out: {reasons}.": "未计入：{reasons}。",
+    "padding rows": "填充行",
+    "without an entropy (null)": "无熵值（null）",
+    "stale steps": "过期训练步",
+    "sampled": "采样记录",
+    "greedy": "贪心解码记录",
+    "validation": "验证记录",
+}

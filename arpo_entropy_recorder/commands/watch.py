@@ -1,0 +1,85 @@
+"""Redraw a figure and print the table whenever the step files in a directory change, until Ctrl-C.
+
+Start it before or during training. All files are read again at each change, at most half of the time.
+
+examples:
+  arpo-entropy watch checkpoints
+  arpo-entropy watch checkpoints --figure steps --output steps.svg --interval 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from ..schema import UserError
+from .plot import FIGURES, add_picture_options, default_output
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="where step files appear; need not exist yet"
+    )
+    parser.add_argument(
+        "--figure", choices=FIGURES, default="rounds", help="which figure (default: %(default)s)"
+    )
+    add_picture_options(parser)
+    parser.add_argument("--interval", type=float, default=5.0, metavar="SECONDS",
+                        help="time between looks at the directory (default: %(default)s)")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..picture import picture_path
+    from ..progress import say
+    from ..words import choose_words
+
+    if not args.interval > 0:
+        raise UserError(f"--interval {args.interval}: give a number of seconds above 0")
+    path = picture_path(args.output or default_output(args.figure, args.format), args.format)
+    words, warning = choose_words(args.lang)
+    if warning:
+        say(warning)
+    say(f"watching {args.directory}; Ctrl-C ends it")
+    seen: frozenset[tuple[str, int, int]] = frozenset()
+    try:
+        while True:
+            now, started = _state(args.directory), time.monotonic()
+            if now != seen:
+                seen = now
+                try:
+                    _redraw(args, path, words)
+                except UserError as error:  # the next step may put it right
+                    say(f"not drawn: {error}")
+            time.sleep(max(args.interval, time.monotonic() - started))
+    except KeyboardInterrupt:
+        return 0
+
+
+def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
+    """Name, size and time of each JSON file, so that a step recorded again is seen, too."""
+    found = set()
+    for file in directory.glob("*.json"):
+        try:
+            status = file.stat()
+        except FileNotFoundError:  # a shard that was joined in this moment
+            continue
+        found.add((file.name, status.st_size, status.st_mtime_ns))
+    return frozenset(found)
+
+
+def _redraw(args: argparse.Namespace, path: Path, words: object) -> None:
+    from rich.console import Console
+
+    from ..figures import analyse, draw
+    from ..picture import save
+    from ..progress import watched_steps
+    from ..summary import round_table
+
+    analysis, left_out = analyse(watched_steps([str(args.directory)]))
+    save(draw(args.figure, analysis, left_out, words=words), path)  # type: ignore[arg-type]
+    console = Console()
+    console.print(round_table(analysis))
+    console.print(
+        f"{len(analysis.rounds.steps)} steps; {path} redrawn", markup=False, highlight=False, soft_wrap=True
+    )
