@@ -10,7 +10,7 @@ DEMO := demo
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
-env: ## .venv: a recent vLLM on the CPU (3.5 GB, made once)
+env: ## .venv: a recent vLLM on the CPU (3.5 to 7 GB, made once)
 	@scripts/make_env.sh latest
 
 env-pinned: ## .venv-pinned: the versions that ARPO pins, V0 engine (6.6 GB, made once)

@@ -66,8 +66,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/d
   with_heartbeat "installing $(cat "${requirements[@]}" | grep -c ==) packages" \
     pip_install "${requirements[@]/#/-r}" || die "pip could not install ${requirements[*]}; its words are above"
   if ! "$dir/bin/python" -c "import torch" 2>/dev/null; then
-    say "this index has torch as a CUDA build only: installing the libraries that it needs"
-    with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -qq --no-input \
+    say "this index has torch as a CUDA build only: installing the libraries that it needs (3 GB more)"
+    with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -qq --no-input --no-warn-conflicts \
       "$(grep ^torch== "${requirements[0]}")" || die "pip could not install torch; its words are above"
   fi
   say "trying its vLLM"
