@@ -23,6 +23,22 @@ TOY_PROMPTS: tuple[Prompt, ...] = (
     "In which year was the bridge over the Firth of Forth opened?",
     "What is the area of a triangle with sides 7, 8 and 9?",
     "Which element has the highest melting point?",
+    "What is 17 times 23, minus 5?",
+    "Which two oceans does the Panama Canal connect?",
+    "How many minutes are there in a leap year?",
+    "Who proved that there is no largest prime?",
+    "What is the remainder of 2**20 divided by 7?",
+    "Which country has the longest coast?",
+    "How many diagonals does a polygon of twelve sides have?",
+    "When did the first person walk on the Moon?",
+    "What is the least common multiple of 12, 18 and 30?",
+    "Which composer wrote thirty-two piano sonatas?",
+    "How many ways are there to seat five people in a row?",
+    "Which planet has the shortest year?",
+    "What is the sum of the digits of 99 squared?",
+    "Who was the first to reach the South Pole?",
+    "How many seconds does light take from the Sun to the Earth?",
+    "Which language has the most native speakers?",
 )
 
 

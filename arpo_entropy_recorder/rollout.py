@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from .sampling import own_params, shared_params
 from .schema import UserError
 from .tools import Tool
 from .tools.calls import answer, as_result, called_content
@@ -125,7 +126,7 @@ class ToolRollout:
         n = 1 if greedy or prompts.meta_info.get("validate", False) else int(self.config.get("n", 1))
         self._call += 1
         self.segments, self.trajectories, self.metrics = [], [], Counter()
-        sampling_params = self._sampling_params(greedy, kwargs)
+        sampling_params = shared_params(self.config, self.tokenizer, list(self.stops), greedy, kwargs)
         rng = random.Random(f"{self.config.get('seed')}/{self._call}")
         starts = [self._unpadded(row.tolist()) for row in prompts.batch["input_ids"]]
         for prompt_idx, start in enumerate(starts):
@@ -226,35 +227,15 @@ class ToolRollout:
         length = len(trajectory.tokens)
         return min(response_length + trajectory.prompt_length, self._max_length) - length
 
-    def _sampling_params(self, greedy: bool, overrides: Mapping[str, Any]) -> Any:
-        from vllm import SamplingParams
-
-        names = ("temperature", "top_p", "top_k", "min_p")
-        chosen = {name: self.config.get(name) for name in names}
-        options = {"temperature": 0.0} if greedy else {k: v for k, v in chosen.items() if v is not None}
-        return SamplingParams(
-            stop=list(self.stops),
-            include_stop_str_in_output=True,
-            # A model's vocabulary is often padded beyond its tokenizer's.
-            allowed_token_ids=sorted(self.tokenizer.get_vocab().values()),
-            **(options | dict(overrides)),
-        )
-
     def _round_params(self, active: list[Trajectory], sampling_params: Any) -> Any:
         """The SamplingParams of each request, or without a seed the one that all share."""
-        rooms = [self._room(trajectory) for trajectory in active]
-        seed, longest = self.config.get("seed"), int(self.config.get("segment_length") or max(rooms))
-        if seed is None:
-            sampling_params.max_tokens = min(longest, max(rooms))
+        longest = int(self.config.get("segment_length") or self._max_length)
+        rooms = [min(self._room(trajectory), longest) for trajectory in active]
+        if (seed := self.config.get("seed")) is None:
+            sampling_params.max_tokens = max(rooms)
             return sampling_params
-        params = []
-        for trajectory, room in zip(active, rooms, strict=True):
-            own = copy.copy(sampling_params)
-            own.max_tokens = min(longest, room)
-            name = f"{seed}/{self._call}/{trajectory.sample_idx}/{len(trajectory.tokens)}"
-            own.seed = random.Random(name).getrandbits(31)
-            params.append(own)
-        return params
+        names = [f"{seed}/{self._call}/{t.sample_idx}/{len(t.tokens)}" for t in active]
+        return [own_params(sampling_params, *request) for request in zip(rooms, names, strict=True)]
 
     def _report(self, prompts_done: int) -> None:
         if self.progress is not None:

@@ -163,7 +163,7 @@ def _write_model(
     weights = {
         "model.embed_tokens.weight": np.eye(size),
         # A one-hot vector has the mean square 1 / size: this undoes the last norm's division by its root.
-        "model.norm.weight": np.full(size, 1 / math.sqrt(size)),
+        "model.norm.weight": np.full(size, math.sqrt(1 / size + epsilon)),
         "lm_head.weight": head,
     }
     for layer in range(layers):

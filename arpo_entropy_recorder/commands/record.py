@@ -22,8 +22,6 @@ import itertools
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                        help="python, search=COMMAND or search=FILE.json, comma-separated "
                             f"(default: none; for the toy {TOY_TOOLS})")  # fmt: skip
     model.add_argument("--system", metavar="TEXT",
-                       help="system message for prompts that are plain text (default: names the tools' tags)")  # fmt: skip
+                       help="system message for plain-text prompts (default: names the tools' tags)")  # fmt: skip
     model.add_argument("--engine", action="append", default=[], metavar="KEY=VALUE",
                        help="argument for vLLM's LLM, as max_model_len=8192; may be repeated")  # fmt: skip
     rollout = parser.add_argument_group("rollout")
@@ -82,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..prompts import TOY_PROMPTS, load_prompts
     from ..tools import load_tools
+    from ..vllm_engine import load_engine
 
     is_toy = args.model == TOY
     if args.prompts is None and not is_toy:
@@ -104,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
             args.model = str(build_toy_agent(directory, seed=args.seed))
             options = TOY_ENGINE | options
-        engine = _load_engine(args.model, options | {"seed": args.seed}, args.verbose)
+        engine = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
         _record(args, engine, prompts, tools, out)
     return _list_files(out, args.steps)
 
@@ -163,56 +162,6 @@ def _record(
             before["done"] += args.batch_size
             before["calls"] += rollout.metrics["tools/total_calls"]
             before["rounds"] += rollout.metrics["tools/rounds"]
-
-
-def _load_engine(model: str, options: dict[str, Any], verbose: bool) -> Any:
-    """A vLLM `LLM` in this process, where its logits can be seen."""
-    path = Path(model)
-    if not (path / "config.json").is_file() and (path.exists() or model.startswith((".", "/", "~"))):
-        raise UserError(f"{model}: not a model: a directory with a config.json is needed, or a hub name")
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    if not verbose:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        options = {"use_tqdm_on_load": False} | options
-    try:
-        with _quiet(not verbose):
-            from vllm import LLM
-    except ImportError as error:
-        raise UserError(
-            f"vllm cannot be imported ({error}); record runs in an environment with vLLM"
-        ) from error
-    try:
-        with _quiet(not verbose):
-            return LLM(model=model, **options)
-    except Exception as error:
-        if verbose:
-            raise
-        reason = str(error).strip().splitlines()
-        raise UserError(
-            f"{model}: vLLM does not start: {reason[0] if reason else type(error).__name__} (--verbose shows its log)"
-        ) from error
-
-
-@contextmanager
-def _quiet(enabled: bool) -> Iterator[None]:
-    """Libraries below Python write to the descriptors themselves, so those are what is put aside."""
-    if not enabled:
-        yield
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for target, descriptor in enumerate(kept, start=1):
-            os.dup2(descriptor, target)
-            os.close(descriptor)
 
 
 def _engine_options(items: list[str]) -> dict[str, Any]:

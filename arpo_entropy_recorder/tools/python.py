@@ -15,13 +15,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from ..schema import UserError
 from . import ToolError
 from .sandbox import NOBODY
 
 SANDBOX = Path(__file__).with_name("sandbox.py").read_text(encoding="utf-8")
-REASONS = {signal.SIGXCPU: "CPU time used up", signal.SIGKILL: "killed, out of memory or of CPU time"}
+REASONS: dict[int, str] = {
+    -signal.SIGXCPU: "CPU time used up",
+    -signal.SIGKILL: "killed, out of memory or of CPU time",
+}
 
 
 class PythonTool:
@@ -78,14 +82,11 @@ class PythonTool:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
             if status:
-                raise ToolError(self._read(complaint) or f"Execution failed: {self._reason(status)}.")
+                reason = REASONS.get(status, f"exit status {status}")
+                raise ToolError(self._read(complaint) or f"Execution failed: {reason}.")
             return self._read(printed)
 
-    def _read(self, file) -> str:
+    def _read(self, file: IO[bytes]) -> str:
         file.seek(0)
         text = file.read(4 * self.output).decode("utf-8", "replace").strip()
         return text if len(text) <= self.output else text[: self.output] + " [cut]"
-
-    @staticmethod
-    def _reason(status: int) -> str:
-        return REASONS.get(-status, f"exit status {status}") if status < 0 else f"exit status {status}"
