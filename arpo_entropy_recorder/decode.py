@@ -42,6 +42,8 @@ def _record_type() -> type:
 
 _DECODER = msgspec.json.Decoder(list[_record_type()])  # type: ignore[misc]
 _WHERE = re.compile(r" - at `\$\[(\d+)\](?:\.(\w+))?.*`$")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_LITERAL = re.compile(rb"-?(?:NaN|Infinity)")
 
 
 class ReadError(UserError):
@@ -93,8 +95,25 @@ def _parse(data: bytes, path: object, first: int) -> list[Any]:
     except RecursionError:
         problem = "nested too deeply"
     except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        _refuse_literal(data, str(error), path)
         problem = printable(error)
     raise ReadError(f"{printable(path)}: not JSON: {problem}; record the step again or leave the file out")
+
+
+def _refuse_literal(data: bytes, message: str, path: object) -> None:
+    """Tells the entry and key if what is wrong is a NaN or Infinity, which is not JSON."""
+    byte = re.search(r"\(byte (\d+)\)", message)
+    at = int(byte[1]) if byte else 0
+    literal = _LITERAL.match(data, max(at - 1, 0)) or _LITERAL.match(data, at)
+    if literal is None:
+        return
+    try:
+        # In quotes it is of the wrong type, and where that is the decoder can tell.
+        _DECODER.decode(b'%b"%b"%b' % (data[: literal.start()], literal[0], data[literal.end() :]))
+    except msgspec.ValidationError as error:
+        raise _wrong(str(error).replace("got `str`", f"got {literal[0].decode()}"), path) from None
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return
 
 
 def _wrong(message: str, path: object) -> ReadError:
@@ -104,6 +123,8 @@ def _wrong(message: str, path: object) -> ReadError:
     if where is None:
         return ReadError(f"{printable(path)}: {problem}; a step file is a JSON list of records")
     key = f" {where[2]!r}" if where[2] else ""
+    if missing_key := _MISSING.match(message):
+        key, problem = f" {missing_key[1]!r}", "this required key is missing"
     return _entry_error(path, int(where[1]), key, problem)
 
 

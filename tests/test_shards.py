@@ -170,6 +170,21 @@ def test_a_join_that_died_before_removing_is_finished_by_the_next_flush(tmp_path
     assert found(tmp_path)[1] == once(token_ids(1, 0), token_ids(1, 1))
 
 
+def test_a_left_over_older_shard_counts_for_nothing(tmp_path, job):
+    ranks = job(2)
+    ranks.record(1, 0)
+    (old,) = shard_files(tmp_path)
+    data = old.read_bytes()
+    ranks.record(1, 1)
+    ranks.record(1, call=1)
+    old.write_bytes(data)
+    expected = once(*(token_ids(1, r, c) for r in range(2) for c in range(2)))
+    assert found(tmp_path)[1] == expected
+    ranks.record(2)
+    assert not shard_files(tmp_path)
+    assert found(tmp_path)[1] == expected
+
+
 def test_missing_ranks_are_told(tmp_path, job):
     ranks = job(4)
     ranks.record(1, 0, 2)
