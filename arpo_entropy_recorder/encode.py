@@ -99,7 +99,7 @@ def _texts(column: np.ndarray | Sequence[Any]) -> list[bytes]:
 def _is_sparse(name: str, column: np.ndarray | Sequence[Any]) -> bool:
     if name in SAID_BY_ABSENCE:
         return True
-    return NULL not in FIELD[name].types and isinstance(column, list) and None in column
+    return NULL not in FIELD[name].types and isinstance(column, list) and any(v is None for v in column)
 
 
 def _sparse_texts(name: str, column: np.ndarray | Sequence[Any]) -> list[bytes]:

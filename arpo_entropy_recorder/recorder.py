@@ -196,11 +196,6 @@ class EntropyRecorder:
     def _columns(self, call: Call, entropies: np.ndarray) -> dict[str, Any]:
         """The call's records by column, as the schema names them."""
         segments = call.segments
-        if self.settings.window > 1:
-            windows = [
-                row[: len(segment.token_ids or ())].tolist()
-                for row, segment in zip(entropies, segments, strict=True)
-            ]
         columns: dict[str, Any] = {
             "sample_idx": np.array([segment.sample_idx for segment in segments], dtype=np.int64),
             "prompt_idx": np.array([segment.prompt_idx for segment in segments], dtype=np.int64),
@@ -212,7 +207,9 @@ class EntropyRecorder:
             "entropy": entropies[:, 0],
         }
         if self.settings.window > 1:
-            columns["window"] = windows
+            columns["window"] = [
+                row[: len(segment.token_ids or ())] for row, segment in zip(entropies, segments, strict=True)
+            ]
         if self.settings.record_tokens:
             columns["tokens"] = [segment.token_ids for segment in segments]
         if not call.batch.do_sample:

@@ -17,11 +17,10 @@ def shared_params(
     chosen = {name: config.get(name) for name in ("temperature", "top_p", "top_k", "min_p")}
     options = {"temperature": 0.0} if greedy else {k: v for k, v in chosen.items() if v is not None}
     return SamplingParams(
-        stop=stop,
         include_stop_str_in_output=True,
         # A model's vocabulary is often padded beyond its tokenizer's.
         allowed_token_ids=sorted(tokenizer.get_vocab().values()),
-        **(options | dict(overrides)),
+        **({"stop": stop} | options | dict(overrides)),
     )
 
 

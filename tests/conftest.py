@@ -7,6 +7,30 @@ import pytest
 
 
 @pytest.fixture(scope="session")
+def toy_agent(tmp_path_factory):
+    """The toy agent's directory."""
+    from arpo_entropy_recorder.toy_agent import build_toy_agent
+
+    return build_toy_agent(tmp_path_factory.mktemp("toy_agent"))
+
+
+@pytest.fixture(scope="session")
+def llm(toy_agent):
+    """The one engine of this process: a start takes tens of seconds on a CPU."""
+    from engines import start_engine
+
+    return start_engine(toy_agent)
+
+
+@pytest.fixture(scope="session")
+def oracle(toy_agent):
+    """What transformers says of the toy agent."""
+    from engines import Oracle
+
+    return Oracle(toy_agent)
+
+
+@pytest.fixture(scope="session")
 def arpo_root():
     """The ARPO clone named by ARPO_ROOT; none of its code is kept here."""
     if not os.environ.get("ARPO_ROOT"):
