@@ -41,9 +41,9 @@ class About:
                 "ha": "center",
                 "va": "center",
             }
-            look: dict[str, Any] = {"fontsize": 56, "fontweight": "bold", "color": "#B00020"}
+            look: dict[str, Any] = {"fontsize": 56, "fontweight": self.words.title_weight, "color": "#B00020"}
             depth: dict[str, Any] = {"alpha": 0.5, "zorder": 5} if filled else {"alpha": 0.2, "zorder": 0.5}
-            axes.text(0.5, 0.5, self.words("SIMULATED"), **where, **look, **depth)
+            axes.text(0.5, 0.5, "SIMULATED", **where, **look, **depth)
         return figure
 
     def _source(self) -> list[str]:

@@ -3,7 +3,6 @@
 # ruff: noqa: RUF001
 
 CHINESE = {
-    "SIMULATED": "模拟数据",
     " (simulated)": "（模拟数据）",
     "SIMULATED data, not a measurement.": "模拟数据（SIMULATED），并非实测。",
     "Normalised entropy": "归一化熵",

@@ -74,7 +74,7 @@ def plot_heatmap(curves: Mapping[int, Curve], about: About) -> Figure:
         mesh = axes.pcolormesh(grid, cmap="cividis", norm=norm, rasterized=True)
         figure.colorbar(mesh, ax=axes, label=words("Mean normalised entropy"), pad=0.02)
         ticks = MaxNLocator(10, integer=True).tick_values(0, len(steps) - 1)
-        at = [int(tick) for tick in ticks if 0 <= tick < len(steps)]
+        at = sorted({int(tick) for tick in ticks if 0 <= tick < len(steps)})
         axes.xaxis.set_major_locator(FixedLocator([column + 0.5 for column in at]))
         axes.set_xticklabels([str(steps[column]) for column in at])
         rows = range(0, len(rounds), -(-len(rounds) // 25))

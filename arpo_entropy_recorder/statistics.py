@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ POINTS_KEPT = 5_000
 # Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to the third decimal.
 BOOTSTRAP_MOST = 200
 INTERVAL_LEAST = 5
+NORMAL_975 = NormalDist().inv_cdf(0.975)
 START = 0  # the round of what comes before any tool result
 KINDS = ("sampled", "greedy", "validation")
 
@@ -82,12 +84,12 @@ class Group:
         """The mean's 95 % interval: percentile bootstrap up to 200 values, normal above; NaN below five."""
         if self.n < INTERVAL_LEAST:
             return float("nan"), float("nan")
-        from scipy import stats
-
         values = self.points()
         if self.n > min(self.kept, BOOTSTRAP_MOST) or not np.ptp(values):
-            half = float(stats.norm.ppf(0.975)) * self.sd / self.n**0.5
+            half = NORMAL_975 * self.sd / self.n**0.5
             return self.mean - half, self.mean + half
+        from scipy import stats
+
         found = stats.bootstrap((values,), np.mean, n_resamples=999, method="percentile", random_state=0)
         return float(found.confidence_interval.low), float(found.confidence_interval.high)
 

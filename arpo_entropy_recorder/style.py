@@ -26,7 +26,6 @@ RC: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 12,
-    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 28,
     "axes.edgecolor": MUTED,
@@ -51,7 +50,7 @@ RC: Any = {
 def styled(words: Words) -> Iterator[None]:
     """Figures made in this context have the common style and the language's fonts."""
     # `font.family` as the list itself, so that a glyph that the first font lacks is taken from the next
-    with rc_context({**RC, "font.family": list(words.families)}):
+    with rc_context({**RC, "font.family": list(words.families), "axes.titleweight": words.title_weight}):
         yield
 
 

@@ -35,6 +35,7 @@ class Words:
     """Call it with English words to get them in the figure's language; `{name}` is filled from keywords."""
 
     families: tuple[str, ...] = ("DejaVu Sans",)
+    title_weight: str = "bold"
     chinese: Mapping[str, str] | None = None
 
     def __call__(self, english: str, /, **values: object) -> str:
@@ -58,7 +59,7 @@ def choose_words(lang: str, environment: Mapping[str, str] = os.environ) -> tupl
         return ENGLISH, MISSING_FONT
     from .chinese import CHINESE
 
-    return Words((*ENGLISH.families, family), CHINESE), None
+    return Words((*ENGLISH.families, family), "normal", CHINESE), None
 
 
 def cjk_family() -> str | None:

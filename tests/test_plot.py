@@ -5,9 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from made_steps import texts_of
 from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
-from matplotlib.text import Text
 
 from arpo_entropy_recorder.about import About
 from arpo_entropy_recorder.picture import picture_path, save
@@ -48,13 +48,6 @@ def bars(figure):
         for x, mean, stem in zip(*line.get_data(), stems.get_segments(), strict=True):
             found[int(x)] = (mean, (stem[1, 1] - stem[0, 1]) / 2 if len(stem) else None)
     return found
-
-
-def texts(figure):
-    """Every visible text on the picture, with its extent."""
-    figure.draw_without_rendering()
-    drawn = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [(text.get_text(), text.get_window_extent()) for text in drawn]
 
 
 ENTROPIES = {0: [0.1, 0.25, 0.3], 1: [0.7, 0.95, 0.61], 2: [0.5, 0.4], 4: [0.8]}
@@ -116,25 +109,8 @@ def test_what_was_left_out_is_in_the_caption():
 
 def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():
     rounds, _ = accumulate(simulate_steps(), Rounds)
-    assert "SIMULATED" in [text for text, _ in texts(plot_rounds(rounds, About(simulated=True)))]
-    assert not any("simulated" in text.lower() for text, _ in texts(plot_rounds(rounds, About())))
-
-
-@pytest.mark.parametrize(
-    ("num_rounds", "num_samples"),
-    [(1, 1), (1, 20_000), (5, 100), (12, 12_345), (13, 20_000), (30, 3), (100, 2_000)],
-)
-def test_no_text_is_cut_off_or_overlaps_another(num_rounds, num_samples):
-    rounds, _ = accumulate(simulate_steps(num_rounds, num_samples), Rounds)
-    figure = plot_rounds(rounds, About(simulated=True))
-    drawn = [(text, box) for text, box in texts(figure) if text != "SIMULATED"]
-    page = figure.bbox
-    for text, box in drawn:
-        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text  # noqa: PT018
-    for index, (text, box) in enumerate(drawn):
-        for other, other_box in drawn[index + 1 :]:
-            overlap = box.intersection(box, other_box)
-            assert overlap is None or min(overlap.width, overlap.height) < 2, (text, other)
+    assert "SIMULATED" in [text for text, _ in texts_of(plot_rounds(rounds, About(simulated=True)))]
+    assert not any("simulated" in text.lower() for text, _ in texts_of(plot_rounds(rounds, About())))
 
 
 def test_without_a_record_after_a_tool_call_there_is_one_clear_line():

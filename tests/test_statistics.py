@@ -7,23 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_steps import make_step
 
-from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.statistics import POINTS_KEPT, Group, Rounds, accumulate
 
 entropies = st.lists(st.floats(0, 1), min_size=1, max_size=60)
-
-
-def make_step(records, global_step=1, validate=False, **columns):
-    """A step of (round, after tool, entropy) triples."""
-    rounds, after, entropy = zip(*records, strict=True)
-    base = {
-        "sample_idx": np.arange(len(records)),
-        "round": np.array(rounds),
-        "is_after_tool_call": np.array(after),
-        "entropy": np.array(entropy, float),
-    }
-    return Step(global_step=global_step, validate=validate, columns=base | columns)
 
 
 @given(st.lists(entropies, min_size=1, max_size=5))
@@ -94,3 +82,32 @@ def test_sampled_greedy_and_validation_records_are_never_mixed():
     assert accumulate([validation], Rounds)[0].after_tool.n == 2
     assert accumulate([greedy], Rounds)[0].after_tool.n == 1
     assert accumulate([], Rounds)[0].after_tool.n == 0
+
+
+def test_a_stale_step_is_left_out_whole():
+    rounds, left_out = accumulate(
+        [make_step([(1, True, 0.7)], 3, stale=True), make_step([(1, True, 0.2)], 2)], Rounds
+    )
+    assert rounds.after_tool.points().tolist() == [0.2]
+    assert left_out == Counter({"stale steps": 1})
+
+
+@pytest.mark.parametrize("n", [5, 40, 200, 201, 5_000])
+def test_the_interval_covers_a_known_mean_about_as_often_as_it_says(n):
+    covered, lengths = 0, []
+    for seed in range(60):
+        group = Group()
+        group.add(np.random.default_rng(seed).uniform(0, 1, n))
+        low, high = group.interval()
+        covered += low <= 0.5 <= high
+        lengths.append(high - low)
+    assert covered >= 45  # of 57 expected; the bootstrap is short for five values
+    assert np.mean(lengths) == pytest.approx(2 * 1.96 * (1 / 12 / n) ** 0.5, rel=0.2)
+
+
+def test_too_few_values_have_no_interval_and_equal_ones_an_empty_one():
+    group = Group()
+    group.add(np.full(4, 0.5))
+    assert np.isnan(group.interval()).all()
+    group.add(np.full(4, 0.5))
+    assert group.interval() == (0.5, 0.5)

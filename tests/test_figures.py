@@ -1,0 +1,169 @@
+"""Every figure's artists against the records themselves, in plain Python."""
+
+import statistics as oracle
+from collections import Counter
+
+import numpy as np
+import pytest
+from made_steps import make_run, make_step, texts_of
+from matplotlib.collections import PathCollection, QuadMesh
+
+from arpo_entropy_recorder.chinese import CHINESE
+from arpo_entropy_recorder.figures import FIGURES, analyse, draw
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.simulate import simulate_steps
+from arpo_entropy_recorder.words import Words
+
+STEPS = list(make_run(steps=4, trajectories=30))
+
+
+def rows():
+    """Every record with an entropy: step, sample, round, tool, entropy."""
+    for step in STEPS:
+        columns = (step.columns[name].tolist() for name in ("sample_idx", "round", "tool", "entropy"))
+        for sample, number, tool, entropy in zip(*columns, strict=True):
+            if entropy == entropy:
+                yield step.global_step, sample, number, tool, entropy
+
+
+def mean_by(*keys):
+    groups = {}
+    for step, sample, number, tool, entropy in rows():
+        record = {"step": step, "sample": sample, "round": number, "tool": tool}
+        groups.setdefault(tuple(record[key] for key in keys), []).append(entropy)
+    return {key: oracle.fmean(values) for key, values in groups.items()}
+
+
+def figure(name, steps=STEPS, **how):
+    return draw(name, *analyse(steps, FIGURES[name][0]), **how)
+
+
+def curves(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines() if line.get_gid() == "curve"}
+
+
+def test_a_line_a_round_over_the_steps_with_the_interval_as_its_band():
+    axes = figure("steps").axes[0]
+    expected = mean_by("step", "round")
+    drawn = curves(axes)
+    for number in range(4):
+        label = f"round {number}" if number else "before any tool call"
+        assert dict(drawn[label].tolist()) == pytest.approx({s: expected[s, number] for s in (1, 2, 3, 4)})
+    analysis, _ = analyse(STEPS)
+    low, high = analysis.steps.cells[2][1].interval()
+    edges = [path.vertices for band in axes.collections for path in band.get_paths()]
+    at_step_2 = np.concatenate([vertices[vertices[:, 0] == 2, 1] for vertices in edges])
+    assert np.isclose(at_step_2, low).any()
+    assert np.isclose(at_step_2, high).any()
+
+
+def test_many_rounds_are_told_by_a_scale_and_few_steps_by_points():
+    axes = figure("steps", make_run(steps=3, trajectories=60, rounds=30))
+    assert len(axes.axes) == 2
+    assert all(line.get_marker() == "o" for line in axes.axes[0].get_lines() if line.get_gid() == "curve")
+
+
+def test_the_heat_maps_cells_are_the_means_and_cells_without_records_are_empty():
+    gap = make_step([(0, False, 0.1), (3, True, 0.8)], global_step=9)
+    axes = figure("heatmap", [*STEPS, gap]).axes[0]
+    (mesh,) = [artist for artist in axes.collections if isinstance(artist, QuadMesh)]
+    expected = {**mean_by("step", "round"), (9, 0): 0.1, (9, 3): 0.8}
+    grid = mesh.get_array()
+    for column, step in enumerate([1, 2, 3, 4, 9]):
+        for number in range(4):
+            if (step, number) in expected:
+                assert grid[number, column] == pytest.approx(expected[step, number])
+            else:
+                assert np.ma.is_masked(grid[number, column])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0 (start)", "1", "2", "3"]
+
+
+def test_each_tools_marks_are_its_means_a_round():
+    axes = figure("tools").axes[0]
+    expected = mean_by("tool", "round")
+    assert len(axes.containers) == 2
+    for container in axes.containers:
+        line = container.lines[0]
+        tool = line.get_label().split()[0]
+        for x, y in line.get_xydata():
+            assert y == pytest.approx(expected[tool, round(x)])
+    points = sum(len(a.get_offsets()) for a in axes.collections if isinstance(a, PathCollection))
+    assert points == sum(number > 0 for *_, number, _, _ in rows())
+
+
+def test_the_window_is_averaged_token_by_token_over_what_is_there():
+    drawn = curves(figure("window").axes[0])
+    for label, wanted in (("after a tool result", True), ("at the answer's start", False)):
+        (xy,) = [data for name, data in drawn.items() if name.startswith(label)]
+        for at in range(4):
+            values = [
+                value
+                for step in STEPS
+                for value, after in zip(
+                    step.columns["window"][:, at].tolist(), step.columns["is_after_tool_call"], strict=True
+                )
+                if after == wanted and value == value
+            ]
+            assert xy[at].tolist() == pytest.approx([at + 1, oracle.fmean(values)])
+
+
+def test_the_change_is_each_records_against_its_own_start():
+    axes = figure("change").axes[0]
+    start = {(step, sample): entropy for step, sample, number, _, entropy in rows() if number == 0}
+    expected = {}
+    for step, sample, number, _, entropy in rows():
+        if number and (step, sample) in start:
+            expected.setdefault(number, []).append(entropy - start[step, sample])
+    for artist in axes.collections:
+        if isinstance(artist, PathCollection):
+            number = int(artist.get_gid().removeprefix("points-"))
+            assert sorted(artist.get_offsets()[:, 1]) == pytest.approx(sorted(expected[number]))
+    assert dict(axes.containers[0].lines[0].get_xydata().tolist()) == pytest.approx(
+        {number: oracle.fmean(changes) for number, changes in expected.items()}
+    )
+    assert "Wilcoxon signed-rank p =" in axes.figure.get_supxlabel().replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_simulated(name):
+    chinese = Words(chinese=CHINESE)
+    analysis, _ = analyse(simulate_steps(3, 50), FIGURES[name][0])
+    texts = [
+        text.get_text()
+        for text in draw(name, analysis, Counter(), True, chinese).findobj(
+            match=lambda a: hasattr(a, "get_text")
+        )
+    ]
+    assert "SIMULATED" in texts
+    caption = draw(name, analysis, Counter(greedy=3), words=chinese).get_supxlabel()
+    assert "3贪心解码记录" in "".join(caption.split())
+    assert "10个训练步" in "".join(caption.split())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    ("num_rounds", "num_samples"), [(1, 1), (5, 12_345), (13, 20_000), (30, 3), (100, 100)]
+)
+def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples):
+    picture = figure(name, simulate_steps(num_rounds, num_samples), simulated=True)
+    drawn = [(text, box) for text, box in texts_of(picture) if text != "SIMULATED"]
+    page = picture.bbox
+    for text, box in drawn:
+        assert min(box.x0, box.y0, page.x1 - box.x1, page.y1 - box.y1) >= 0, text
+    for index, (text, box) in enumerate(drawn):
+        for other, other_box in drawn[index + 1 :]:
+            overlap = box.intersection(box, other_box)
+            assert overlap is None or min(overlap.width, overlap.height) < 2, (text, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("tools", "names its tool"), ("window", "entropy_window"), ("change", "initial")]
+)
+def test_what_a_figure_needs_and_the_records_lack_is_one_clear_line(name, missing):
+    with pytest.raises(UserError, match=missing):
+        figure(name, [make_step([(1, True, 0.5)])])
+
+
+def test_no_record_after_a_tool_call_stops_every_figure():
+    with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
+        analyse([make_step([(0, False, 0.5)])])

@@ -1,0 +1,77 @@
+"""The recorder's metrics out of a console log as Ray and tee leave it."""
+
+import numpy as np
+import pytest
+
+from arpo_entropy_recorder.logfile import curves_of, draw_log, read_log
+from arpo_entropy_recorder.schema import UserError
+
+LOG = """\
+(TaskRunner pid=123) Checkpoint tracker file does not exist
+\x1b[36m(TaskRunner pid=123)\x1b[0m step:1 - actor/entropy_loss:0.312 - entropy/after_tool/mean:0.61 - \
+entropy/initial/mean:0.300 - entropy/round_1/mean:0.7 - entropy/round_2/mean:5.5e-1 - tools/total_calls:25
+step:2 - entropy/initial/mean:np.float64(0.25) - entropy/round_1/mean:0.65 - timing_s/gen:12.0\r
+(TaskRunner pid=123) step:10 - global_seqlen/min:12 - entropy/round_2/mean:nan - entropy/round_1/mean:0.5
+(TaskRunner pid=9) step:2 - entropy/initial/mean:0.2 - entropy/round_1/mean:0.6
+a line that speaks of step:3 and of entropy/round_1/mean:0.9
+step:4 - actor/entropy_loss:0.3
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "run.log"
+    path.write_text(LOG)
+    return path
+
+
+def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
+    found = read_log(log)
+    assert list(found) == [1, 2, 10]
+    assert found[1] == {
+        "entropy/after_tool/mean": 0.61,
+        "entropy/initial/mean": 0.3,
+        "entropy/round_1/mean": 0.7,
+        "entropy/round_2/mean": 0.55,
+    }
+    assert found[2] == {"entropy/initial/mean": 0.2, "entropy/round_1/mean": 0.6}  # the later one: a resume
+    assert found[10] == {"entropy/round_1/mean": 0.5}
+
+
+def test_the_figures_lines_are_the_logs_numbers(log):
+    curves = curves_of(read_log(log))
+    assert {number: list(zip(c.steps, c.mean, strict=True)) for number, c in curves.items()} == {
+        0: [(1, 0.3), (2, 0.2)],
+        1: [(1, 0.7), (2, 0.6), (10, 0.5)],
+        2: [(1, 0.55)],
+    }
+    figure, summary = draw_log(log, "steps")
+    drawn = {line.get_label(): line for line in figure.axes[0].get_lines() if line.get_gid() == "curve"}
+    assert drawn["round 1"].get_xydata().tolist() == [[1, 0.7], [2, 0.6], [10, 0.5]]
+    assert drawn["before any tool call"].get_xydata().tolist() == [[1, 0.3], [2, 0.2]]
+    assert summary == "3 steps from the log, 2 rounds"
+    grid = draw_log(log, "heatmap")[0].axes[0].collections[0].get_array()
+    assert np.ma.filled(grid, -1).tolist() == [[0.3, 0.2, -1], [0.7, 0.6, 0.5], [0.55, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no 'step:N - ...' lines"),
+        ("step:1 - actor/entropy_loss:0.3\n", "its 1 step lines have no entropy/"),
+        ("step:1 - entropy/initial/mean:0.3\n", "no tool was called"),
+    ],
+)
+def test_a_log_without_the_metrics_is_told_from_one_without_steps(tmp_path, text, said):
+    path = tmp_path / "run.log"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"run\.log") as error:
+        draw_log(path, "steps")
+    assert said in str(error.value)
+
+
+def test_a_log_cannot_give_a_figure_of_records(log):
+    with pytest.raises(UserError, match="--figure steps"):
+        draw_log(log, "rounds")
+    with pytest.raises(UserError, match="cannot be read"):
+        draw_log(log.parent, "steps")

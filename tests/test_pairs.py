@@ -1,0 +1,123 @@
+"""Each record against its own trajectory's start, found through its branches; the test against scipy's words."""
+
+import statistics as oracle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_steps import make_run, make_step
+from scipy import stats
+
+from arpo_entropy_recorder.pairs import Pairs, initial_entropies
+
+
+def naive_start(records, key):
+    """The initial entropy of trajectory `key` by walking up one parent at a time; None where there is none."""
+    visited = set()
+    while key not in visited:
+        visited.add(key)
+        mine = [r for r in records if (r["call"], r["dp_rank"], r["sample_idx"]) == key]
+        if not mine:
+            return None
+        own = [r["entropy"] for r in mine if r["round"] == 0 and not r["is_after_tool_call"]]
+        if own:
+            return own[0]
+        key = (*key[:2], mine[0]["parent_idx"])
+    return None
+
+
+@st.composite
+def branching_records(draw):
+    """Records of some calls and ranks; a branch's parent may be missing, later, or (in a broken file) itself."""
+    records = []
+    for _ in range(draw(st.integers(1, 25))):
+        sample, parent = draw(st.integers(0, 7)), draw(st.integers(-1, 8))
+        number = draw(st.integers(0, 2))
+        records.append(
+            {
+                "call": draw(st.integers(0, 1)),
+                "dp_rank": draw(st.integers(0, 1)),
+                "sample_idx": sample * 10**17,  # no arithmetic on ids may overflow
+                "parent_idx": parent * 10**17 if parent >= 0 else -1,
+                "round": number,
+                "is_after_tool_call": number > 0 or draw(st.booleans()),
+                "entropy": draw(st.floats(0, 1)),
+            }
+        )
+    return records
+
+
+@given(branching_records())
+def test_every_record_finds_the_start_that_a_walk_up_its_parents_finds(records):
+    columns = {name: np.array([record[name] for record in records]) for name in records[0]}
+    step = make_step([(0, False, 0.0)] * len(records), **columns)
+    trajectory, initial = initial_entropies(step)
+    for index, record in enumerate(records):
+        expected = naive_start(records, (record["call"], record["dp_rank"], record["sample_idx"]))
+        found = initial[trajectory[index]]
+        assert np.isnan(found) if expected is None else found == expected
+
+
+def test_a_branch_is_compared_with_its_ancestors_start_and_a_null_start_with_nothing():
+    step = make_step(
+        [(0, False, 0.2), (1, True, 0.6), (1, True, 0.7), (2, True, 0.9), (0, False, np.nan), (1, True, 0.5)],
+        sample_idx=np.array([0, 0, 1, 2, 3, 3]),
+        parent_idx=np.array([-1, -1, 0, 1, -1, -1]),
+    )
+    pairs = Pairs()
+    pairs.add(step)
+    assert {number: sorted(group.points()) for number, group in pairs.by_round.items()} == {
+        1: pytest.approx([0.4, 0.5]),
+        2: pytest.approx([0.7]),
+    }
+    assert pairs.unpaired == 1
+    assert sorted(pairs.changes) == pytest.approx([0.4, 0.5, 0.7])
+
+
+def test_the_paired_numbers_equal_an_independent_computation():
+    steps = list(make_run(steps=4, trajectories=40))
+    pairs, changes = Pairs(), []
+    for step in steps:
+        pairs.add(step)
+        rows = list(zip(*(step.columns[k].tolist() for k in ("sample_idx", "round", "entropy")), strict=True))
+        for sample in {row[0] for row in rows}:
+            start = next(entropy for s, number, entropy in rows if s == sample and number == 0)
+            after = [
+                entropy for s, number, entropy in rows if s == sample and number > 0 and entropy == entropy
+            ]
+            if after and start == start:
+                changes.append(oracle.fmean(after) - start)
+    test = pairs.test()
+    assert test.n == len(changes)
+    assert test.change == pytest.approx(oracle.fmean(changes))
+    assert test.effect == pytest.approx(oracle.fmean(changes) / oracle.stdev(changes))
+    assert test.rising == sum(change > 0 for change in changes) / len(changes)
+    assert test.p == pytest.approx(stats.wilcoxon(changes).pvalue)
+    middle, half = oracle.fmean(changes), 1.96 * oracle.stdev(changes) / len(changes) ** 0.5
+    assert (test.low, test.high) == pytest.approx((middle - half, middle + half), abs=half / 5)
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "verdict"),
+    [(0.7, 0.2, "Yes:"), (0.2, 0.7, "No: after-tool entropy is below"), (0.5, 0.5, "No clear")],
+)
+def test_the_answer_says_which_is_higher(after, before, verdict):
+    random = np.random.default_rng(1)
+    sample = np.repeat(np.arange(30), 2)
+    spread = random.normal(0, 0.05, 30)
+    spread -= spread.mean()
+    records = [(r, r > 0, (after + spread[s]) if r else before) for s in range(30) for r in (0, 1)]
+    pairs = Pairs()
+    pairs.add(make_step(records, sample_idx=sample))
+    answer = pairs.test().answer
+    assert answer.startswith(verdict)
+    assert "\n" not in answer
+
+
+def test_without_pairs_or_with_too_few_there_is_no_answer():
+    pairs = Pairs()
+    assert "No answer" in pairs.test().answer
+    pairs.add(make_step([(0, False, 0.2), (1, True, 0.9)], sample_idx=np.array([0, 0])))
+    assert "No answer" in pairs.test().answer
+    assert "1 trajectories are too few" in pairs.test().answer

@@ -1,0 +1,91 @@
+"""Words on figures: all of them have a Chinese form, and a font is asked for, never guessed."""
+
+import ast
+from pathlib import Path
+from string import Formatter
+from types import SimpleNamespace
+
+import pytest
+from matplotlib import font_manager
+
+import arpo_entropy_recorder
+from arpo_entropy_recorder import words as module
+from arpo_entropy_recorder.chinese import CHINESE
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.statistics import KINDS
+from arpo_entropy_recorder.words import ENGLISH, MISSING_FONT, choose_words
+
+NO_FONT = SimpleNamespace(
+    ttflist=[SimpleNamespace(name="DejaVu Sans", fname="DejaVuSans.ttf")], addfont=lambda _: None
+)
+
+
+def literals():
+    """Every text that the package hands to `words(...)`."""
+    for path in Path(arpo_entropy_recorder.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                if name == "words":
+                    yield node.args[0].value
+
+
+def test_every_text_on_a_figure_has_a_chinese_form_with_the_same_fields():
+    texts = set(literals())
+    assert len(texts) > 30
+    assert not texts - CHINESE.keys()
+    assert not set(KINDS) - CHINESE.keys()
+    for english, chinese in CHINESE.items():
+        fields = [
+            sorted(name for _, name, _, _ in Formatter().parse(text) if name) for text in (english, chinese)
+        ]
+        assert fields[0] == fields[1], english
+
+
+@pytest.mark.parametrize(
+    ("lang", "environment", "chinese"),
+    [
+        ("en", {"LANG": "zh_CN.UTF-8"}, False),
+        ("zh", {}, True),
+        ("auto", {"LANG": "zh_CN.UTF-8"}, True),
+        ("auto", {"LC_ALL": "en_GB.UTF-8", "LANG": "zh_CN.UTF-8"}, False),
+        ("auto", {"LC_ALL": "", "LANG": "zh_TW"}, True),
+        ("auto", {}, False),
+    ],
+)
+def test_the_language_is_the_one_asked_for_or_the_locales(monkeypatch, lang, environment, chinese):
+    monkeypatch.setattr(module, "cjk_family", lambda: "Some CJK Font")
+    words, warning = choose_words(lang, environment)
+    assert warning is None
+    assert words("Global step") == ("全局训练步" if chinese else "Global step")
+    assert ("Some CJK Font" in words.families) == chinese
+    assert words("Step {step}.", step=7) == ("训练步 7。" if chinese else "Step 7.")
+
+
+def test_without_a_font_the_labels_are_english_and_one_line_names_the_package(monkeypatch):
+    monkeypatch.setattr(font_manager, "fontManager", NO_FONT)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: ["/fonts/Latin.ttf"])
+    words, warning = choose_words("zh")
+    assert words is ENGLISH
+    assert warning == MISSING_FONT
+    assert "fonts-wqy-microhei" in warning
+    assert "\n" not in warning
+
+
+def test_a_font_installed_after_matplotlib_listed_them_is_found(monkeypatch):
+    def addfont(path):
+        if "broken" in path:
+            raise RuntimeError("no font")
+        manager.ttflist.append(SimpleNamespace(name="WenQuanYi Micro Hei", fname=path))
+
+    manager = SimpleNamespace(ttflist=list(NO_FONT.ttflist), addfont=addfont)
+    monkeypatch.setattr(font_manager, "fontManager", manager)
+    monkeypatch.setattr(
+        font_manager, "findSystemFonts", lambda: ["DejaVuSans.ttf", "broken.ttf", "wqy-microhei.ttc"]
+    )
+    assert module.cjk_family() == "WenQuanYi Micro Hei"
+
+
+def test_another_language_is_refused():
+    with pytest.raises(UserError, match="--lang fr"):
+        choose_words("fr")
