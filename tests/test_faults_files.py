@@ -53,10 +53,22 @@ def check_files(directory, size, records):
         assert got == Counter(t for r in ranks for t in token_ids(step, r, 0, records)), path.name
 
 
+def await_moment(directory, rng, longest):
+    """Until a random moment; half of the time one right after a file appeared, moved or went."""
+    deadline = time.monotonic() + rng.random() * longest
+    changes = rng.randrange(1, 15) if rng.random() < 0.5 else None
+    seen = None
+    while time.monotonic() < deadline and changes != 0:
+        if changes is None:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+        elif directory.exists() and (names := set(os.listdir(directory))) != seen:
+            seen, changes = names, changes - 1
+
+
 def kill_at_random(directory, size, steps, records, rng, tally, longest):
     """Starts all ranks, kills them at one random moment, checks; then lets them finish, and checks again."""
     processes = [RankProcess(directory, rank, size, 1, steps, records=records) for rank in range(size)]
-    time.sleep(rng.random() * longest)
+    await_moment(directory, rng, longest)
     survived = [not process.kill() for process in processes]
     tally.attempts += 1
     tally.survivors += all(survived)
@@ -99,7 +111,7 @@ def run_kills(tmp_path, capsys, name, attempts, size, steps, records):
 
 
 def test_some_kills_while_flushing(tmp_path, capsys):
-    run_kills(tmp_path, capsys, "kills while flushing (short)", 20, 1, 4, 2000)
+    run_kills(tmp_path, capsys, "kills while flushing (short)", 25, 1, 4, 4000)
 
 
 def test_some_kills_while_joining(tmp_path, capsys):
@@ -108,7 +120,7 @@ def test_some_kills_while_joining(tmp_path, capsys):
 
 @pytest.mark.faults
 def test_many_kills_while_flushing(tmp_path, capsys):
-    run_kills(tmp_path, capsys, "kills while flushing", 300, 1, 4, 2000)
+    run_kills(tmp_path, capsys, "kills while flushing", 300, 1, 4, 4000)
 
 
 @pytest.mark.faults
