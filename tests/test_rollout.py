@@ -259,6 +259,16 @@ def test_the_call_after_the_limit_ends_the_trajectory():
     assert len(ended) == output.meta_info["metrics"]["tools/call_limit_reached_count"] > 0
 
 
+def test_a_segment_cut_short_is_continued_without_a_result():
+    rollout = make(tools={}, n=4, seed=0, response_length=50, segment_length=8)
+    output = rollout.generate_sequences(batch_of(rollout))
+    assert all(len(segment.tokens) <= 8 for segment in rollout.segments)
+    assert not any(segment.is_after_tool_call for segment in rollout.segments)
+    finished = [len(text) for text in output.responses if len(text) == 50 or text[-1] == IDS["<|im_end|>"]]
+    assert len(finished) == 12
+    assert max(finished) > 8
+
+
 def test_without_tools_nothing_stops_at_a_tag():
     rollout = make(tools={}, n=2, seed=0)
     rollout.generate_sequences(batch_of(rollout))
