@@ -31,7 +31,7 @@ test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }
-	ARPO_ROOT="$(abspath $(ARPO_ROOT))" $(PINNED_PY) -m pytest -m arpo $(ARGS)
+	ARPO_ROOT="$(ARPO_ROOT)" $(PINNED_PY) -m pytest -m arpo $(ARGS)
 
 test-faults: env ## the tests that take minutes: processes killed, disks full, long runs
 	$(PY) -m pytest -m faults -s $(ARGS)
