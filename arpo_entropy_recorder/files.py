@@ -92,6 +92,9 @@ def _expand(path: str, validate: bool | None) -> Iterator[Path]:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
+        if joined := _joined_since(Path(path)):
+            yield from joined
+            return
         matches = glob.glob(path) if glob.has_magic(path) else []
         if not matches:
             raise missing(Path(path)) from None
@@ -109,6 +112,14 @@ def _expand(path: str, validate: bool | None) -> Iterator[Path]:
     for file in files:
         if validate is None or key_of(file).validate == validate:
             yield file
+
+
+def _joined_since(gone: Path) -> list[Path]:
+    """What there is now of the step of a shard that is gone: a shell may have listed it before it was joined."""
+    shard = parse_name(gone.name)
+    if not isinstance(shard, Shard) or not gone.parent.is_dir():
+        return []
+    return [file for file in list_step_files(gone.parent) if key_of(file) == shard.key]
 
 
 def _natural(name: str) -> list[Any]:

@@ -106,7 +106,8 @@ class Claim:
             if error.errno not in _NO_LOCKS:
                 raise
             log.warning(
-                "entropy recorder: %s has no file locks: two jobs there are not kept apart", directory
+                "entropy recorder: %s has no file locks: two jobs there are not kept apart, and shards not joined",
+                printable(directory),
             )
 
     def _start(self, directory: Path, dp_size: int, at_least: int) -> None:

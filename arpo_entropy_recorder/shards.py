@@ -18,13 +18,13 @@ import orjson
 
 from .encode import body, file_parts
 from .journal import History, read_journals
-from .layout import Shard, StepKey, Version, list_shards, newest_by_rank, temporary_name
+from .layout import Shard, StepKey, Version, list_shards, newest_by_rank, printable, temporary_name
 
 log = logging.getLogger(__name__)
 
 
 def write_file(path: Path, parts: Iterable[bytes], rank: int) -> None:
-    """Writes `path` so that it is whole or absent, also after a power cut. Raises OSError."""
+    """Writes `path` so that it is whole or absent, also after a power cut. Raises OSError, and what `parts` do."""
     temporary = path.with_name(temporary_name(path.name, rank))
     try:
         with open(temporary, "wb") as file:
@@ -32,7 +32,7 @@ def write_file(path: Path, parts: Iterable[bytes], rank: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
@@ -112,9 +112,7 @@ def _join(
         except FileNotFoundError:
             return
         except (ValueError, TypeError, AttributeError) as error:
-            log.warning(
-                "entropy recorder: %s was changed by someone: shards are not joined to it: %s", path, error
-            )
+            _warn_changed(path, error)
             return
         for r, version in joined_versions.items():
             versions[r] = max(version, versions.get(r, version))
@@ -137,7 +135,18 @@ def _join(
         write_file(path, file_parts(texts()), rank)
     except FileNotFoundError:
         return  # a rank replaced its shard by a newer one meanwhile, and looks after it itself
-    remove_shards(directory, shards)
+    except ValueError as error:
+        _warn_changed(path, error)
+        return
+    # What is not newest first: a removal cut short must not leave a set of shards that is whole and old.
+    remove_shards(directory, sorted(shards, key=lambda shard: newest.get(shard.rank) == shard))
+
+
+def _warn_changed(path: Path, error: Exception) -> None:
+    log.warning(
+        "entropy recorder: %s or a shard of it was changed by someone and is left as it is: %s",
+        printable(path), printable(error),
+    )  # fmt: skip
 
 
 def _split_by_rank(path: Path) -> tuple[dict[int, list[bytes]], dict[int, Version]]:

@@ -81,7 +81,8 @@ class StepWriter:
     ) -> None:
         """Adds the records of one `generate_sequences` call: equally long columns by schema key.
 
-        `global_step`, `call`, `run` and `dp_rank` are added here.
+        `global_step`, `call`, `run` and `dp_rank` are added here. The columns are kept until they are
+        written, and are not copied.
         """
         if not self.enabled:
             return

@@ -2,6 +2,7 @@ import errno
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from rank_processes import (
@@ -155,6 +156,47 @@ def test_shards_joined_while_being_read_are_found_in_the_joined_file(tmp_path, m
     monkeypatch.setattr(reader, "read_bytes", late)
     (step,) = read_steps(paths)
     assert Counter(step.columns["token_id"].tolist()) == once(token_ids(1, 0), token_ids(1, 1))
+
+
+def test_shards_that_a_shell_listed_before_they_were_joined(tmp_path, job):
+    ranks = job(2)
+    ranks.record(1, 0)
+    paths = [str(p) for p in shard_files(tmp_path)]
+    ranks.record(1, 1)
+    assert not any(Path(path).exists() for path in paths)
+    (step,) = read_steps(paths)
+    assert Counter(step.columns["token_id"].tolist()) == once(token_ids(1, 0), token_ids(1, 1))
+
+
+def test_a_removal_cut_short_leaves_no_older_set_that_would_be_joined_again(tmp_path, monkeypatch, job):
+    from arpo_entropy_recorder import writer
+
+    ranks = job(2)
+    with monkeypatch.context() as dying:
+        dying.setattr(shards, "remove_shards", lambda *_: None)
+        dying.setattr(writer, "remove_shards", lambda *_: None)
+        ranks.record(1)
+        remove = lambda directory, gone: [(directory / s.file_name).unlink() for s in gone[:2]]  # noqa: E731
+        dying.setattr(shards, "remove_shards", remove)
+        ranks.record(1, call=1)
+    assert len(shard_files(tmp_path)) == 2
+    expected = once(*(token_ids(1, r, c) for r in range(2) for c in range(2)))
+    assert found(tmp_path)[1] == expected
+    ranks.record(2)
+    assert found(tmp_path)[1] == expected
+    assert not shard_files(tmp_path)
+
+
+def test_a_shard_changed_by_hand_is_left_alone(tmp_path, job, caplog):
+    ranks = job(2)
+    ranks.record(1, 0)
+    (path,) = shard_files(tmp_path)
+    path.write_bytes(b"[]")
+    ranks.record(1, 1)
+    assert path.read_bytes() == b"[]"
+    assert not whole_files(tmp_path)
+    assert not temporary_files(tmp_path)
+    assert "was changed" in caplog.text
 
 
 def test_a_join_that_died_before_removing_is_finished_by_the_next_flush(tmp_path, monkeypatch, job):
