@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 setup(
     name="arpo-entropy-recorder",
     version="0.1.0",
-    description="Exact first-token entropies of tool-calling vLLM rollouts (ARPO), recorded on the GPU, and their figures",
+    description="Exact first-token entropies of tool-calling vLLM rollouts (ARPO), recorded on the GPU, and figures",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
