@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .reader import Step
-from .statistics import BOOTSTRAP_MOST, START, Group, split_rounds
+from .statistics import BOOTSTRAP_MOST, INTERVAL_LEAST, START, Group, split_rounds
 
 
 def _small() -> Group:
@@ -16,12 +16,16 @@ def _small() -> Group:
 
 @dataclass
 class Curve:
-    """A mean over global steps; `low` and `high` bound a band and are NaN where there is none. float64[steps]."""
+    """A mean over global steps, float64[steps]; `low` and `high` bound its band and are NaN where there is none.
+
+    `records`, float64[n, 2], are step and entropy of the records where a step has too few for a band.
+    """
 
     steps: np.ndarray
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    records: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
 
 
 @dataclass
@@ -39,11 +43,20 @@ class BySteps:
     def curves(self) -> dict[int, Curve]:
         """Each round's mean with its 95 % interval over the steps that have records of it."""
         found: dict[int, list[tuple[float, ...]]] = {}
+        few: dict[int, list[tuple[float, float]]] = {}
         for step, cells in sorted(self.cells.items()):
             for number, group in cells.items():
                 if group.n:
                     found.setdefault(number, []).append((step, group.mean, *group.interval()))
-        return {number: Curve(*np.array(rows, float).T) for number, rows in sorted(found.items())}
+                if group.n < INTERVAL_LEAST:
+                    few.setdefault(number, []).extend((step, value) for value in group.points())
+        curves = {}
+        for number, rows in sorted(found.items()):
+            steps, mean, low, high = np.array(rows, float).T
+            curves[number] = Curve(
+                steps, mean, low, high, np.array(few.get(number, []), float).reshape(-1, 2)
+            )
+        return curves
 
 
 @dataclass

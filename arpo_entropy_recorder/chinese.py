@@ -40,6 +40,7 @@ CHINESE = {
         "{what}：均值的 95 % 区间（百分位自助法，重采样 999 次；n > {most} 时用正态近似；n < 5 时不画）。"
     ),
     "Lines: mean of the step's records, a round each.": "折线：该训练步各轮记录的均值。",
+    "Small points: the records, where a step has fewer than 5.": "小点：训练步不足 5 条时的各条记录。",
     "Lines: mean over the segments that are as long; n: all with a first token.": (
         "折线：长度足够的片段的均值；n：有首个 token 的片段数。"
     ),
@@ -51,7 +52,7 @@ CHINESE = {
         "{n:,} 条轨迹（各取其各轮均值）：{change:+.3f} [{low:+.3f}, {high:+.3f}]，"
         "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。"
     ),
-    "Without a known start: {n:,} records.": "初始熵未知：{n:,} 条记录。",
+    "Records without a known start: {n:,}.": "初始熵未知的记录：{n:,} 条。",
     "Step {step}.": "训练步 {step}。",
     "{count:,} steps, {first} to {last}.": "{count:,} 个训练步，{first} 至 {last}。",
     "Left out: {reasons}.": "未计入：{reasons}。",

@@ -17,7 +17,8 @@ from .plot import plot_rounds, require_after_tool
 from .plot_contrast import plot_change, plot_tools, plot_window
 from .plot_training import plot_heatmap, plot_steps
 from .reader import Step
-from .statistics import Rounds, accumulate
+from .selection import accumulate
+from .statistics import Rounds
 from .words import ENGLISH, Words
 
 PARTS = ("steps", "tools", "positions", "pairs")

@@ -113,6 +113,6 @@ def plot_change(pairs: Pairs, about: About) -> Figure:
                 effect=test.effect,
                 p=test.p_words,
             ),
-            words("Without a known start: {n:,} records.", n=pairs.unpaired) if pairs.unpaired else "",
+            words("Records without a known start: {n:,}.", n=pairs.unpaired) if pairs.unpaired else "",
         ]
         return about.finish(axes, words("Change of entropy against the trajectory's own start"), caption, 14)

@@ -20,6 +20,7 @@ from .statistics import START
 from .style import INITIAL, add_legend, new_figure, styled
 
 LEGEND_ROUNDS = 6
+LEGEND_COLUMNS = 4
 BRIGHTEST = 0.85  # of cividis, which is ordered in grey too; the rest is too pale for a line
 
 
@@ -42,7 +43,7 @@ def plot_steps(curves: Mapping[int, Curve], about: About, band: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axes.set_xlabel(words("Global step"))
         if len(rounds) <= LEGEND_ROUNDS:
-            add_legend(axes, ncols=4, columnspacing=1.2, handlelength=1.6)
+            add_legend(axes, ncols=LEGEND_COLUMNS, columnspacing=1.2, handlelength=1.6)
         else:  # a scale of colours takes the place of many names
             norm = BoundaryNorm(np.arange(len(rounds) + 1) - 0.5, len(rounds))
             scale = figure.colorbar(ScalarMappable(norm, ListedColormap(colours)), ax=axes, pad=0.06)
@@ -54,10 +55,15 @@ def plot_steps(curves: Mapping[int, Curve], about: About, band: str) -> Figure:
                 add_legend(
                     axes, handles=[line for line in axes.get_lines() if line.get_gid() == "curve"][-1:]
                 )
-        caption = [words("Lines: mean of the step's records, a round each."), band]
-        return about.finish(
-            axes, words("Entropy after tool results over training"), caption, 46 if len(curves) > 4 else None
-        )
+        few = any(len(curve.records) for curve in curves.values())
+        caption = [
+            words("Lines: mean of the step's records, a round each."),
+            words("Small points: the records, where a step has fewer than 5.") if few else "",
+            band,
+        ]
+        two_rows = len(curves) > LEGEND_COLUMNS and len(rounds) <= LEGEND_ROUNDS
+        title = words("Entropy after tool results over training")
+        return about.finish(axes, title, caption, 46 if two_rows else None)
 
 
 def plot_heatmap(curves: Mapping[int, Curve], about: About) -> Figure:
@@ -98,4 +104,5 @@ def _line(axes: Axes, curve: Curve, colour: Any, label: str, style: Any) -> None
     marker = "o" if len(curve.steps) <= FEW else ""
     axes.plot(curve.steps, curve.mean, color=colour, ls=style, lw=1.6, marker=marker, ms=4, label=label,
               gid="curve", zorder=3)  # fmt: skip
+    axes.plot(*curve.records.T, color=colour, ls="", marker="o", ms=3, alpha=0.45, gid="records", zorder=2)
     axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, lw=0, zorder=2)

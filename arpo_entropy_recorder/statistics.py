@@ -1,16 +1,12 @@
 """Streaming statistics of recorded entropies: one step at a time goes in, a few numbers a round stay.
 
-Entropies are normalised, in [0, 1]. Records whose entropy is null (NaN in a column) and padding rows are left out
-and counted; training, greedy and validation records are never mixed.
+Entropies are normalised, in [0, 1]; a null entropy is NaN in a column and left out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -18,12 +14,11 @@ from .reader import Step
 from .schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
-# Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to the third decimal.
+# Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to about a thousandth.
 BOOTSTRAP_MOST = 200
 INTERVAL_LEAST = 5
 NORMAL_975 = NormalDist().inv_cdf(0.975)
 START = 0  # the round of what comes before any tool result
-KINDS = ("sampled", "greedy", "validation")
 
 
 @dataclass
@@ -123,60 +118,3 @@ def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     after, before = after & known, ~after & known & (rounds == START)
     numbers = np.unique(rounds[after]).tolist()
     return entropy[before], {number: entropy[after & (rounds == number)] for number in numbers}
-
-
-class Accumulator(Protocol):
-    """Takes steps whose records are all of one kind; null entropies are among them, padding rows are not."""
-
-    def add(self, step: Step) -> None: ...
-
-
-A = TypeVar("A", bound=Accumulator)
-
-
-def accumulate(steps: Iterable[Step], make: Callable[[], A]) -> tuple[A, Counter[str]]:
-    """Feed the records of one kind to an accumulator.
-
-    Returns the accumulator of the first of KINDS that has records with an entropy, and how many records were
-    left out and why. A stale step, which a later run went back behind, is left out whole.
-    """
-    found: dict[str, A] = {}
-    taken: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    for step in steps:
-        if step.stale:
-            left_out["stale steps"] += 1
-            continue
-        padding, greedy = _flag(step, "padding", False), ~_flag(step, "do_sample", True)
-        null = np.isnan(step.columns["entropy"])
-        left_out["padding rows"] += int(padding.sum())
-        left_out["without an entropy (null)"] += int((null & ~padding).sum())
-        real = ~padding
-        masks = (
-            {"validation": real} if step.validate else {"sampled": real & ~greedy, "greedy": real & greedy}
-        )
-        for kind, mask in masks.items():
-            known = int(np.count_nonzero(mask & ~null))
-            if known:
-                taken[kind] += known
-                found.setdefault(kind, make()).add(_only(step, mask))
-    chosen = next((kind for kind in KINDS if kind in found), None)
-    left_out.update({kind: count for kind, count in taken.items() if kind != chosen})
-    return (found[chosen] if chosen else make()), +left_out
-
-
-def left_out_line(left_out: Counter[str]) -> str:
-    """The counts of `accumulate`, in words."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
-
-
-def _flag(step: Step, name: str, absent: bool) -> np.ndarray:
-    """A boolean column; the key's meaning when absent stands for a column that is not there."""
-    column = step.columns.get(name)
-    return np.full(len(step.columns["entropy"]), absent) if column is None else column.astype(bool)
-
-
-def _only(step: Step, mask: np.ndarray) -> Step:
-    if mask.all():
-        return step
-    return replace(step, columns={name: column[mask] for name, column in step.columns.items()})

@@ -57,6 +57,16 @@ def test_a_line_a_round_over_the_steps_with_the_interval_as_its_band():
     assert np.isclose(at_step_2, high).any()
 
 
+def test_where_a_step_has_too_few_records_for_a_band_they_are_points():
+    axes = figure(
+        "steps", [make_step([(1, True, 0.2), (1, True, 0.8)]), make_step([(1, True, 0.5)] * 9, 2)]
+    ).axes[0]
+    points = [line.get_xydata().tolist() for line in axes.get_lines() if line.get_gid() == "records"]
+    assert sorted(points[0]) == [[1, 0.2], [1, 0.8]]
+    assert "fewer than 5" in axes.figure.get_supxlabel()
+    assert "fewer than 5" not in figure("steps", [make_step([(1, True, 0.5)] * 9)]).get_supxlabel()
+
+
 def test_many_rounds_are_told_by_a_scale_and_few_steps_by_points():
     axes = figure("steps", make_run(steps=3, trajectories=60, rounds=30))
     assert len(axes.axes) == 2

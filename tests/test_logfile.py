@@ -15,6 +15,7 @@ step:2 - entropy/initial/mean:np.float64(0.25) - entropy/round_1/mean:0.65 - tim
 (TaskRunner pid=9) step:2 - entropy/initial/mean:0.2 - entropy/round_1/mean:0.6
 a line that speaks of step:3 and of entropy/round_1/mean:0.9
 step:4 - actor/entropy_loss:0.3
+\x1b[32mstep:12\x1b[0m - \x1b[1mentropy/round_1/mean:0.4\x1b[0m
 """
 
 
@@ -27,7 +28,7 @@ def log(tmp_path):
 
 def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
     found = read_log(log)
-    assert list(found) == [1, 2, 10]
+    assert list(found) == [1, 2, 10, 12]
     assert found[1] == {
         "entropy/after_tool/mean": 0.61,
         "entropy/initial/mean": 0.3,
@@ -35,6 +36,7 @@ def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
         "entropy/round_2/mean": 0.55,
     }
     assert found[2] == {"entropy/initial/mean": 0.2, "entropy/round_1/mean": 0.6}  # the later one: a resume
+    assert found[12] == {"entropy/round_1/mean": 0.4}
     assert found[10] == {"entropy/round_1/mean": 0.5}
 
 
@@ -42,16 +44,16 @@ def test_the_figures_lines_are_the_logs_numbers(log):
     curves = curves_of(read_log(log))
     assert {number: list(zip(c.steps, c.mean, strict=True)) for number, c in curves.items()} == {
         0: [(1, 0.3), (2, 0.2)],
-        1: [(1, 0.7), (2, 0.6), (10, 0.5)],
+        1: [(1, 0.7), (2, 0.6), (10, 0.5), (12, 0.4)],
         2: [(1, 0.55)],
     }
     figure, summary = draw_log(log, "steps")
     drawn = {line.get_label(): line for line in figure.axes[0].get_lines() if line.get_gid() == "curve"}
-    assert drawn["round 1"].get_xydata().tolist() == [[1, 0.7], [2, 0.6], [10, 0.5]]
+    assert drawn["round 1"].get_xydata().tolist() == [[1, 0.7], [2, 0.6], [10, 0.5], [12, 0.4]]
     assert drawn["before any tool call"].get_xydata().tolist() == [[1, 0.3], [2, 0.2]]
-    assert summary == "3 steps from the log, 2 rounds"
+    assert summary == "4 steps from the log, 2 rounds"
     grid = draw_log(log, "heatmap")[0].axes[0].collections[0].get_array()
-    assert np.ma.filled(grid, -1).tolist() == [[0.3, 0.2, -1], [0.7, 0.6, 0.5], [0.55, -1, -1]]
+    assert np.ma.filled(grid, -1).tolist() == [[0.3, 0.2, -1, -1], [0.7, 0.6, 0.5, 0.4], [0.55, -1, -1, -1]]
 
 
 @pytest.mark.parametrize(

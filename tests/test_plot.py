@@ -14,8 +14,9 @@ from arpo_entropy_recorder.picture import picture_path, save
 from arpo_entropy_recorder.plot import POINTS_SHOWN, plot_rounds
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.selection import accumulate
 from arpo_entropy_recorder.simulate import simulate_steps
-from arpo_entropy_recorder.statistics import Rounds, accumulate
+from arpo_entropy_recorder.statistics import Rounds
 
 
 def rounds_of(entropies):

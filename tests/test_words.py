@@ -12,7 +12,7 @@ import arpo_entropy_recorder
 from arpo_entropy_recorder import words as module
 from arpo_entropy_recorder.chinese import CHINESE
 from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.statistics import KINDS
+from arpo_entropy_recorder.selection import KINDS
 from arpo_entropy_recorder.words import ENGLISH, MISSING_FONT, choose_words
 
 NO_FONT = SimpleNamespace(
