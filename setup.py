@@ -13,7 +13,14 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["arpo_entropy_recorder", "arpo_entropy_recorder.*"]),
     python_requires=">=3.10",
-    install_requires=["numpy>=1.26", "matplotlib>=3.8", "msgspec>=0.18", "orjson>=3.9", "rich>=13", "scipy>=1.11"],
+    install_requires=[
+        "numpy>=1.26",
+        "matplotlib>=3.8",
+        "msgspec>=0.18",
+        "orjson>=3.9",
+        "rich>=13",
+        "scipy>=1.11",
+    ],
     extras_require={
         "export": ["pyarrow>=15"],
         "record": ["vllm", "transformers", "pyarrow>=15"],
