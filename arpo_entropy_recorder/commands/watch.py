@@ -80,6 +80,5 @@ def _redraw(args: argparse.Namespace, path: Path, words: object) -> None:
     save(draw(args.figure, analysis, left_out, words=words), path)  # type: ignore[arg-type]
     console = Console()
     console.print(round_table(analysis))
-    console.print(
-        f"{len(analysis.rounds.steps)} steps; {path} redrawn", markup=False, highlight=False, soft_wrap=True
-    )
+    line = f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
