@@ -66,7 +66,8 @@ def _merge(peak, total, weighted, scale):
 @triton.jit
 def _store_nats(history, slots, index, total, weighted):
     nats = _LN_2 * (tl.log2(total) - weighted / total)
-    # Not tl.maximum, which would turn NaN into 0.
+    # The device's log2 and exp2 are approximate, so a one-hot row may come out below 0. Not tl.maximum, which
+    # would turn NaN into 0.
     tl.store(history + tl.load(slots + index).to(tl.int64), tl.where(nats <= 0.0, 0.0, nats))
 
 
