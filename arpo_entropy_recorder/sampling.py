@@ -26,8 +26,11 @@ def shared_params(
 
 def own_params(shared: Any, max_tokens: int, name: str) -> Any:
     """`shared` for one request, with a bound and a seed of its own; the seed follows from `name` alone."""
-    # Not SamplingParams.clone(): that copies the list of allowed tokens, as long as the vocabulary.
+    # Not SamplingParams.clone(), which copies the list of allowed tokens, as long as the vocabulary; nor is
+    # vLLM to do so, where it can be told.
     params = copy.copy(shared)
+    if hasattr(params, "skip_clone"):
+        params.skip_clone = True
     params.max_tokens = max_tokens
     params.seed = random.Random(name).getrandbits(31)
     return params

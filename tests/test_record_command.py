@@ -20,11 +20,20 @@ def record(*words, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
+WORDS = (
+    "--model toy --steps 2 --batch-size 2 --n 3 --max-tool-calls 2 --response-length 90 --window 3 --record-tokens"
+).split()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    out = tmp_path_factory.mktemp("record") / "new" / "entropies"
+    return record(*WORDS, "--out", str(out)), out
+
+
 @needs_vllm
-def test_the_toy_is_recorded_step_by_step(tmp_path):
-    out = tmp_path / "new" / "entropies"
-    words = ["--model", "toy", "--steps", "2", "--batch-size", "2", "--n", "3", "--max-tool-calls", "2"]
-    done = record(*words, "--response-length", "90", "--window", "3", "--record-tokens", "--out", str(out))
+def test_the_toy_is_recorded_step_by_step(recorded):
+    done, out = recorded
     assert done.returncode == 0, done.stderr
     paths = [out / "entropy_step_1.json", out / "entropy_step_2.json"]
     assert done.stdout.split() == list(map(str, paths))
@@ -55,7 +64,9 @@ BAD = {
     "model is an empty directory": (["--model", "empty", "--prompts", "p.txt"], "empty: not a model"),
     "model is a file": (["--model", "p.txt", "--prompts", "p.txt"], "p.txt: not a model"),
     "out is a file": (["--model", "toy", "--out", "p.txt"], "--out p.txt"),
-    "no steps": (["--model", "toy", "--steps", "0"], "0 is not a number from 1 on"),
+    "no steps": (["--model", "toy", "--steps", "0"], "0 is not a whole number from 1 on"),
+    "steps in words": (["--model", "toy", "--steps", "many"], "many is not a whole number"),
+    "no time for tools": (["--model", "toy", "--tool-timeout", "0"], "0 is not a number above 0"),
     "temperature below 0": (["--model", "toy", "--temperature", "-1"], "-1 is not a number from 0 on"),
     "top-p above 1": (["--model", "toy", "--top-p", "1.5"], "1.5 is not above 0"),
     "engine argument": (["--model", "toy", "--engine", "max_model_len"], "KEY=VALUE"),
@@ -83,6 +94,15 @@ def test_without_vllm_one_line_says_where_to_run(tmp_path):
     assert done.returncode == 2
     assert "vllm cannot be imported" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@needs_vllm
+def test_the_same_words_give_the_same_bytes_and_the_typed_directory_wins(recorded, tmp_path):
+    again, elsewhere = tmp_path / "again", tmp_path / "elsewhere"
+    assert record(*WORDS, "--out", str(again), ARPO_ENTROPY_DIR=str(elsewhere)).returncode == 0
+    for path in again.glob("entropy_step_*.json"):
+        assert path.read_bytes() == (recorded[1] / path.name).read_bytes()
+    assert not elsewhere.exists()
 
 
 @needs_vllm

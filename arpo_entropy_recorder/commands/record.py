@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("--temperature", _non_negative, 1.0, "sampling temperature"),
         ("--top-p", _fraction, 1.0, "nucleus sampling; the entropy is taken before it"),
         ("--max-tool-calls", _positive, 5, "tool calls a trajectory"),
-        ("--tool-timeout", _non_negative, 30.0, "seconds a tool call"),
+        ("--tool-timeout", _seconds, 30.0, "seconds a tool call"),
         ("--response-length", _positive, 1024, "tokens a response, tool results included"),
         ("--seed", int, 0, "seed of the sampling"),
     ):
@@ -72,8 +74,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     recording.add_argument("--window", type=_positive, default=1, metavar="K",
                            help="record the first K tokens of each segment (default: %(default)s)")  # fmt: skip
     recording.add_argument("--record-tokens", action="store_true", help="keep each segment's token ids")
-    recording.add_argument("--out", default=".", metavar="DIR",
-                           help="where the step files go (default: the current directory)")  # fmt: skip
+    recording.add_argument("--out", default=os.environ.get("ARPO_ENTROPY_DIR") or ".", metavar="DIR",
+                           help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
     recording.add_argument("--verbose", action="store_true", help="show what vLLM logs")
 
 
@@ -91,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     )
     options = _engine_options(args.engine)
     out = _writable(Path(args.out))
+    os.environ.pop("ARPO_ENTROPY_DIR", None)  # meant for training; here what was typed wins
     if args.steps * args.batch_size > len(prompts):
         _say(f"{len(prompts)} prompts for {args.steps} x {args.batch_size}: they are used again in turn")
     if args.system is None:
@@ -101,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             from ..toy_agent import build_toy_agent
 
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-            args.model = str(build_toy_agent(directory, seed=args.seed))
+            args.model = str(build_toy_agent(directory))
             options = TOY_ENGINE | options
         engine = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
         _record(args, engine, prompts, tools, out)
@@ -201,19 +204,27 @@ def _say(line: str) -> None:
     print(f"arpo-entropy record: {line}", file=sys.stderr)
 
 
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+def _number(text: str, kind: type, accepts: Callable[[Any], bool], wanted: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not accepts(value):
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
     return value
+
+
+def _positive(text: str) -> int:
+    return _number(text, int, lambda value: value >= 1, "a whole number from 1 on")
 
 
 def _non_negative(text: str) -> float:
-    if not 0 <= (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
-    return value
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number from 0 on")
+
+
+def _seconds(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 def _fraction(text: str) -> float:
-    if not 0 < (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and up to 1")
-    return value
+    return _number(text, float, lambda value: 0 < value <= 1, "above 0 and up to 1")
