@@ -20,9 +20,8 @@ def record(*words, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
-WORDS = (
-    "--model toy --steps 2 --batch-size 2 --n 3 --max-tool-calls 2 --response-length 90 --window 3 --record-tokens"
-).split()
+WORDS = ["--model", "toy", "--steps", "2", "--batch-size", "2", "--n", "3", "--max-tool-calls", "2"]
+WORDS += ["--response-length", "90", "--window", "3", "--record-tokens"]
 
 
 @pytest.fixture(scope="module")
