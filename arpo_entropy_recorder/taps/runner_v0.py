@@ -79,7 +79,7 @@ def _by_row(temperatures: list[float], rows: list[int], logits: Tensor) -> Tenso
     if all(temperature == 1.0 for temperature in temperatures):
         return None
     by_row = torch.ones(len(logits))
-    by_row[rows] = torch.tensor(temperatures)
+    by_row[rows] = torch.tensor(temperatures, dtype=torch.float32)
     if logits.is_cuda:
         return by_row.pin_memory().to(logits.device, non_blocking=True)
     return by_row
