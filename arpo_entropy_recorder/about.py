@@ -10,18 +10,20 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .selection import KINDS
 from .style import add_caption
 from .words import ENGLISH, Words
 
 
 @dataclass(frozen=True)
 class About:
-    """The global `steps` shown, the records `left_out` and why, whether `simulated`, and the figure's language."""
+    """The global `steps` shown, the records `left_out` and why, whether `simulated`, the language, the records' kind."""
 
     steps: Collection[int] = ()
     left_out: Counter[str] = field(default_factory=Counter)
     simulated: bool = False
     words: Words = ENGLISH
+    kind: str = KINDS[0]
 
     def finish(
         self, axes: Axes, title: str, caption: list[str], pad: float | None = None, filled: bool = False
@@ -51,6 +53,8 @@ class About:
         if self.simulated:
             return [words("SIMULATED data, not a measurement.")]
         parts = []
+        if self.kind != KINDS[0]:
+            parts.append(words("Only {kind} records.", kind=words(self.kind)))
         if len(numbers) == 1:
             parts.append(words("Step {step}.", step=numbers[0]))
         elif numbers:

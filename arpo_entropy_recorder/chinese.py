@@ -53,6 +53,7 @@ CHINESE = {
         "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。"
     ),
     "Records without a known start: {n:,}.": "初始熵未知的记录：{n:,} 条。",
+    "Only {kind} records.": "仅{kind}。",
     "Step {step}.": "训练步 {step}。",
     "{count:,} steps, {first} to {last}.": "{count:,} 个训练步，{first} 至 {last}。",
     "Left out: {reasons}.": "未计入：{reasons}。",

@@ -17,7 +17,7 @@ from .plot import plot_rounds, require_after_tool
 from .plot_contrast import plot_change, plot_tools, plot_window
 from .plot_training import plot_heatmap, plot_steps
 from .reader import Step
-from .selection import accumulate
+from .selection import KINDS, accumulate
 from .statistics import Rounds
 from .words import ENGLISH, Words
 
@@ -26,9 +26,13 @@ PARTS = ("steps", "tools", "positions", "pairs")
 
 @dataclass
 class Analysis:
-    """Everything that figures and tables are made of; of `parts`, only those asked for are filled."""
+    """Everything that figures and tables are made of; of `parts`, only those asked for are filled.
+
+    `kind` tells which of KINDS the records are.
+    """
 
     parts: Collection[str] = PARTS
+    kind: str = KINDS[0]
     rounds: Rounds = field(default_factory=Rounds)
     steps: BySteps = field(default_factory=BySteps)
     tools: ByTools = field(default_factory=ByTools)
@@ -60,7 +64,8 @@ def analyse(steps: Iterable[Step], parts: Collection[str] = PARTS) -> tuple[Anal
 
     Raises UserError where no record is after a tool call.
     """
-    analysis, left_out = accumulate(steps, partial(Analysis, parts))
+    analysis, left_out, kind = accumulate(steps, partial(Analysis, parts))
+    analysis.kind = kind
     require_after_tool(analysis.rounds)
     return analysis, left_out
 
@@ -69,4 +74,4 @@ def draw(
     name: str, analysis: Analysis, left_out: Counter[str], simulated: bool = False, words: Words = ENGLISH
 ) -> Figure:
     """The figure `name`, a key of FIGURES, of what was read; raises UserError where the data lacks its part."""
-    return FIGURES[name][1](analysis, About(analysis.rounds.steps, left_out, simulated, words))
+    return FIGURES[name][1](analysis, About(analysis.rounds.steps, left_out, simulated, words, analysis.kind))

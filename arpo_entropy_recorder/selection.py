@@ -24,11 +24,11 @@ class Accumulator(Protocol):
 A = TypeVar("A", bound=Accumulator)
 
 
-def accumulate(steps: Iterable[Step], make: Callable[[], A]) -> tuple[A, Counter[str]]:
+def accumulate(steps: Iterable[Step], make: Callable[[], A]) -> tuple[A, Counter[str], str]:
     """Feed the records of one kind to an accumulator.
 
-    Returns the accumulator of the first of KINDS that has records with an entropy, and how many records were
-    left out and why. A stale step, which a later run went back behind, is left out whole.
+    Returns the accumulator of the first of KINDS that has records with an entropy, how many records were left
+    out and why, and the kind. A stale step, which a later run went back behind, is left out whole.
     """
     found: dict[str, A] = {}
     taken: Counter[str] = Counter()
@@ -50,9 +50,9 @@ def accumulate(steps: Iterable[Step], make: Callable[[], A]) -> tuple[A, Counter
             if known:
                 taken[kind] += known
                 found.setdefault(kind, make()).add(_only(step, mask))
-    chosen = next((kind for kind in KINDS if kind in found), None)
+    chosen = next((kind for kind in KINDS if kind in found), KINDS[0])
     left_out.update({kind: count for kind, count in taken.items() if kind != chosen})
-    return (found[chosen] if chosen else make()), +left_out
+    return found.get(chosen) or make(), +left_out, chosen
 
 
 def _flag(step: Step, name: str, absent: bool) -> np.ndarray:

@@ -19,7 +19,7 @@ COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", 
 
 
 def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
-    """Everything as plain types for JSON: `groups`, the paired test, its one-line `answer`, what was left out.
+    """Everything as plain types for JSON: `groups`, the paired test and its `answer`, `kind` and what was left out.
 
     Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 % interval, and share_above 0.6;
     null where not defined.
@@ -28,6 +28,7 @@ def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
     return {
         "answer": test.answer,
         "paired": {name: _plain(value) for name, value in asdict(test).items()},
+        "kind": analysis.kind,
         "left_out": dict(left_out),
         "groups": [{**labels, **_numbers(group)} for labels, group in _groups(analysis)],
     }

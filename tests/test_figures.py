@@ -174,6 +174,14 @@ def test_what_a_figure_needs_and_the_records_lack_is_one_clear_line(name, missin
         figure(name, [make_step([(1, True, 0.5)])])
 
 
+def test_a_figure_of_validation_records_says_so():
+    assert (
+        "Only validation records."
+        in figure("rounds", [make_step([(1, True, 0.5)], validate=True)]).get_supxlabel()
+    )
+    assert "Only" not in figure("rounds", [make_step([(1, True, 0.5)])]).get_supxlabel()
+
+
 def test_no_record_after_a_tool_call_stops_every_figure():
     with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
         analyse([make_step([(0, False, 0.5)])])

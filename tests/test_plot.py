@@ -95,7 +95,7 @@ def test_the_axis_counts_rounds_in_whole_numbers_with_the_records_under_each():
 
 
 def test_many_records_are_thinned_and_the_caption_says_so():
-    rounds, _ = accumulate(simulate_steps(5, 20_000), Rounds)
+    rounds, *_ = accumulate(simulate_steps(5, 20_000), Rounds)
     figure = plot_rounds(rounds, About())
     shown = sum(len(points) for points in clouds(figure).values())
     assert shown <= POINTS_SHOWN
@@ -109,7 +109,7 @@ def test_what_was_left_out_is_in_the_caption():
 
 
 def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():
-    rounds, _ = accumulate(simulate_steps(), Rounds)
+    rounds, *_ = accumulate(simulate_steps(), Rounds)
     assert "SIMULATED" in [text for text, _ in texts_of(plot_rounds(rounds, About(simulated=True)))]
     assert not any("simulated" in text.lower() for text, _ in texts_of(plot_rounds(rounds, About())))
 

@@ -11,7 +11,7 @@ from arpo_entropy_recorder.statistics import Rounds
 
 @pytest.mark.parametrize(("num_rounds", "num_samples"), [(1, 1), (5, 100), (30, 7), (2, 1234)])
 def test_every_round_has_as_many_records_as_asked_for(num_rounds, num_samples):
-    rounds, left_out = accumulate(simulate_steps(num_rounds, num_samples), Rounds)
+    rounds, left_out, _ = accumulate(simulate_steps(num_rounds, num_samples), Rounds)
     assert {number: group.n for number, group in rounds.by_round.items()} == dict.fromkeys(
         range(1, num_rounds + 1), num_samples
     )

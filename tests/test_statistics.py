@@ -52,7 +52,7 @@ def test_the_kept_points_are_a_uniform_sample_that_does_not_depend_on_the_pieces
 
 def test_rounds_hold_the_records_after_tool_calls_and_the_start():
     records = [(0, False, 0.1), (1, True, 0.7), (1, False, 0.9), (1, True, 0.8), (3, True, 0.5)]
-    rounds, left_out = accumulate([make_step(records, 4), make_step([(0, False, 0.3)], 6)], Rounds)
+    rounds, left_out, _ = accumulate([make_step(records, 4), make_step([(0, False, 0.3)], 6)], Rounds)
     assert {number: sorted(group.points()) for number, group in rounds.by_round.items()} == {
         1: [0.7, 0.8],
         3: [0.5],
@@ -66,7 +66,7 @@ def test_rounds_hold_the_records_after_tool_calls_and_the_start():
 def test_null_entropies_and_padding_are_left_out_and_counted():
     records = [(1, True, 0.7), (1, True, np.nan), (1, True, 0.2), (1, True, np.nan)]
     step = make_step(records, padding=np.array([False, False, True, True]))
-    rounds, left_out = accumulate([step], Rounds)
+    rounds, left_out, _ = accumulate([step], Rounds)
     assert rounds.after_tool.points().tolist() == [0.7]
     assert left_out == Counter({"padding rows": 2, "without an entropy (null)": 1})
 
@@ -77,16 +77,17 @@ def test_sampled_greedy_and_validation_records_are_never_mixed():
         [(1, True, 0.2), (1, True, 0.3)], validate=True, do_sample=np.array([False, False])
     )
     greedy = make_step([(1, True, 0.4)], do_sample=np.array([False]))
-    rounds, left_out = accumulate([validation, train], Rounds)
+    rounds, left_out, _ = accumulate([validation, train], Rounds)
     assert rounds.after_tool.points().tolist() == [0.7]
     assert left_out == Counter(greedy=1, validation=2)
-    assert accumulate([validation], Rounds)[0].after_tool.n == 2
-    assert accumulate([greedy], Rounds)[0].after_tool.n == 1
+    for step, kind, n in ((validation, "validation", 2), (greedy, "greedy", 1)):
+        rounds, left_out, chosen = accumulate([step], Rounds)
+        assert (rounds.after_tool.n, chosen, +left_out) == (n, kind, Counter())
     assert accumulate([], Rounds)[0].after_tool.n == 0
 
 
 def test_a_stale_step_is_left_out_whole():
-    rounds, left_out = accumulate(
+    rounds, left_out, _ = accumulate(
         [make_step([(1, True, 0.7)], 3, stale=True), make_step([(1, True, 0.2)], 2)], Rounds
     )
     assert rounds.after_tool.points().tolist() == [0.2]

@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
         Console().print(round_table(analysis))
         print(analysis.pairs.test().answer)
+        if analysis.kind != "sampled":
+            print(f"Only {analysis.kind} records: there are no others.")
         if left_out:
             print(
                 "Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
