@@ -17,7 +17,7 @@ from .words import ENGLISH, Words
 
 @dataclass(frozen=True)
 class About:
-    """The global `steps` shown, the records `left_out` and why, whether `simulated`, the language, the records' kind."""
+    """The global `steps` shown, what was `left_out` and why, whether `simulated`, the language, the records' kind."""
 
     steps: Collection[int] = ()
     left_out: Counter[str] = field(default_factory=Counter)
