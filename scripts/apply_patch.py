@@ -49,12 +49,15 @@ EDITS = (
     ),
     Edit(
         TRAINER,
-        "test_gen_batch.meta_info = {",
+        "test_gen_batch_padded, pad_size = pad_dataproto_to_divisor(",
         re.compile(
-            r"(?m)^(?P<indent>[ \t]*)test_gen_batch\.meta_info = \{"
-            r"(?:.*|(?:.*\n)+?(?P=indent))\}[ \t]*(?P<eol>\r?\n)"
+            r"(?m)^(?P<indent>[ \t]*)test_gen_batch_padded, pad_size = pad_dataproto_to_divisor\("
+            r"(?:.*|(?:.*\n)+?(?P=indent))\)[ \t]*(?P<eol>\r?\n)"
         ),
-        ('test_gen_batch.meta_info["global_steps"] = self.global_steps  # for arpo-entropy-recorder',),
+        (
+            "test_gen_batch_padded.meta_info.update(global_steps=self.global_steps, pad_size=pad_size)"
+            "  # for arpo-entropy-recorder",
+        ),
     ),
     Edit(
         TRAINER,

@@ -27,7 +27,7 @@ spec.loader.exec_module(apply_patch)
 # The first lines of the statements whose last lines are in a hunk's context, in the order of the hunks.
 OPENERS = (
     '                elif mode == "sync_with_tool":',
-    "            test_gen_batch.meta_info = {",
+    "            # an empty line comes first",
     "                gen_batch = batch.pop(",
 )
 
@@ -131,7 +131,8 @@ def test_drifted_fork_gets_every_edit_and_is_restored(tmp_path):
     )
     for stock, drifted in {
         "gen_batch = batch.pop(": "gen_batch = new_batch.pop(",
-        '"validate": True,': '"more": (\n                    {\n                    }\n                ),',
+        "divisor(test_gen_batch, self.actor_rollout_wg.world_size)": "divisor(\n"
+        "                test_gen_batch, max(1, self.actor_rollout_wg.world_size)\n            )",
         "                is_last_step = self": "                if more:\n"
         "                    is_last_step = True\n"
         "                is_last_step = self",
@@ -145,7 +146,7 @@ def test_drifted_fork_gets_every_edit_and_is_restored(tmp_path):
     indented = "".join(" " * 20 + line + "\n" for line in record)
     want = re.sub("(vllm_rollout_cls = .*Tools\n)", rf"\1{indented}", workers)
     assert (tree / WORKERS).read_text() == want
-    want = trainer.replace("            print(", f"            {validate[0]}\n            print(")
+    want = trainer.replace("            if not self", f"            {validate[0]}\n            if not self")
     want = want.replace(f"{'':16}is_last_step = self", f"{'':16}{train[0]}\n{'':16}is_last_step = self")
     assert (tree / TRAINER).read_text() == want
     succeed(tree, "--revert")
@@ -219,7 +220,7 @@ def test_tree_of_which_one_file_was_restored_is_completed(tmp_path):
     ("file", "anchor"),
     [
         (WORKERS, "vllm_rollout_cls = vLLMRolloutWithTools"),
-        (TRAINER, "test_gen_batch.meta_info = {"),
+        (TRAINER, "test_gen_batch_padded, pad_size = pad_dataproto_to_divisor("),
         (TRAINER, "is_last_step ="),
     ],
 )
