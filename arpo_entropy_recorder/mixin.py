@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import Any
 
 from arpo_entropy_recorder.settings import Settings
@@ -20,6 +21,7 @@ class EntropyRecorderMixin:
     """
 
     entropy_recorder: Any = None
+    fast_logprobs: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -31,6 +33,11 @@ class EntropyRecorderMixin:
 
             self.entropy_recorder = EntropyRecorder(self, settings, dp_rank, dp_size)
             logger.warning("entropy recorder: rank %d writes to %s", dp_rank, settings.save_dir.resolve())
+        # Each tensor-parallel rank has an engine of its own that waits for the slowest.
+        if settings.enabled and settings.fast_logprobs:
+            from arpo_entropy_recorder.fast_logprobs import FastLogprobs
+
+            self.fast_logprobs = FastLogprobs()
 
     @property
     def entropy_history(self) -> Any:
@@ -39,11 +46,15 @@ class EntropyRecorderMixin:
 
     def generate_sequences(self, prompts: Any, **kwargs: Any) -> Any:
         """The class's own generate_sequences, recorded."""
-        if self.entropy_recorder is None:
-            return super().generate_sequences(prompts, **kwargs)  # type: ignore[misc]
-        with self.entropy_recorder.recording(prompts) as call:
+        call = None
+        with ExitStack() as around:
+            if self.fast_logprobs is not None:
+                around.enter_context(self.fast_logprobs.saving(self.inference_engine))  # type: ignore[attr-defined]
+            if self.entropy_recorder is not None:
+                call = around.enter_context(self.entropy_recorder.recording(prompts))
             output = super().generate_sequences(prompts, **kwargs)  # type: ignore[misc]
-        self.entropy_recorder.add_metrics(output, call)
+        if call is not None:
+            self.entropy_recorder.add_metrics(output, call)
         return output
 
 

@@ -23,6 +23,10 @@ class Settings:
     save_dir: `entropy_save_dir`, `ARPO_ENTROPY_DIR`; `.` by default, as in the guide.
     window: `entropy_window`, `ARPO_ENTROPY_WINDOW`: entropies of the first k tokens of a segment.
     record_tokens: `record_tokens`, `ARPO_ENTROPY_TOKENS`: keep each segment's token ids.
+    fast_logprobs: `fast_logprobs`, `ARPO_ENTROPY_FAST_LOGPROBS`: spare the engine log-probabilities that ARPO does
+        not read.
+    pending_steps: `entropy_pending_steps`, `ARPO_ENTROPY_PENDING_STEPS`: how many steps may wait in memory for a
+        directory that cannot be written.
     strict: `entropy_strict`, `ARPO_ENTROPY_STRICT`: raise the recorder's own errors instead of logging them.
     """
 
@@ -30,6 +34,8 @@ class Settings:
     save_dir: Path = Path(".")
     window: int = 1
     record_tokens: bool = False
+    fast_logprobs: bool = False
+    pending_steps: int = 100
     strict: bool = False
 
     @classmethod
@@ -46,8 +52,10 @@ class Settings:
         return cls(
             enabled=not disabled and _switch("entropy_recorder", config.get("entropy_recorder", True)),
             save_dir=Path(str(value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")[1])).expanduser(),
-            window=_window(*value("entropy_window", "ARPO_ENTROPY_WINDOW", 1)),
+            window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1)),
             record_tokens=_switch(*value("record_tokens", "ARPO_ENTROPY_TOKENS", False)),
+            fast_logprobs=_switch(*value("fast_logprobs", "ARPO_ENTROPY_FAST_LOGPROBS", False)),
+            pending_steps=_count("steps", *value("entropy_pending_steps", "ARPO_ENTROPY_PENDING_STEPS", 100)),
             strict=_switch(*value("entropy_strict", "ARPO_ENTROPY_STRICT", False)),
         )
 
@@ -59,11 +67,11 @@ def _switch(name: str, value: Any) -> bool:
     raise UserError(f"{name}={value!r} is neither on nor off; write on or off")
 
 
-def _window(name: str, value: Any) -> int:
+def _count(of: str, name: str, value: Any) -> int:
     try:
-        window = int(str(value))
+        count = int(str(value))
     except ValueError:
-        window = 0
-    if window < 1:
-        raise UserError(f"{name}={value!r} is not a number of tokens; write a whole number from 1 on")
-    return window
+        count = 0
+    if count < 1:
+        raise UserError(f"{name}={value!r} is not a number of {of}; write a whole number from 1 on")
+    return count

@@ -1,95 +1,32 @@
 """Runs ARPO's own rollout class on a CPU and writes down what it did: python arpo_rollout.py TREE AGENT OUT MODE
 
-TREE is a `verl_arpo_entropy` or `verl_aepo_entropy` directory, MODE `stock` or `record`. The truth is read from
-the variables of the running `generate_sequences` frame, so it owes nothing to the recorder. Run as a program,
-since a process can import one `verl` only. None of ARPO's code is here.
+TREE is a `verl_arpo_entropy` or `verl_aepo_entropy` directory, MODE `stock`, `record` or `fast` (with
+`fast_logprobs`). ARPO_SEEDS adds as many training calls, each with a seed of its own. The truth is read from the
+variables of the running `generate_sequences` frame, so it owes nothing to the recorder. Run as a program, since a
+process can import one `verl` only. None of ARPO's code is here.
 """
 
 import json
 import os
 import random
-import socket
 import sys
 from pathlib import Path
 
 TREE, AGENT, OUT, MODE = sys.argv[1:5]
-os.environ["VLLM_USE_V1"] = "0"
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 sys.path[:0] = [TREE, str(Path(__file__).parent)]
 
 import torch  # noqa: E402
-
-
-class SearchTool:
-    """As ARPO's loader wants tools: built by its class path, with a tag and `execute`."""
-
-    trigger_tag = "search"
-
-    def execute(self, content, **_):
-        if len(content) % 5 == 3:
-            raise RuntimeError("the search engine is down")
-        return "" if len(content) % 7 == 4 else f"found {content}"
-
-
-class PythonTool:
-    trigger_tag = "python"
-
-    def execute(self, content, **_):
-        return str(len(content))
-
-
-def on_a_cpu():
-    """What ARPO's class takes for granted of a GPU."""
-    import vllm
-    from verl.workers.rollout.vllm_rollout import vllm_rollout_spmd
-
-    for name in ("memory_allocated", "memory_reserved", "max_memory_allocated"):
-        setattr(torch.cpu, name, lambda *a, **k: 0)
-    torch.cpu.mem_get_info = lambda *a, **k: (1 << 30, 1 << 30)
-
-    class CpuLLM(vllm.LLM):
-        def __init__(self, **options):
-            kept = ("model", "dtype", "max_model_len", "max_num_batched_tokens", "seed", "disable_log_stats")
-            super().__init__(enforce_eager=True, max_num_seqs=6, **{key: options[key] for key in kept})
-
-        def sleep(self, *args, **kwargs):
-            pass
-
-        def wake_up(self, *args, **kwargs):
-            pass
-
-    vllm_rollout_spmd.LLM = CpuLLM
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
-    return CpuLLM
-
-
-def make_config(agent):
-    from omegaconf import OmegaConf
-
-    tools = {tag: {"class_path": f"__main__.{tag.title()}Tool", "params": {}} for tag in ("search", "python")}
-    return OmegaConf.create(
-        {
-            "n": 4, "initial_rollouts": 2, "beam_size": 2, "branch_probability": 0.6, "entropy_weight": 0.2,
-            "enable_dynamic_rollouts": True, "initial_entropy_tokens": 10,
-            "tools": {"call_limit": 3, "max_workers": 4, "timeout": 20, "retry_count": 1, "tool_instances": tools},
-            "prompt_length": 64, "response_length": 96, "max_model_len": 256, "max_num_batched_tokens": 2048,
-            "dtype": "float32", "enforce_eager": True, "free_cache_engine": False, "load_format": "auto",
-            "tensor_model_parallel_size": 1, "gpu_memory_utilization": 0.1, "disable_log_stats": True,
-            "enable_chunked_prefill": False, "seed": 0, "temperature": 1.0, "top_p": 1.0, "top_k": -1,
-            "val_kwargs": {"top_k": -1, "top_p": 1.0, "temperature": 0.7, "n": 1, "do_sample": True},
-            "entropy_save_dir": OUT, "entropy_window": 3, "entropy_strict": True,
-        }
-    )  # fmt: skip
+from arpo_on_cpu import build_rollout, cpu_llm, make_batch, make_config  # noqa: E402
 
 
 class Trace:
     """The loop's own variables at each `generate` call, and the source of each branch as it is appended."""
 
     def __init__(self):
-        self.calls, self.parents, self.stops, self.appended = [], {}, {}, 0
+        self.start()
+
+    def start(self):
+        self.calls, self.parents, self.stops, self.appended, self.entropies = [], {}, {}, 0, []
 
     def frame(self):
         frame = sys._getframe()
@@ -107,6 +44,8 @@ class Trace:
             ours = frame.f_code.co_name == "generate_sequences" and frame.f_code.co_filename.startswith(TREE)
             return self.follow if ours else None
         variables = frame.f_locals
+        if event == "return" and "current_entropy_dict" in variables:
+            self.entropies.append(dict(variables["current_entropy_dict"]))
         new = variables.get("new_inputs", ())
         if len(new) > self.appended and len(variables["new_sample_origins"]) == len(new):
             restart = not variables["new_result_masks"][-1]
@@ -125,6 +64,9 @@ class Trace:
             variables = dict(frame.f_locals) if frame is not None else {}
             outputs = stock(llm, *args, **kwargs)
             call = {"prompts": prompts, "outputs": [list(o.outputs[0].token_ids) for o in outputs]}
+            call["log_probabilities"] = [log_probabilities(o.outputs[0]) for o in outputs]
+            if "current_entropy_dict" in variables:
+                self.entropies.append(dict(variables["current_entropy_dict"]))
             call["temperature"] = kwargs["sampling_params"].temperature
             if "result_masks" in variables:
                 row_of = {
@@ -149,40 +91,31 @@ class Trace:
         return traced
 
 
+def log_probabilities(output):
+    """Of each token, in the dict's order: [id, logprob, rank, text]; and their sum, as the engine gives it."""
+    if output.logprobs is None:
+        return None
+    tokens = [
+        [[i, p.logprob, p.rank, p.decoded_token] for i, p in token.items()] for token in output.logprobs
+    ]
+    return {"tokens": tokens, "cumulative": output.cumulative_logprob}
+
+
 def main():
-    llm_class = on_a_cpu()
-    from transformers import AutoConfig, AutoTokenizer
-    from verl import DataProto
-    from verl.workers.rollout.vllm_rollout.vllm_rollout_with_tools import (
-        vLLMRolloutWithTools as rollout_class,
-    )
-
-    if MODE == "record":
-        from arpo_entropy_recorder.mixin import record_entropy
-
-        rollout_class = record_entropy(rollout_class)
-    tokenizer = AutoTokenizer.from_pretrained(AGENT)
-    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1, 1), mesh_dim_names=("dp", "infer_tp"))
+    llm_class = cpu_llm(max_num_seqs=6)
+    wrap = None
+    if MODE != "stock":
+        from arpo_entropy_recorder.mixin import record_entropy as wrap
     trace = Trace()
-    rollout = rollout_class(
-        model_path=AGENT,
-        config=make_config(AGENT),
-        tokenizer=tokenizer,
-        model_hf_config=AutoConfig.from_pretrained(AGENT),
-        device_mesh=mesh,
-        trust_remote_code=False,
+    config = make_config(
+        entropy_save_dir=OUT, entropy_window=3, entropy_strict=True, fast_logprobs=MODE == "fast"
     )
+    rollout = build_rollout(AGENT, config, wrap)
+    tokenizer = rollout.tokenizer
     llm_class.generate = trace.generate(llm_class.generate)
 
     def batch(texts, **meta_info):
-        rows = [tokenizer.encode(text) for text in texts]
-        length = max(map(len, rows))
-        ids = torch.tensor([[tokenizer.pad_token_id] * (length - len(row)) + row for row in rows])
-        mask = (ids != tokenizer.pad_token_id).long()
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        return DataProto.from_dict(
-            {"input_ids": ids, "attention_mask": mask, "position_ids": positions}, meta_info=meta_info
-        )
+        return make_batch(tokenizer, texts, **meta_info)
 
     texts = ["Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?", "How many?"]
     calls = [
@@ -191,11 +124,13 @@ def main():
         ("greedy", batch(texts[:2], global_steps=2, do_sample=False)),
         ("validate", batch(texts, global_steps=2, validate=True)),
     ]
+    extra = range(3, 3 + int(os.environ.get("ARPO_SEEDS", 0)))
+    calls += [("train", batch(texts[step % 3 :], global_steps=step)) for step in extra]
     report = []
     for kind, prompts in calls:
         random.seed(len(report))
         torch.manual_seed(len(report))
-        trace.calls, trace.parents, trace.stops, trace.appended = [], {}, {}, 0
+        trace.start()
         sys.settrace(trace.follow)
         output = rollout.generate_sequences(prompts)
         sys.settrace(None)
@@ -207,6 +142,8 @@ def main():
                 "responses": output.batch["responses"].tolist(),
                 "loss_mask": output.batch["loss_mask"].tolist(),
                 "metrics": metrics,
+                "entropies": trace.entropies,
+                "initial_entropies": dict(getattr(rollout, "initial_entropy_dict", {})),
             }
         )
     (Path(OUT) / f"{MODE}.json").write_text(json.dumps(report))

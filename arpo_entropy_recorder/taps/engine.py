@@ -28,7 +28,7 @@ class EngineTap:
         self.llm = llm
         self._engine = llm.llm_engine
         try:
-            _check_configuration(self._engine)
+            check_configuration(self._engine)
             self._in_process = _in_process(self._engine)
             self._method = call_tap if self._in_process else _across_processes(self._engine)
             for refusal in self._call("check"):
@@ -72,7 +72,8 @@ class EngineTap:
         return counter.counter
 
 
-def _check_configuration(engine: Any) -> None:
+def check_configuration(engine: Any) -> None:
+    """Raise Unsupported for a version or a feature that keeps logits away or mixes up whose they are."""
     import vllm
     from packaging.version import Version
 
