@@ -16,6 +16,7 @@ from .schema import UserError
 # A command module has a docstring (its manual), `configure(parser)` and `run(args) -> int`.
 COMMANDS = {
     "record": "run a model with tools under vLLM and record its entropies",
+    "rescore": "get the entropies of a run that recorded none from the trajectories it dumped",
     "plot": "draw the entropy-increase figure, and others, from step files or a log",
     "stats": "print the numbers behind the figures, and whether tool results raise the entropy",
     "watch": "redraw figure and table as step files appear",

@@ -14,6 +14,7 @@ examples:
   arpo-entropy plot --entropy_file checkpoints/entropy_step_100.json
   arpo-entropy plot --entropy_file 'checkpoints/entropy_step_*.json' --figure steps --format pdf
   arpo-entropy plot --log_file run.log
+  arpo-entropy plot --rollout_dir rollouts --model checkpoints/actor
   arpo-entropy plot --simulate --num_rounds 5 --num_samples 100 --output demo.png
 """
 
@@ -37,7 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="with --entropy_file: name files that cannot be read and go on without",
     )
     source.add_argument("--log_file", metavar="PATH", help="console log of a training run that recorded")
-    source.add_argument("--rollout_dir", metavar="DIR", help="trajectories that verl dumped")
+    source.add_argument("--rollout_dir", metavar="DIR", help="trajectories that verl dumped; their entropies go to "
+                        "DIR/entropies (options: arpo-entropy rescore --help)")  # fmt: skip
+    source.add_argument("--model", metavar="PATH", help="with --rollout_dir: the checkpoint that wrote them")
     source.add_argument(
         "--simulate", action="store_true", help="made-up data, marked SIMULATED in the picture"
     )
@@ -73,6 +76,13 @@ def run(args: argparse.Namespace) -> int:
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)
+    if args.rollout_dir:
+        from ..rescore import RescoreSettings
+        from .rescore import default_out, watched_rescore
+
+        out = default_out(args.rollout_dir)
+        watched_rescore(out, RescoreSettings(args.model, args.rollout_dir))
+        args.entropy_file = [str(out)]
     if args.log_file:
         from ..logfile import draw_log
 
@@ -108,8 +118,10 @@ def _one_source(args: argparse.Namespace) -> None:
         raise UserError(
             f"give one source, --entropy_file, --log_file, --rollout_dir or --simulate; given: {found}"
         )
-    if args.rollout_dir:
+    if args.rollout_dir and not args.model:
         raise UserError(
-            "--rollout_dir: dumped trajectories hold no entropies; they take a model to run over them again; "
-            "record step files while training and plot them with --entropy_file"
+            "--rollout_dir: dumped trajectories hold no entropies, a model has to run over them again; "
+            "give the checkpoint that wrote them with --model PATH"
         )
+    if args.model and not args.rollout_dir:
+        raise UserError("--model goes with --rollout_dir; leave it out")

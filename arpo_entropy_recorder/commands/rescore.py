@@ -1,0 +1,119 @@
+"""Get the entropies of a finished run that recorded none, from the trajectories that it dumped.
+
+Reads the <step>.jsonl that verl writes to trainer.rollout_data_dir, or any JSON lines with `input` and `output`
+(and `step`, else the file's name), finds what the policy wrote between tool results by the tags, runs the model
+once over each trajectory and writes entropy_step_<step>.json, each record marked "source": "rescored". Steps
+that are done already are skipped, so an interrupted run is simply started again.
+
+Give the checkpoint that wrote the step: another one's entropies are another policy's.
+
+What a dump cannot tell:
+  - Text need not retokenize to the tokens that were sampled. Lines with token ids (`prompt_token_ids` or
+    `input_ids`, and `response_token_ids` or `output_ids`) are used as they are.
+  - verl leaves special tokens out of the text. The chat template's are put back where that gives the dumped text
+    again (the number is printed); other prompts are used without. The end-of-text token is not seen.
+  - A branch holds its parent's beginning, which then counts once more; `sample_idx` is the line's place in the
+    dump; a segment continued after reaching its length limit is one segment.
+
+examples:
+  arpo-entropy rescore rollouts --model checkpoints/actor --out entropies
+  arpo-entropy rescore rollouts --model checkpoints/actor --out entropies --window 20 --temperature 0.7
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..schema import UserError
+
+if TYPE_CHECKING:
+    from ..rescore import RescoreSettings, Summary
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rollout_dir", metavar="DIR", help="trajectories that verl dumped, <step>.jsonl")
+    parser.add_argument(
+        "--model", required=True, metavar="PATH", help="the Hugging Face checkpoint that wrote them"
+    )
+    parser.add_argument("--out", metavar="DIR", help="where the step files go (default: DIR/entropies)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T",
+                        help="the rollout's sampling temperature (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--window", type=int, default=1, metavar="K",
+                        help="score the first K tokens of each segment (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--tools", default="search,python", metavar="TAGS",
+                        help="tags of the policy's tools (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--dtype", choices=DTYPES, default="auto",
+                        help="precision of the model; auto: the checkpoint's (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--max-batch-tokens", type=int, default=16384, metavar="N",
+                        help="tokens run at once, which bounds the memory (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--skip_bad", action="store_true", help="name lines that cannot be used and go on without"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..progress import say
+    from ..rescore import RescoreSettings
+
+    for name, least in (("window", 1), ("max_batch_tokens", 1), ("temperature", 0)):
+        if not getattr(args, name) >= least:
+            raise UserError(
+                f"--{name.replace('_', '-')} {getattr(args, name)}: give a number from {least} on"
+            )
+    tools = tuple(filter(None, (tag.strip() for tag in args.tools.split(","))))
+    if not tools:
+        raise UserError("--tools: name at least one tag, as search,python")
+    settings = RescoreSettings(args.model, args.rollout_dir, args.temperature, args.window, args.dtype, tools)
+    out = Path(args.out or default_out(args.rollout_dir))
+    summary = watched_rescore(out, settings, args.max_batch_tokens, args.skip_bad)
+    if summary.done_before:
+        say(f"{summary.done_before} steps were done before")
+    print(f"{out}: {summary.steps} steps, {summary.records:,} records")
+    return 0
+
+
+def default_out(rollout_dir: str) -> Path:
+    """Where a dump's step files go."""
+    return Path(rollout_dir) / "entropies"
+
+
+def watched_rescore(
+    out: Path, settings: RescoreSettings, max_batch_tokens: int = 16384, skip_bad: bool = False
+) -> Summary:
+    """`rescore` with a progress bar; says what the person should know of the result."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from ..progress import say
+    from ..rescore import rescore
+
+    bad = []
+
+    def skip(error: UserError) -> None:
+        bad.append(error)
+        say(f"skipped: {error}")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("rescore", total=1.0)
+        summary = rescore(
+            out,
+            settings,
+            max_batch_tokens,
+            skip if skip_bad else None,
+            lambda what, share: bar.update(task, description=what, advance=share),
+        )
+    if bad:
+        say(f"{len(bad)} lines were left out")
+    if summary.restored < summary.trajectories:
+        say(
+            f"{summary.trajectories - summary.restored} of {summary.trajectories} prompts are used without the "
+            "chat template's special tokens, which could not be put back"
+        )
+    if summary.nulls:
+        say(f"{summary.nulls} entropies are null: the model's logits are no numbers there")
+    return summary

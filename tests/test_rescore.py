@@ -1,0 +1,245 @@
+"""Rescoring dumped trajectories: against the live recorder, against transformers, and against bad dumps."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from engines import KIND, ToolRollout, make_rollout
+
+from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.prompts import encode_prompts, pad_left
+from arpo_entropy_recorder.rescore import RescoreSettings, rescore
+from arpo_entropy_recorder.rollout import Prompts
+from arpo_entropy_recorder.schema import UserError
+
+QUESTIONS = ("Who wrote it?", "How many are there, and where?", "Why?")
+SMALL = {"response_length": 48, "n": 2, "initial_rollouts": 1} if KIND == "v2" else {}
+
+
+def dump(directory, step, tokenizer, pairs, **more):
+    """Write (prompt, response) token ids as verl does: texts without special tokens, a line each."""
+    directory.mkdir(exist_ok=True)
+    with open(directory / f"{step}.jsonl", "w") as file:
+        for prompt, response in pairs:
+            texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in (prompt, response)]
+            entry = {"input": texts[0], "output": texts[1], "score": 0.5, "step": step} | more
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def read(directory, step=1):
+    return json.loads((directory / f"entropy_step_{step}.json").read_text())
+
+
+def by_place(records):
+    return {(entry["sample_idx"], entry["round"]): entry for entry in records}
+
+
+@pytest.fixture(scope="module")
+def live(llm, oracle, tmp_path_factory):
+    """A rollout through the chat template, with branches, and its live recording: (trajectories, records)."""
+    out, tokenizer = tmp_path_factory.mktemp("live"), oracle.tokenizer
+    config = {"entropy_window": 3, "temperature": 0.7} | SMALL
+    rollout = make_rollout(record_entropy(ToolRollout), llm, tokenizer, out, **config)
+    torch.manual_seed(0)
+    rows = pad_left(encode_prompts(QUESTIONS, tokenizer), tokenizer.pad_token_id)
+    rollout.generate_sequences(Prompts({"input_ids": rows}, {"global_steps": 1}))
+    pairs = [(t.tokens[: t.prompt_length], t.tokens[t.prompt_length :]) for t in rollout.trajectories]
+    return rollout, pairs, read(out)
+
+
+def test_records_equal_the_live_recorders_on_the_same_trajectories(live, oracle, toy_agent, tmp_path):
+    rollout, pairs, recorded = live
+    dump(tmp_path / "dumps", 1, oracle.tokenizer, pairs)
+    settings = RescoreSettings(str(toy_agent), str(tmp_path / "dumps"), temperature=0.7, window=3)
+    summary = rescore(tmp_path / "out", settings, max_batch_tokens=512)
+    assert summary.restored == summary.trajectories == len(pairs)
+    found = by_place(read(tmp_path / "out"))
+
+    # Special tokens are not in a dump, and a branch's line holds its parent's beginning.
+    special = set(oracle.tokenizer.all_special_ids)
+    seen = [entry for entry in recorded if entry["token_id"] not in special]
+    assert len(seen) > 0.8 * len(recorded)
+    for entry in seen:
+        again = found.pop((entry["sample_idx"], entry["round"]))
+        for key in ("prompt_idx", "tool", "is_after_tool_call", "token_id", "global_step"):
+            assert again[key] == entry[key]
+        ends = [i for i, token in enumerate(entry["window"]) if i < len(again["window"])]
+        scale = oracle.norm
+        assert [again["window"][i] * scale for i in ends] == pytest.approx(
+            [entry["window"][i] * scale for i in ends], abs=1e-4
+        )
+        assert again["entropy"] == again["window"][0]
+        assert again["source"] == "rescored"
+        assert again["tokens"][0] == again["token_id"]
+    parents = {t.sample_idx: t.parent_idx for t in rollout.trajectories}
+    for sample_idx, number in found:
+        assert parents[sample_idx] is not None or number > 0
+    if KIND != "v2":
+        assert any(parents.values())
+
+
+def test_token_ids_in_the_dump_are_used_as_they_are(live, oracle, toy_agent, tmp_path):
+    _, pairs, recorded = live
+    pad = oracle.tokenizer.pad_token_id
+    with_ids = [
+        {"input_ids": [pad] * 3 + prompt, "output_ids": response + [pad] * 2, "step": 1}
+        for prompt, response in pairs
+    ]
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "any.jsonl").write_text("\n".join(map(json.dumps, with_ids)))
+    rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps"), temperature=0.7))
+    found = by_place(read(tmp_path / "out"))
+    continued = {
+        (e["sample_idx"], e["round"]) for e in recorded if e["round"] and not e["is_after_tool_call"]
+    }
+    for entry in recorded:  # those that end in special tokens, too
+        place = (entry["sample_idx"], entry["round"])
+        if place not in continued:
+            assert found[place]["token_id"] == entry["token_id"]
+            assert found[place]["entropy"] * oracle.norm == pytest.approx(
+                entry["entropy"] * oracle.norm, abs=1e-4
+            )
+
+
+def test_batches_change_nothing_and_a_second_run_does_only_what_is_new(live, oracle, toy_agent, tmp_path):
+    _, pairs, _ = live
+    for step in (1, 2):
+        dump(tmp_path / "dumps", step, oracle.tokenizer, pairs)
+    settings = RescoreSettings(str(toy_agent), str(tmp_path / "dumps"))
+    shares = []
+    summary = rescore(tmp_path / "out", settings, 10_000, progress=lambda what, share: shares.append(share))
+    assert (summary.steps, summary.done_before) == (2, 0)
+    assert sum(shares) == pytest.approx(1.0)
+    assert read(tmp_path / "out", 1)[0] | {"global_step": 2} == read(tmp_path / "out", 2)[0]
+
+    longest = max(len(prompt) + len(response) for prompt, response in pairs)
+    rescore(tmp_path / "one_by_one", settings, longest)
+    for one, other in zip(read(tmp_path / "out"), read(tmp_path / "one_by_one"), strict=True):
+        assert one["entropy"] == pytest.approx(other["entropy"], abs=1e-6)
+
+    dump(tmp_path / "dumps", 2, oracle.tokenizer, pairs[:2])
+    (tmp_path / "out" / "entropy_step_1.json").touch()
+    before = (tmp_path / "out" / "entropy_step_1.json").stat().st_mtime_ns
+    summary = rescore(tmp_path / "out", settings)
+    assert (summary.steps, summary.done_before) == (1, 1)
+    assert (tmp_path / "out" / "entropy_step_1.json").stat().st_mtime_ns == before
+    assert {entry["sample_idx"] for entry in read(tmp_path / "out", 2)} == {0, 1}
+
+
+def test_what_a_model_does_to_its_logits_is_done_here(tmp_path):
+    """Gemma 2 caps its logits after the head: against a plain forward pass of the whole sequence."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    from arpo_entropy_recorder.prefill import Prefill, Probe
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, final_logit_softcapping=2.0, sliding_window=8, pad_token_id=0,
+    )  # fmt: skip
+    model = Gemma2ForCausalLM(config).eval()
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(40)
+    tokens = torch.randint(1, 96, (20,)).tolist()
+    probes = [Probe(tokens, [3, 19]), Probe(tokens[:7], [0, 6])]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0].double()
+    logits[:, 90:] = -torch.inf  # the tokenizer's vocabulary
+    log_p = torch.log_softmax(logits, -1)
+    expected = -(log_p.exp() * log_p).nan_to_num(0).sum(-1)
+    found = dict(Prefill(model, range(90), max_batch_tokens=64).entropies(probes))
+    for index, probe in enumerate(probes):
+        assert found[index].tolist() == pytest.approx(expected[probe.positions].tolist(), abs=1e-5)
+
+
+def test_prompts_whose_markers_cannot_be_put_back_are_used_as_they_stand(toy_agent, oracle, tmp_path):
+    tokenizer, prompt, response = oracle.tokenizer, "No roles here", "a</search> <result>\nx\n</result>bc"
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "7.jsonl").write_text(json.dumps({"input": prompt, "output": response}))
+    summary = rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps")))
+    assert (summary.trajectories, summary.restored) == (1, 0)
+    records = read(tmp_path / "out", 7)
+    assert [(e["round"], e["tool"]) for e in records] == [(0, None), (1, "search")]
+    context = tokenizer.encode(prompt + response.removesuffix("bc"), add_special_tokens=False)
+    nats = oracle.window_nats(context, tokenizer.encode("b"), 1.0)
+    assert records[1]["entropy"] * math.log(len(tokenizer.get_vocab())) == pytest.approx(nats[0], abs=1e-4)
+
+
+GOOD = {"input": "user\nQ\nassistant\n", "output": "a</search> <result>\nx\n</result>b", "step": 1}
+BAD_LINES = {
+    "not JSON": ('{"input": "a", "out', "not JSON"),
+    "a list": ("[1]", "not a JSON object"),
+    "no output": (json.dumps({"input": "a", "step": 1}), "no key 'output'"),
+    "no input": (json.dumps({"output": "a", "step": 1}), "no key 'input'"),
+    "a number": (json.dumps(GOOD | {"output": 3}), "'output': not a text"),
+    "a step in words": (json.dumps(GOOD | {"step": "one"}), "'step': not a step number"),
+    "an empty response": (json.dumps(GOOD | {"output": ""}), "the response is empty"),
+    "an empty prompt": (json.dumps(GOOD | {"input": ""}), "the prompt is empty"),
+    "negative ids": (json.dumps({"input_ids": [1], "output_ids": [-1], "step": 1}), "'output_ids': not a list of"),
+    "ids of another model": (json.dumps({"input_ids": [1], "output_ids": [10**6], "step": 1}), "10000"),
+    "too long": (json.dumps(GOOD | {"output": "a" * 5000}), "tokens, more than the model's context of 4096"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_a_bad_line_is_named_and_may_be_left_out(case, toy_agent, tmp_path):
+    line, message = BAD_LINES[case]
+    (tmp_path / "dumps").mkdir()
+    file = tmp_path / "dumps" / "1.jsonl"
+    file.write_text(json.dumps(GOOD) + "\n\n" + line + "\n")
+    settings = RescoreSettings(str(toy_agent), str(tmp_path / "dumps"))
+    with pytest.raises(UserError) as caught:
+        rescore(tmp_path / "out", settings)
+    assert str(caught.value).startswith(f"{file}: line 3")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").glob("entropy_*"))
+    skipped = []
+    rescore(tmp_path / "out", settings, skip=skipped.append)
+    assert [str(error) for error in skipped] == [str(caught.value)]
+    assert {entry["sample_idx"] for entry in read(tmp_path / "out")} == {0}
+
+
+def test_directories_and_models_that_do_not_fit_are_refused_in_one_line(toy_agent, tmp_path):
+    dumps, out = tmp_path / "dumps", tmp_path / "out"
+    settings = RescoreSettings(str(toy_agent), str(dumps))
+
+    def refused(match, settings=settings, out=out):
+        with pytest.raises(UserError, match=match) as caught:
+            rescore(out, settings)
+        assert "\n" not in str(caught.value)
+
+    refused("no such directory")
+    dumps.mkdir()
+    refused("no .jsonl in it")
+    (dumps / "1.jsonl").write_text(json.dumps(GOOD | {"output": "no tools"}))
+    refused("no tool result .* name the policy's tools with --tools")
+    (dumps / "1.jsonl").write_text(json.dumps(GOOD))
+    refused("cannot be loaded", RescoreSettings(str(tmp_path / "nothing"), str(dumps)))
+    (dumps / "again.jsonl").write_text(json.dumps(GOOD))
+    refused(r"step 1 is in .*jsonl, too")
+    (dumps / "again.jsonl").unlink()
+    rescore(out, settings)
+    refused("other settings .window 1, now 2.", RescoreSettings(str(toy_agent), str(dumps), window=2))
+
+    recording = tmp_path / "recording"
+    recording.mkdir()
+    (recording / "entropy_step_1.json").write_text("[]\n")
+    refused("a recording", out=recording)
+    assert (recording / "entropy_step_1.json").read_text() == "[]\n"
+
+
+def test_the_guides_script_plots_a_dump_with_one_command(toy_agent, tmp_path):
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "1.jsonl").write_text(json.dumps(GOOD))
+    command = [sys.executable, "-m", "arpo_entropy_recorder", "plot", "--rollout_dir", "dumps"]
+    without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (without.returncode, without.stderr.count("\n")) == (2, 1)
+    assert "--model PATH" in without.stderr
+    done = subprocess.run([*command, "--model", str(toy_agent)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "entropy_increase.png").stat().st_size > 10_000
+    assert len(read(tmp_path / "dumps" / "entropies")) == 2
