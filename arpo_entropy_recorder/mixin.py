@@ -53,7 +53,7 @@ class EntropyRecorderMixin:
             if self.entropy_recorder is not None:
                 call = around.enter_context(self.entropy_recorder.recording(prompts))
             output = super().generate_sequences(prompts, **kwargs)  # type: ignore[misc]
-        if call is not None:
+        if self.entropy_recorder is not None:
             self.entropy_recorder.add_metrics(output, call)
         return output
 

@@ -6,10 +6,11 @@ caught at one place, `Boundary`, and costs records, never the rollout.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,8 @@ class Call:
     global_step: int
     tracker: TrajectoryTracker
     segments: list[Segment] = field(default_factory=list)
+    # What the running `generate` was asked for.
+    announced: list[Segment] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     incomplete: bool = False
 
@@ -56,10 +59,13 @@ class Boundary:
         """(True, result) of `action(*args)`, or (False, None) if it raised. KeyboardInterrupt passes."""
         try:
             return True, action(*args)
-        except Exception as error:
-            if self.strict:
+        except BaseException as error:
+            # A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
+            if self.strict or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
                 raise
-            self.report(f"{action.__qualname__}: {error}", exc_info=True)
+            # A logging handler may be broken, too.
+            with suppress(Exception):
+                self.report(f"{action.__qualname__}: {error}", exc_info=True)
             return False, None
 
     def report(self, what: str, exc_info: bool = False) -> None:
@@ -87,7 +93,11 @@ class EntropyRecorder:
         self._tap = EngineTap(rollout.inference_engine)
         self._vocab_size = len(rollout.tokenizer.get_vocab())
         self._dp_rank, self._dp_size = dp_rank, dp_size
-        self._writer = StepWriter(settings.save_dir, dp_rank=dp_rank, dp_size=dp_size)
+        self._writer = StepWriter(
+            settings.save_dir, dp_rank=dp_rank, dp_size=dp_size, max_pending_steps=settings.pending_steps
+        )
+        self._seams = Seams()
+        self._current: Call | None = None
         self._boundary = Boundary(settings.strict)
         self._counted_steps = 0
         self._warned_step_count = False
@@ -105,30 +115,41 @@ class EntropyRecorder:
     @contextmanager
     def recording(self, prompts: Any) -> Iterator[Call | None]:
         """Around one generate_sequences call. Its own errors do not leave it; the engine's pass through."""
-        started, call = self._boundary.run(self._start, prompts)
-        seams = Seams()
-        if started:
-            seams.wrap(self._rollout.inference_engine, "generate", lambda stock: self._recorded(stock, call))
+        if self._current is not None:
+            # A generate_sequences within another: its segments are the outer call's.
+            yield None
+            return
+        collected = None
         try:
+            _, call = self._boundary.run(self._start, prompts)
+            self._current = call
             yield call
         finally:
-            seams.restore()
-            closed, collected = self._boundary.run(self._tap.close)
-        if started and closed:
+            # From here on `generate` is the stock one, also where its wrapper does not come off.
+            self._current = None
+            try:
+                self._boundary.run(self._seams.restore)
+            finally:
+                _, collected = self._boundary.run(self._tap.close)
+        if call is not None and collected is not None:
             self._boundary.run(self._finish, call, *collected)
 
     def add_metrics(self, output: Any, call: Call | None) -> None:
         """Put the call's metrics into `output.meta_info["metrics"]`, which reaches the trainer's loggers."""
-        if call is not None and call.segments:
-            self._boundary.run(self._add_metrics, output, call)
+        self._boundary.run(self._add_metrics, output, call)
 
     def _start(self, prompts: Any) -> Call:
-        batch = Batch(prompts, self._rollout.tokenizer.pad_token_id, self._dp_rank, self._dp_size)
-        global_step = self._step_of(batch)
-        if self._tap.llm is not self._rollout.inference_engine:
-            self._tap = EngineTap(self._rollout.inference_engine)
+        pad_token_id = getattr(self._rollout.tokenizer, "pad_token_id", None)
+        batch = Batch(prompts, pad_token_id, self._dp_rank, self._dp_size)
+        call = Call(batch, self._step_of(batch), TrajectoryTracker(self._is_result, batch.rows_of))
+        engine = self._rollout.inference_engine
+        if self._tap.llm is not engine:
+            self._tap = EngineTap(engine)
         self._tap.open(self.settings.window)
-        return Call(batch, global_step, TrajectoryTracker(self._is_result, batch.rows_of))
+        # What an interrupt kept from coming off comes off now.
+        self._seams.restore()
+        self._seams.wrap(engine, "generate", lambda stock: self._recorded(stock, call))
+        return call
 
     def _step_of(self, batch: Batch) -> int:
         if batch.global_step is not None:
@@ -146,38 +167,50 @@ class EntropyRecorder:
     def _recorded(self, stock: Callable[..., Any], call: Call) -> Callable[..., Any]:
         """`generate`, announcing its requests to the tap before and following the trajectories after."""
 
+        def attempt(action: Callable[..., None], *args: Any) -> bool:
+            succeeded, _ = self._boundary.run(action, call, *args)
+            call.incomplete |= not succeeded
+            return succeeded
+
+        @functools.wraps(stock)
         def generate(*args: Any, **kwargs: Any) -> Any:
-            announced, segments = False, None
-            if not call.incomplete:
-                announced, segments = self._boundary.run(self._announce, call, args, kwargs)
-                call.incomplete = not announced
+            live = call is self._current and not call.incomplete
+            recorded = live and attempt(self._announce, args, kwargs)
             outputs = stock(*args, **kwargs)
-            if announced:
-                followed, _ = self._boundary.run(self._follow, call, segments, outputs)
-                call.incomplete = not followed
+            if recorded:
+                attempt(self._follow, outputs)
             return outputs
 
         return generate
 
-    def _announce(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Segment]:
+    def _announce(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if call.announced is not None:
+            raise RuntimeError(
+                "generate was called again, by a thread or after an error, before it had returned"
+            )
         prompts, completions = generate_arguments(args, kwargs)
-        segments = call.tracker.begin(prompts, completions)
+        call.announced = call.tracker.begin(prompts, completions)
         self._tap.expect(len(prompts), completions, first_slot=len(call.segments))
-        return segments
 
-    def _follow(self, call: Call, segments: list[Segment], outputs: list[Any]) -> None:
+    def _follow(self, call: Call, outputs: Any) -> None:
+        if not isinstance(outputs, (list, tuple)):
+            # An iterator's items are the rollout's to take.
+            raise TypeError(f"generate returned a {type(outputs).__name__}, not a list")
+        assert call.announced is not None
         completions = [c for output in outputs for c in sorted(output.outputs, key=lambda c: c.index)]
         token_ids = [list(completion.token_ids) for completion in completions]
         call.tracker.end(token_ids, [completion.stop_reason for completion in completions])
-        for segment, tokens in zip(segments, token_ids, strict=True):
+        for segment, tokens in zip(call.announced, token_ids, strict=True):
             segment.token_ids = tokens
-        call.segments.extend(segments)
+        call.segments.extend(call.announced)
+        call.announced = None
 
     def _is_result(self, tokens: list[int]) -> bool:
         tail = self._rollout.tokenizer.decode(tokens[-RESULT_END_TOKENS:])
         return tail.rstrip().endswith(RESULT_END)
 
     def _finish(self, call: Call, nats: np.ndarray, failure: str | None) -> None:
+        call.incomplete |= call.announced is not None
         if failure is not None:
             if self.settings.strict:
                 raise RuntimeError(f"a hook in the engine failed:\n{failure}")
@@ -234,8 +267,12 @@ class EntropyRecorder:
             )
         call.columns = columns
 
-    def _add_metrics(self, output: Any, call: Call) -> None:
-        output.meta_info.setdefault("metrics", {}).update(entropy_metrics(call.columns))
+    def _add_metrics(self, output: Any, call: Call | None) -> None:
+        metrics = entropy_metrics(call.columns) if call is not None and call.columns else {}
+        if self.failures:
+            metrics["entropy/recorder_failures"] = self.failures
+        if metrics:
+            output.meta_info["metrics"] = {**output.meta_info.get("metrics", {}), **metrics}
 
 
 def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:
@@ -261,4 +298,5 @@ def _token_list(prompt: Any) -> list[int]:
         raise TypeError(
             "a prompt was passed to generate as text; trajectories are followed by their token ids"
         )
-    return tokens if isinstance(tokens, list) else [int(token) for token in tokens]
+    # A slice, since an iterator's items would be gone when the engine wants them.
+    return tokens if isinstance(tokens, list) else [int(token) for token in tokens[:]]

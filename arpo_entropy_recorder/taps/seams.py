@@ -13,21 +13,26 @@ class Seams:
     """The methods a tap has wrapped. Wrappers sit in the instance's own dict, so no class is touched."""
 
     def __init__(self) -> None:
-        self._wrapped: list[tuple[Any, str, Any]] = []
+        self._wrapped: list[tuple[Any, str, Any, Any]] = []
 
     def wrap(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Replace `owner.name` by `make(stock)`, remembering whatever stood in the instance's dict before."""
-        self._wrapped.append((owner, name, owner.__dict__.get(name)))
-        owner.__dict__[name] = make(getattr(owner, name))
+        wrapper = make(getattr(owner, name))
+        self._wrapped.append((owner, name, owner.__dict__.get(name), wrapper))
+        owner.__dict__[name] = wrapper
 
     def restore(self) -> None:
         """Take every wrapper off, last one first. Harmless when there is none."""
         while self._wrapped:
-            owner, name, before = self._wrapped.pop()
-            if before is None:
-                owner.__dict__.pop(name, None)
-            else:
-                owner.__dict__[name] = before
+            owner, name, before, wrapper = self._wrapped[-1]
+            # Who has wrapped the method since keeps their wrapper, and ours below it.
+            if owner.__dict__.get(name) is wrapper:
+                if before is None:
+                    del owner.__dict__[name]
+                else:
+                    owner.__dict__[name] = before
+            # Last, so that what an interrupt leaves on is still known.
+            self._wrapped.pop()
 
 
 def require_parameters(function: Callable[..., Any], *names: str) -> None:

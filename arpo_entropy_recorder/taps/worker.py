@@ -2,7 +2,7 @@
 
 A tap lives where the logits are, beside the sampler, perhaps in another process. The host tells it which
 requests the next `generate` call will make and where their segments go; the tap finds the rows of a step that
-are at one of their first tokens and hands them to the history. A tap that fails stops looking until the next
+are at one of their first tokens and hands them to the history. A tap that fails takes itself off until the next
 call and says why when it is collected: the engine never sees its errors.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -64,12 +65,14 @@ class Tap(ABC):
         Its requests are numbered from `first_request` (the engine's own counter), each with `completions`
         sequences; sequence c of request i goes to slot `first_slot + i * completions + c`.
         """
+        num_segments = num_requests * completions
+        # Nothing is expected until there is room for it: a place beyond the buffer would end a GPU's process.
+        self.waiting = self._num_requests = 0
+        self.history.reserve(first_slot + num_segments, self.runner.device)
         self._first_request = first_request
         self._num_requests = num_requests
         self._completions = completions
         self._first_slot = first_slot
-        num_segments = num_requests * completions
-        self.history.reserve(first_slot + num_segments, self.runner.device)
         self.waiting = 0 if self.failure else num_segments
 
     def slot(self, request: int, completion: int = 0) -> int:
@@ -88,12 +91,15 @@ class Tap(ABC):
         return self.slot(int(number), int(completion or 0))
 
     def guard(self, observe: Callable[..., None], *args: Any) -> None:
-        """Run `observe`; on an error stop looking and keep the traceback for the host."""
+        """Run `observe`; on an error leave the sampler as it was found and keep the traceback for the host."""
         try:
             observe(*args)
-        except Exception:
-            self.failure = traceback.format_exc()
+        except Exception as error:
+            self.failure = type(error).__name__
             self.waiting = 0
+            with suppress(Exception):
+                self.detach()
+                self.failure = traceback.format_exc()
 
     def buffer(self) -> EntropyHistory:
         """The history itself, for a host in the same process."""
