@@ -100,9 +100,9 @@ def make_rollout(cls, llm, tokenizer, directory, **config):
     defaults = {
         "entropy_save_dir": str(directory),
         "entropy_strict": True,
-        "response_length": 160,
+        "response_length": 110,
         "temperature": 1.0,
-        "n": 4,
+        "n": 3,
         "initial_rollouts": 2,
         "beam_size": 2,
         "seed": None,
