@@ -1,12 +1,14 @@
-"""The V1 engine's second model runner (`vllm/v1/worker/gpu/`), the default on a GPU since vLLM 0.32.
+"""The V1 engine's second model runner (`vllm/v1/worker/gpu/`, tapped from vLLM 0.20 on).
 
-Its sampler copies the logits to float32, masks them and applies the temperature only when a request of the
-batch asks for any of that. `apply_min_p` follows right after, so it shows such a step's distribution;
+On a GPU it is the default of Qwen3 since vLLM 0.22, of every dense model since 0.25, of all since 0.29.
+Its sampler copies the logits to float32, masks them and applies the temperature, since 0.28 only when a request
+of the batch asks for any of that. `apply_min_p` follows right after, so it shows such a step's distribution;
 otherwise the raw logits are the distribution.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from torch import Tensor
 from arpo_entropy_recorder.taps.seams import Seams, require_parameters
 from arpo_entropy_recorder.taps.worker import Tap, Unsupported
 
-SAMPLE_PARAMETERS = ("logits", "idx_mapping_np", "seq_lens_upper_bound_np")
+# Since vLLM 0.31 the sampler is told the lengths; before, they are in the batch that the runner samples from.
+SEQ_LENS = "seq_lens_upper_bound_np"
 
 
 class RunnerV2Tap(Tap):
@@ -25,20 +28,26 @@ class RunnerV2Tap(Tap):
         super().__init__(runner)
         self._seams = Seams()
         self._slot_of_index = np.full(runner.req_states.max_num_reqs, -1, dtype=np.int64)
+        self._seq_lens: Any = None
         self._pending: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def check(cls, runner: Any) -> None:
-        require_parameters(runner.sampler.sample, *SAMPLE_PARAMETERS)
+        require_parameters(runner.sampler.sample, "logits", "idx_mapping_np")
+        if SEQ_LENS not in inspect.signature(runner.sampler.sample).parameters:
+            from vllm.v1.worker.gpu.input_batch import InputBatch
+
+            require_parameters(runner.sample, "hidden_states", "input_batch")
+            if "seq_lens_cpu_upper_bound" not in InputBatch.__dataclass_fields__:
+                raise Unsupported(
+                    "model runner V2 of this vLLM keeps no sequence lengths on the host; "
+                    "VLLM_USE_V2_MODEL_RUNNER=0 chooses model runner V1"
+                )
         require_parameters(runner.sampler.add_request, "req_idx")
         require_parameters(runner.sampler.sampling_states.apply_min_p, "logits")
-        for table, attribute in (
-            (runner.sampler, "needs_logits_processing"),
-            (runner.req_states, "index_to_req_id"),
-            (runner.req_states, "prompt_len"),
-        ):
-            if not hasattr(table, attribute):
-                raise Unsupported(f"this vLLM's {type(table).__name__} has no {attribute}")
+        for attribute in ("index_to_req_id", "prompt_len"):
+            if not hasattr(runner.req_states, attribute):
+                raise Unsupported(f"this vLLM's {type(runner.req_states).__name__} has no {attribute}")
 
     def attach(self) -> None:
         sampler = self.runner.sampler
@@ -52,33 +61,21 @@ class RunnerV2Tap(Tap):
 
             return add_request
 
+        # By name: the places of the sampler's positional arguments changed between versions.
+        names = tuple(inspect.signature(sampler.sample).parameters)
+
         def tapped_sample(stock: Any) -> Any:
-            def sample(
-                logits: Tensor,
-                expanded_idx_mapping: Tensor,
-                idx_mapping: Tensor,
-                idx_mapping_np: np.ndarray,
-                pos: Tensor,
-                input_ids: Tensor,
-                expanded_local_pos: Tensor,
-                seq_lens_upper_bound_np: np.ndarray,
-                *args: Any,
-                **kwargs: Any,
-            ) -> Any:
+            def sample(*args: Any, **kwargs: Any) -> Any:
                 if self.waiting:
-                    self.guard(self._observe, logits, idx_mapping_np, seq_lens_upper_bound_np)
-                return stock(
-                    logits,
-                    expanded_idx_mapping,
-                    idx_mapping,
-                    idx_mapping_np,
-                    pos,
-                    input_ids,
-                    expanded_local_pos,
-                    seq_lens_upper_bound_np,
-                    *args,
-                    **kwargs,
-                )
+                    self.guard(self._observe, dict(zip(names, args, strict=False)) | kwargs)
+                return stock(*args, **kwargs)
+
+            return sample
+
+        def tapped_runner_sample(stock: Any) -> Any:
+            def sample(hidden_states: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
+                self._seq_lens = input_batch.seq_lens_cpu_upper_bound
+                return stock(hidden_states, input_batch, *args, **kwargs)
 
             return sample
 
@@ -92,6 +89,8 @@ class RunnerV2Tap(Tap):
 
         self._seams.wrap(sampler, "add_request", tapped_add_request)
         self._seams.wrap(sampler, "sample", tapped_sample)
+        if SEQ_LENS not in names:
+            self._seams.wrap(self.runner, "sample", tapped_runner_sample)
         self._seams.wrap(sampler.sampling_states, "apply_min_p", tapped_apply_min_p)
 
     def detach(self) -> None:
@@ -110,9 +109,11 @@ class RunnerV2Tap(Tap):
         if slot >= 0:
             self.waiting = 1
 
-    def _observe(self, logits: Tensor, indices: np.ndarray, seq_lens: np.ndarray) -> None:
+    def _observe(self, arguments: dict[str, Any]) -> None:
         self._pending = None
         window = self.history.window
+        indices = arguments["idx_mapping_np"]
+        seq_lens = arguments[SEQ_LENS] if SEQ_LENS in arguments else self._seq_lens.numpy()
         slots = self._slot_of_index[indices]
         # Before a request's token j its sequence is the prompt and j output tokens; less during a prefill.
         positions = seq_lens[: len(indices)] - self.runner.req_states.prompt_len.np[indices]
@@ -124,10 +125,11 @@ class RunnerV2Tap(Tap):
         if not len(rows):
             return
         places = slots[rows] * window + positions[rows]
-        if self.runner.sampler.needs_logits_processing[indices].any():
+        needs_processing = getattr(self.runner.sampler, "needs_logits_processing", None)
+        if needs_processing is None or needs_processing[indices].any():
             self._pending = (rows, places)
         else:
-            self.history.record(logits, rows, places, None)
+            self.history.record(arguments["logits"], rows, places, None)
 
     def _record_pending(self, logits: Tensor) -> None:
         assert self._pending is not None
