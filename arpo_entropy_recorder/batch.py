@@ -20,6 +20,8 @@ class Batch:
         meta_info = getattr(prompts, "meta_info", None) or {}
         step = meta_info.get("global_steps")
         self.global_step: int | None = None if step is None else int(step)
+        if self.global_step is not None and not 0 <= self.global_step < 10**18:
+            raise ValueError(f"meta_info['global_steps'] is {step}, which no file can be named after")
         self.validate = bool(meta_info.get("validate", False))
         self.do_sample = bool(meta_info.get("do_sample", True))
         self._pad_size = int(meta_info.get("pad_size", 0))

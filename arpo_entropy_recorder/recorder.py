@@ -63,21 +63,21 @@ class Boundary:
             # A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
             if self.strict or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
                 raise
-            # A logging handler may be broken, too.
-            with suppress(Exception):
-                self.report(f"{action.__qualname__}: {error}", exc_info=True)
+            self.report(f"{action.__qualname__} failed", exc_info=True)
             return False, None
 
     def report(self, what: str, exc_info: bool = False) -> None:
         """Count a failure, and log the first one."""
         self.failures += 1
-        if self.failures == 1:
-            logger.warning(
-                "entropy recorder: %s. The rollout goes on; records of this call may be missing. "
-                "Further failures are counted, not logged.",
-                what,
-                exc_info=exc_info,
-            )
+        # A logging handler may be what is broken.
+        with suppress(Exception):
+            if self.failures == 1:
+                logger.warning(
+                    "entropy recorder: %s. The rollout goes on; records of this call may be missing. "
+                    "Further failures are counted, not logged.",
+                    what,
+                    exc_info=exc_info,
+                )
 
 
 class EntropyRecorder:
@@ -199,7 +199,7 @@ class EntropyRecorder:
         assert call.announced is not None
         completions = [c for output in outputs for c in sorted(output.outputs, key=lambda c: c.index)]
         token_ids = [list(completion.token_ids) for completion in completions]
-        call.tracker.end(token_ids, [completion.stop_reason for completion in completions])
+        call.tracker.end(token_ids, [getattr(c, "stop_reason", None) for c in completions])
         for segment, tokens in zip(call.announced, token_ids, strict=True):
             segment.token_ids = tokens
         call.segments.extend(call.announced)
@@ -216,6 +216,8 @@ class EntropyRecorder:
                 raise RuntimeError(f"a hook in the engine failed:\n{failure}")
             call.incomplete = True
             self._boundary.report(f"a hook in the engine failed:\n{failure}")
+        if call.incomplete and not call.segments:
+            return
         columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
         self._writer.add(call.global_step, call.batch.validate, columns)
         self._writer.flush()

@@ -63,12 +63,14 @@ def is_recorder(code):
 class Tracer:
     """Counts the recorder's lines as they run, or raises `error` at one of them.
 
-    `lines` counts how often each (function, line) ran; `at` = (function, nth line event within it, from 0).
+    `events` counts the lines that ran in each function, and `in_engine` are those that ran in a step of the
+    engine. `at` is (function, which of its lines that ran, from 0).
     """
 
     def __init__(self, at=None, error=Broken):
         self.at, self.error = at, error
         self.events = Counter()
+        self.in_engine = set()
         self.raised = False
 
     def __enter__(self):
@@ -87,10 +89,18 @@ class Tracer:
             name = name_of(frame.f_code)
             now = (name, self.events[name])
             self.events[name] += 1
+            if self.at is None and self._is_in_engine(frame):
+                self.in_engine.add(name)
             if now == self.at:
                 self.raised = True
                 raise self.error
         return self._line
+
+    @staticmethod
+    def _is_in_engine(frame):
+        while frame is not None and frame.f_code.co_name != "guard":
+            frame = frame.f_back
+        return frame is not None
 
 
 def name_of(code):

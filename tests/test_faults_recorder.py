@@ -5,12 +5,14 @@ again and the next call must be recorded in full. Long runs are marked `faults`.
 """
 
 import json
+import logging
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
-from broken import Tracer, always_raising, recorder_functions
+from broken import BadText, Broken, Panic, Tracer, always_raising, recorder_functions
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
 from arpo_entropy_recorder import entropy
@@ -77,6 +79,7 @@ class Bench:
         with Tracer() as tracer:
             assert self.outputs(rollout, 1) == self.stock[0]
         self.events = dict(sorted(tracer.events.items()))
+        self.in_engine = tracer.in_engine
         assert self.outputs(rollout, 2) == self.stock[1]
         self.reference = [self.records(rollout, step) for step in (1, 2)]
         assert all(self.reference)
@@ -152,3 +155,136 @@ def test_every_function_that_raises_costs_records_at_most(bench, capsys):
             tally.check(calls, name, "was not called")
     tally.told(capsys)
     assert tally.attempts > 50
+
+
+ERRORS = [Broken, Panic, BadText, OSError(28, "full"), MemoryError, torch.OutOfMemoryError]
+
+
+def is_possible(error, name):
+    """An OSError comes from files, and is waited for where files are written."""
+    return not isinstance(error, OSError) or name.startswith(("writer.", "shards.", "journal.", "layout."))
+
+
+def break_lines_at_random(bench, capsys, name, attempts):
+    tally, rng = Tally(name), random.Random(5)
+    for _ in range(attempts):
+        # By function and then by line, so that the lines of a hot loop are not all that is broken.
+        function = rng.choice(list(bench.events))
+        at = (function, rng.randrange(bench.events[function]))
+        error = rng.choice([error for error in ERRORS if is_possible(error, function)])
+        tracer, _ = bench.attempt(Tracer(at, error), tally, function)
+        tally.check(tracer.raised, function, f"line {at[1]} did not run")
+    tally.told(capsys)
+
+
+def test_single_lines_that_raise_once_at_random(bench, capsys):
+    break_lines_at_random(bench, capsys, "lines raise once (short)", 40)
+
+
+@pytest.mark.faults
+def test_many_single_lines_that_raise_once_at_random(bench, capsys):
+    break_lines_at_random(bench, capsys, "lines raise once", 2000)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError, Panic, BadText, OSError(5, "i/o"), ValueError, StopIteration]
+)
+def test_every_function_raises_every_kind_of_error(bench, capsys, error):
+    tally = Tally(f"every function raises {error!r}")
+    for name, function in recorder_functions().items():
+        if name in bench.events and is_possible(error, name):
+            bench.attempt(always_raising(function, error), tally, name)
+    tally.told(capsys)
+
+
+def test_an_interrupt_passes_and_the_next_call_is_whole(bench, capsys):
+    """At the first line of everything that runs between the engine's steps."""
+    tally = Tally("interrupts")
+    for name in bench.events:
+        if name in bench.in_engine:
+            continue
+        rollout = bench.rollout()
+        entropy._path.cache_clear()
+        with Tracer((name, 0), KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            bench.outputs(rollout, 1)
+        if name not in REMOVES_WRAPPERS:
+            tally.check(bench.wrappers() == bench.clean, name, "a wrapper is left")
+        tally.check(bench.outputs(rollout, 2) == bench.stock[1], name, "other outputs")
+        tally.check(bench.wrappers() == bench.clean, name, "a wrapper is left after the next call")
+        tally.check(not rollout.entropy_recorder.failures, name, "an interrupt was counted as a failure")
+        rollout.entropy_recorder._writer.close()
+        found = bench.records(rollout, 2)
+        tally.check(found == bench.reference[1], name, "the next call is not recorded in full")
+        tally.attempts += 1
+        tally.expected += len(bench.reference[1])
+        tally.found += len(found)
+    tally.told(capsys)
+
+
+@pytest.mark.parametrize("name", ["recorder.EntropyRecorder._start", "recorder.EntropyRecorder._announce",
+                                  "recorder.EntropyRecorder._follow", "writer.StepWriter.flush",
+                                  "recorder.EntropyRecorder._add_metrics"])  # fmt: skip
+def test_strict_raises_and_leaves_no_wrapper(bench, name):
+    rollout = bench.rollout(entropy_strict=True)
+    with always_raising(recorder_functions()[name]), pytest.raises(Broken):
+        bench.outputs(rollout, 1)
+    assert bench.wrappers() == bench.clean
+    assert bench.outputs(rollout, 2) == bench.stock[1]
+
+
+def test_strict_raises_what_a_hook_raised(bench):
+    rollout = bench.rollout(entropy_strict=True)
+    function = recorder_functions()["history.EntropyHistory.record"]
+    with (
+        always_raising(function),
+        pytest.raises(RuntimeError, match=r"(?s)a hook in the engine failed.*Broken"),
+    ):
+        bench.outputs(rollout, 1)
+
+
+def test_the_first_failure_is_logged_with_its_traceback_and_all_are_counted(bench, caplog):
+    rollout = bench.rollout()
+    prompts = make_prompts(bench.tokenizer, TEXTS, global_steps=1)
+    with always_raising(recorder_functions()["tracker.TrajectoryTracker.begin"]):
+        for failures in (1, 2, 3):
+            metrics = rollout.generate_sequences(prompts).meta_info["metrics"]
+            assert metrics["entropy/recorder_failures"] == failures
+    (logged,) = (r for r in caplog.records if r.exc_info)
+    assert "The rollout goes on" in logged.getMessage()
+    assert logged.exc_info[0] is Broken
+
+
+def test_a_logging_handler_that_raises_is_no_reason_to_stop(bench):
+    class Raising(logging.Handler):
+        def emit(self, record):
+            raise Broken
+
+    rollout = bench.rollout()
+    handler = Raising()
+    logging.getLogger().addHandler(handler)
+    try:
+        with always_raising(recorder_functions()["recorder.EntropyRecorder._announce"]):
+            assert bench.outputs(rollout, 1) == bench.stock[0]
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def test_without_room_in_the_buffer_the_engine_is_told_to_expect_nothing(bench):
+    """A place beyond the buffer's end is a device-side assertion on a GPU, which no boundary can catch."""
+    rollout = bench.rollout()
+    reserve = "history.EntropyHistory.reserve"
+    tally = Tally("buffer")
+    for at in range(bench.events[reserve]):
+        bench.attempt(Tracer((reserve, at), torch.OutOfMemoryError("no room")), tally, reserve)
+    assert not tally.wrong
+    tap = rollout.entropy_recorder._tap
+    runner = bench.llm.collective_rpc(lambda worker: worker.model_runner)[0]
+    tap.open(1)
+    tap.expect(4, 1, 0)
+    with always_raising(recorder_functions()[reserve]), pytest.raises(Broken):
+        tap.expect(1 << 20, 1, 4)
+    number = tap._next_request()
+    assert runner.entropy_tap.waiting == 0
+    assert {runner.entropy_tap.slot(number + i) for i in range(-8, 8)} == {-1}
+    tap.close()
