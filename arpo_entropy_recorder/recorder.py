@@ -10,13 +10,15 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from arpo_entropy_recorder.arguments import generate_arguments
 from arpo_entropy_recorder.batch import Batch
+from arpo_entropy_recorder.boundary import Boundary
 from arpo_entropy_recorder.history import UNWRITTEN, EntropyHistory
 from arpo_entropy_recorder.metrics import entropy_metrics
 from arpo_entropy_recorder.schema import RESULT_TAG
@@ -46,38 +48,6 @@ class Call:
     announced: list[Segment] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     incomplete: bool = False
-
-
-class Boundary:
-    """The one place where the recorder's own errors end: logged once with a traceback, then counted."""
-
-    def __init__(self, strict: bool) -> None:
-        self.strict = strict
-        self.failures = 0
-
-    def run(self, action: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
-        """(True, result) of `action(*args)`, or (False, None) if it raised. KeyboardInterrupt passes."""
-        try:
-            return True, action(*args)
-        except BaseException as error:
-            # A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
-            if self.strict or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
-                raise
-            self.report(f"{action.__qualname__} failed", exc_info=True)
-            return False, None
-
-    def report(self, what: str, exc_info: bool = False) -> None:
-        """Count a failure, and log the first one."""
-        self.failures += 1
-        # A logging handler may be what is broken.
-        with suppress(Exception):
-            if self.failures == 1:
-                logger.warning(
-                    "entropy recorder: %s. The rollout goes on; records of this call may be missing. "
-                    "Further failures are counted, not logged.",
-                    what,
-                    exc_info=exc_info,
-                )
 
 
 class EntropyRecorder:
@@ -275,30 +245,3 @@ class EntropyRecorder:
             metrics["entropy/recorder_failures"] = self.failures
         if metrics:
             output.meta_info["metrics"] = {**output.meta_info.get("metrics", {}), **metrics}
-
-
-def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:
-    """The token lists and the number of completions a prompt of an `LLM.generate(*args, **kwargs)` call.
-
-    The lists are the caller's own objects wherever they are lists. Raises TypeError for prompts without tokens.
-    """
-    prompts = kwargs.get("prompt_token_ids")
-    if prompts is None:
-        prompts = kwargs["prompts"] if "prompts" in kwargs else args[0]
-    if isinstance(prompts, (dict, str)) or (len(prompts) and isinstance(prompts[0], int)):
-        prompts = [prompts]
-    params = kwargs.get("sampling_params", args[1] if len(args) > 1 else None)
-    completions = {getattr(p, "n", 1) for p in (params if isinstance(params, (list, tuple)) else [params])}
-    if len(completions) > 1:
-        raise TypeError("one generate call asks for different numbers of completions a prompt")
-    return [_token_list(prompt) for prompt in prompts], completions.pop()
-
-
-def _token_list(prompt: Any) -> list[int]:
-    tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else prompt
-    if tokens is None or isinstance(tokens, str):
-        raise TypeError(
-            "a prompt was passed to generate as text; trajectories are followed by their token ids"
-        )
-    # A slice, since an iterator's items would be gone when the engine wants them.
-    return tokens if isinstance(tokens, list) else [int(token) for token in tokens[:]]

@@ -1,0 +1,45 @@
+"""The one place where the recorder's own errors end, so that training never sees them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class Boundary:
+    """Runs what may fail. The first failure is logged with its traceback, all are counted in `failures`.
+
+    With `strict` failures are raised instead, for tests.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.failures = 0
+
+    def run(self, action: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        """(True, result) of `action(*args)`, or (False, None) if it raised. KeyboardInterrupt passes."""
+        try:
+            return True, action(*args)
+        except BaseException as error:
+            # A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
+            if self.strict or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+                raise
+            self.report(f"{action.__qualname__} failed", exc_info=True)
+            return False, None
+
+    def report(self, what: str, exc_info: bool = False) -> None:
+        """Count a failure, and log the first one."""
+        self.failures += 1
+        # A logging handler may be what is broken.
+        with suppress(Exception):
+            if self.failures == 1:
+                logger.warning(
+                    "entropy recorder: %s. The rollout goes on; records of this call may be missing. "
+                    "Further failures are counted, not logged.",
+                    what,
+                    exc_info=exc_info,
+                )
