@@ -19,14 +19,17 @@ class RunnerV1Tap(Tap):
         super().__init__(runner)
         self._seams = Seams()
         self._metadata: Any = None
-        self._rows: list[tuple[int, int, list[int]]] = []
-        self._done: set[int] = set()
+        self._temperature: Tensor | None = None
+        self._rows: list[tuple[int, int, list[int], str]] = []
+        # Of the requests seen in the current generate call; -1 once there is nothing left to record.
+        self._slots: dict[str, int] = {}
 
     @classmethod
     def check(cls, runner: Any) -> None:
         require_parameters(find_sampler(runner).sample, "logits", "sampling_metadata")
-        if not hasattr(runner.input_batch, "req_output_token_ids"):
-            raise Unsupported("this vLLM's input batch keeps no lists of output tokens")
+        for attribute in ("req_output_token_ids", "temperature_cpu"):
+            if not hasattr(runner.input_batch, attribute):
+                raise Unsupported(f"this vLLM's input batch has no {attribute}")
 
     def attach(self) -> None:
         self._metadata = None
@@ -35,7 +38,7 @@ class RunnerV1Tap(Tap):
         def tapped(stock: Any) -> Any:
             def sample(logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
                 # The runner makes new metadata whenever its batch changes, so a step of plain decoding ends here.
-                if self._rows or sampling_metadata is not self._metadata:
+                if self.waiting and (self._rows or sampling_metadata is not self._metadata):
                     self.guard(self._observe, logits, sampling_metadata)
                 return stock(logits, sampling_metadata, *args, **kwargs)
 
@@ -50,15 +53,18 @@ class RunnerV1Tap(Tap):
 
     def expect(self, first_request: int, num_requests: int, completions: int, first_slot: int) -> None:
         super().expect(first_request, num_requests, completions, first_slot)
-        self._done.clear()
+        self._slots.clear()
 
     def _observe(self, logits: Tensor, sampling_metadata: Any) -> None:
         window = self.history.window
         if sampling_metadata is not self._metadata:
             self._metadata = sampling_metadata
-            self._rows = self._rows_within_window() if self.waiting else []
+            self._rows = self._rows_within_window()
+            # All are 1 as a rule, and on a CPU the division would take a third of the time.
+            if self._rows:
+                self._temperature = None if self._all_at_one() else sampling_metadata.temperature
         rows, places, finished = [], [], False
-        for row, slot, output in self._rows:
+        for row, slot, output, request_id in self._rows:
             position = len(output)
             if position < window:
                 # A chunk of a prefill has logits too; the last chunk, which is sampled from, overwrites them.
@@ -66,20 +72,27 @@ class RunnerV1Tap(Tap):
                 places.append(slot * window + position)
             else:
                 finished = True
-                self._done.add(slot)
+                self._slots[request_id] = -1
                 self.waiting -= 1
         if finished:
-            self._rows = [entry for entry in self._rows if entry[1] not in self._done]
+            self._rows = [entry for entry in self._rows if self._slots[entry[3]] >= 0]
         if rows:
-            self.history.record(logits, rows, places, sampling_metadata.temperature)
+            self.history.record(logits, rows, places, self._temperature)
 
-    def _rows_within_window(self) -> list[tuple[int, int, list[int]]]:
+    def _all_at_one(self) -> bool:
+        """Whether the batch's temperatures are all 1, by the host's table of them."""
+        batch = self.runner.input_batch
+        return bool((batch.temperature_cpu[: batch.num_reqs] == 1.0).all())
+
+    def _rows_within_window(self) -> list[tuple[int, int, list[int], str]]:
         batch = self.runner.input_batch
         found = []
         for row, request_id in enumerate(batch.req_ids[: batch.num_reqs]):
-            slot = self.slot_of_request_id(request_id)
-            if slot >= 0 and slot not in self._done:
-                found.append((row, slot, batch.req_output_token_ids[row]))
+            slot = self._slots.get(request_id)
+            if slot is None:
+                slot = self._slots[request_id] = self.slot_of_request_id(request_id)
+            if slot >= 0:
+                found.append((row, slot, batch.req_output_token_ids[row], request_id))
         return found
 
 
