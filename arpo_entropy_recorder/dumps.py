@@ -31,7 +31,9 @@ class Line:
     @property
     def largest_id(self) -> int:
         """The largest token id; -1 for a line of text."""
-        return max((i for i in [*self.prompt, *self.response] if isinstance(i, int)), default=-1)
+        if isinstance(self.prompt, str) or isinstance(self.response, str):
+            return -1
+        return max([*self.prompt, *self.response], default=-1)
 
 
 @dataclass(frozen=True)

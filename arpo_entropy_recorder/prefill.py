@@ -26,7 +26,10 @@ class Probe:
 
 
 def load_model(path: str, dtype: str = "auto") -> Any:
-    """A causal LM on the GPU, where there is one. Raises UserError in one line."""
+    """The causal LM at `path`, or of that name in the Hugging Face cache, on the GPU where there is one.
+
+    Nothing is downloaded. Raises UserError.
+    """
     import transformers
 
     # The keyword was renamed in transformers 4.56.
@@ -35,25 +38,14 @@ def load_model(path: str, dtype: str = "auto") -> Any:
     precision = dtype if dtype == "auto" else getattr(torch, dtype)
     transformers.utils.logging.disable_progress_bar()  # it would run through the command's own
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, **{keyword: precision})
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            path, local_files_only=True, **{keyword: precision}
+        )
     except (
         Exception
     ) as error:  # a missing file, an unknown architecture, a broken checkpoint: each its own type
         raise UserError(f"--model {path}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def load_tokenizer(path: str) -> Any:
-    """The model's tokenizer. Raises UserError in one line."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise UserError("this needs transformers: pip install transformers") from None
-    try:
-        return AutoTokenizer.from_pretrained(path)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--model {path}: its tokenizer cannot be loaded: {reason}") from error
 
 
 class Prefill:

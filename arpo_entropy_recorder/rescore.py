@@ -13,7 +13,7 @@ import numpy as np
 from .dumps import Dump, Line, find_dumps, read_dumps
 from .layout import printable
 from .ledger import Ledger
-from .retokenize import Segment, Tokenized, tokenize
+from .retokenize import Segment, Tokenized, load_tokenizer, tokenize
 from .schema import RESULT_TAG, UserError
 from .segments import ARPO_TOOLS, has_result
 
@@ -31,6 +31,12 @@ class RescoreSettings:
     window: int = 1
     dtype: str = "auto"
     tools: tuple[str, ...] = ARPO_TOOLS
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON types, with paths that mean the same from anywhere."""
+        model = str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
+        rollout_dir = str(Path(self.rollout_dir).resolve())
+        return {**asdict(self), "model": model, "rollout_dir": rollout_dir, "tools": list(self.tools)}
 
 
 @dataclass
@@ -71,7 +77,7 @@ def rescore(
     summary = Summary()
     seen: dict[int, Path] = {}
     engine: Engine | None = None
-    ledger = Ledger(out, {**asdict(settings), "tools": list(settings.tools)})
+    ledger = Ledger(out, settings.plain())
     try:
         for file, size in zip(files, sizes, strict=True):
             dumps = read_dumps(file, skip)
@@ -100,7 +106,7 @@ class Engine:
     """Tokenizer and model, and the columns of records that they make of dumped lines."""
 
     def __init__(self, settings: RescoreSettings, max_batch_tokens: int) -> None:
-        from .prefill import Prefill, load_model, load_tokenizer
+        from .prefill import Prefill, load_model
 
         self.settings, self.max_batch_tokens = settings, max_batch_tokens
         self.tokenizer = load_tokenizer(settings.model)

@@ -67,6 +67,19 @@ class Tokenized:
         return found
 
 
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer at `path`, or of that name in the Hugging Face cache: nothing is downloaded. Raises UserError."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise UserError("this needs transformers: pip install transformers") from None
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--model {path}: its tokenizer cannot be loaded: {reason}") from error
+
+
 def tokenize(line: Line, tokenizer: Any, tools: Sequence[str]) -> Tokenized:
     """Token ids and spans of a dumped line. Raises UserError for one with nothing to score."""
     if isinstance(line.prompt, list) and isinstance(line.response, list):
