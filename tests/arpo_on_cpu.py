@@ -72,7 +72,7 @@ def make_config(**options):
             "prompt_length": 64, "response_length": 96, "max_model_len": 256, "max_num_batched_tokens": 2048,
             "dtype": "float32", "enforce_eager": True, "free_cache_engine": False, "load_format": "auto",
             "tensor_model_parallel_size": 1, "gpu_memory_utilization": 0.1, "disable_log_stats": True,
-            "enable_chunked_prefill": False, "seed": 0, "temperature": 1.0, "top_p": 1.0, "top_k": -1,
+            "enable_chunked_prefill": False, "temperature": 1.0, "top_p": 1.0, "top_k": -1,
             "val_kwargs": {"top_k": -1, "top_p": 1.0, "temperature": 0.7, "n": 1, "do_sample": True},
         }
         | options
