@@ -26,6 +26,8 @@ from .schema import UserError
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\.entropy_recorder\.dp(\d+)", re.ASCII)
+# Runs have up to nine digits in a shard's name.
+MAX_RUN = 10**9 - 1
 # The file system has no locks (some NFS and Lustre mounts).
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -41,8 +43,8 @@ class History:
 
     def is_current(self, key: StepKey, run: int) -> bool:
         """True if no later run has recorded `key` anew, nor may the last one be about to."""
-        later = range(run + 1, self.run + 1)
-        return all(key < self.first[r] if r in self.first else r < self.run for r in later)
+        later = [first for r, first in self.first.items() if run < r <= self.run]
+        return all(key < first for first in later) and (self.run <= run or self.run in self.first)
 
 
 def parse_journal(text: bytes) -> History:
@@ -52,6 +54,8 @@ def parse_journal(text: bytes) -> History:
         try:
             entry = orjson.loads(line)
             run = int(entry["run"])
+            if not 0 <= run < MAX_RUN:
+                continue
             if "first" in entry:
                 history.first[run] = StepKey(*entry["first"])
             else:

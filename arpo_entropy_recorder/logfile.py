@@ -17,9 +17,9 @@ from .words import ENGLISH, Words
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # verl's console logger writes `step:12 - actor/entropy_loss:0.312 - ...`; Ray puts `(TaskRunner pid=123) ` before it.
-STEP_LINE = re.compile(r"(?:^|\s)step:(\d+) - (.*)")
+STEP_LINE = re.compile(r"(?:^|\s)step:(\d{1,18}) - (.*)")
 METRIC = re.compile(r"(?:^| - )(entropy/[\w./]+):(?:np\.float\d+\()?([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
-ROUND = re.compile(r"entropy/round_(\d+)/mean")
+ROUND = re.compile(r"entropy/round_(\d{1,9})/mean")
 
 
 def read_log(path: str | Path) -> dict[int, dict[str, float]]:
