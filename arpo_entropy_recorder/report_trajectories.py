@@ -142,10 +142,11 @@ def _round(part: Round, number: int) -> Element:
     if record.is_after_tool_call:
         tool = record.tool or "a tool"
         if part.result is None:
-            words = [tag("p", "Its text was not recorded.", class_="note")]
+            words = [tag("p", f"Result of {tool}; its text was not recorded", class_="who")]
         else:
-            words = [tag("div", *_cut(_unwrapped(part.result)), class_="text", dir="auto")]
-        result = tag("div", tag("p", f"Result of {tool}", class_="who"), *words, class_="result")
+            text = tag("div", *_cut(_unwrapped(part.result)), class_="text", dir="auto")
+            words = [tag("p", f"Result of {tool}", class_="who"), text]
+        result = tag("div", words, class_="result")
     value = record.entropies[0]
     badge = _shaded(f"{value:.3f}", value) if isfinite(value) else tag("span", "null")
     shaded = [

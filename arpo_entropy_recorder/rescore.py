@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .dumps import Dump, Line, find_dumps, read_dumps
+from .dumps import find_dumps, read_dumps
 from .layout import printable
 from .ledger import Ledger
-from .retokenize import Segment, Tokenized, load_tokenizer, tokenize
+from .retokenize import Tokenized
 from .schema import RESULT_TAG, UserError
-from .segments import ARPO_TOOLS, has_result
+from .scorer import RescoreSettings, Scorer, Skip
+from .segments import has_result
+
+__all__ = ["RescoreSettings", "Summary", "rescore"]
 
 Progress = Callable[[str, float], object]
-Skip = Callable[[UserError], object]
-
-
-@dataclass(frozen=True)
-class RescoreSettings:
-    """What the entropies depend on. `dtype` is the model's precision, "auto" the checkpoint's own."""
-
-    model: str
-    rollout_dir: str
-    temperature: float = 1.0
-    window: int = 1
-    dtype: str = "auto"
-    tools: tuple[str, ...] = ARPO_TOOLS
-
-    def plain(self) -> dict[str, Any]:
-        """As plain JSON types, with paths that mean the same from anywhere."""
-        model = str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
-        rollout_dir = str(Path(self.rollout_dir).resolve())
-        return {**asdict(self), "model": model, "rollout_dir": rollout_dir, "tools": list(self.tools)}
 
 
 @dataclass
@@ -76,7 +58,7 @@ def rescore(
     sizes = [max(file.stat().st_size, 1) for file in files]
     summary = Summary()
     seen: dict[int, Path] = {}
-    engine: Engine | None = None
+    scorer: Scorer | None = None
     ledger = Ledger(out, settings.plain())
     try:
         for file, size in zip(files, sizes, strict=True):
@@ -90,119 +72,16 @@ def rescore(
                     summary.done_before += 1
                     progress(f"{name} is done", weight)
                     continue
-                engine = engine or Engine(settings, max_batch_tokens)
-                trajectories = dict(engine.read(dump, skip))
+                scorer = scorer or Scorer(settings, max_batch_tokens)
+                trajectories = dict(scorer.read(dump, skip))
                 if not trajectories:
                     raise UserError(f"{printable(file)}: no trajectory of {name} can be used; leave it out")
-                columns = engine.columns(trajectories, _part(progress, name, weight))
+                columns = scorer.columns(trajectories, _part(progress, name, weight))
                 ledger.write(dump, columns)
                 summary.add(list(trajectories.values()), columns["entropy"])
     finally:
         ledger.close()
     return summary
-
-
-class Engine:
-    """Tokenizer and model, and the columns of records that they make of dumped lines."""
-
-    def __init__(self, settings: RescoreSettings, max_batch_tokens: int) -> None:
-        from .prefill import Prefill, load_model
-
-        self.settings, self.max_batch_tokens = settings, max_batch_tokens
-        self.tokenizer = load_tokenizer(settings.model)
-        allowed = sorted(self.tokenizer.get_vocab().values())
-        model = load_model(settings.model, settings.dtype)
-        self.prefill = Prefill(model, allowed, settings.temperature, max_batch_tokens)
-        self._most_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
-        self._norm = np.float32(math.log(len(allowed)))
-
-    def read(self, dump: Dump, skip: Skip | None) -> Iterator[tuple[int, Tokenized]]:
-        """The usable trajectories, each with its place in the dump."""
-        for sample_idx, line in enumerate(dump.lines):
-            try:
-                trajectory = self._read(line)
-            except UserError as error:
-                if skip is None:
-                    raise
-                skip(error)
-            else:
-                yield sample_idx, trajectory
-
-    def columns(
-        self, trajectories: Mapping[int, Tokenized], progress: Callable[[float], object]
-    ) -> dict[str, Any]:
-        """A step's records by column, as the live recorder has them, without what a dump cannot tell.
-
-        `trajectories` by sample_idx; `progress` is called with each share of the step that is done.
-        """
-        prompts: dict[str, int] = {}
-        entropies = self._entropies(list(trajectories.values()), progress)
-        rows: list[tuple[int, int, Segment, np.ndarray]] = []
-        for (sample_idx, trajectory), of_segments in zip(trajectories.items(), entropies, strict=True):
-            prompt_idx = prompts.setdefault(trajectory.prompt, len(prompts))
-            for segment, values in zip(trajectory.segments, of_segments, strict=True):
-                rows.append((sample_idx, prompt_idx, segment, values))
-        sample_idxs, prompt_idxs, segments, windows = zip(*rows, strict=True)
-        columns = {
-            "sample_idx": np.array(sample_idxs),
-            "prompt_idx": np.array(prompt_idxs),
-            "round": np.array([segment.round for segment in segments]),
-            "tool": [segment.tool for segment in segments],
-            "is_after_tool_call": np.array([segment.tool is not None for segment in segments]),
-            "token_id": [segment.tokens[0] for segment in segments],
-            "entropy": np.array([values[0] for values in windows], np.float32),
-            "tokens": [segment.tokens for segment in segments],
-            "source": ["rescored"] * len(rows),
-        }
-        return columns | ({"window": list(windows)} if self.settings.window > 1 else {})
-
-    def _entropies(
-        self, trajectories: Sequence[Tokenized], progress: Callable[[float], object]
-    ) -> list[list[np.ndarray]]:
-        """Each segment's first tokens' normalised entropies, float32 [up to window], by trajectory."""
-        from .prefill import Probe
-
-        probes, windows = [], []
-        for trajectory in trajectories:
-            window = [len(segment.tokens[: self.settings.window]) for segment in trajectory.segments]
-            # The distribution of a token is at the token before it; nothing beyond the last one is run.
-            positions = [
-                segment.start - 1 + at
-                for segment, width in zip(trajectory.segments, window, strict=True)
-                for at in range(width)
-            ]
-            probes.append(Probe(trajectory.tokens[: positions[-1] + 1], positions))
-            windows.append(window)
-        total = sum(len(probe.tokens) for probe in probes)
-        found: list[list[np.ndarray]] = [[] for _ in probes]
-        try:
-            for index, nats in self.prefill.entropies(probes):
-                normalised = np.minimum(nats / self._norm, np.float32(1.0))
-                found[index] = np.split(normalised, np.cumsum(windows[index])[:-1])
-                progress(len(probes[index].tokens) / total)
-        except RuntimeError as error:  # torch's OutOfMemoryError is one
-            if "out of memory" not in str(error).lower():
-                raise
-            raise UserError(
-                f"out of memory with --max-batch-tokens {self.max_batch_tokens}; give fewer"
-            ) from error
-        return found
-
-    def _read(self, line: Line) -> Tokenized:
-        if line.largest_id >= self.prefill.vocab_size:
-            raise UserError(
-                f"{line.where}: token id {line.largest_id} is not in the model's vocabulary of "
-                f"{self.prefill.vocab_size}; give the model that wrote the trajectory"
-            )
-        trajectory = tokenize(line, self.tokenizer, self.settings.tools)
-        length = len(trajectory.tokens)
-        for what, most in (
-            ("--max-batch-tokens", self.max_batch_tokens),
-            ("the model's context", self._most_tokens),
-        ):
-            if length > most:
-                raise UserError(f"{line.where}: {length} tokens, more than {what} of {most}")
-        return trajectory
 
 
 def _part(progress: Progress, what: str, weight: float) -> Callable[[float], object]:

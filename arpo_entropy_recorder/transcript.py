@@ -91,8 +91,8 @@ class Transcriber:
             return None
         lines, tools = found
         dumped = tokenize(lines[trajectory.sample_idx], self.tokenizer, tools)
-        same = [segment.tokens for segment in dumped.segments] == [r.tokens for r in trajectory.records]
-        return dumped if same else None
+        segments = {segment.round: segment.tokens for segment in dumped.segments}
+        return dumped if all(segments.get(r.round) == r.tokens for r in trajectory.records) else None
 
 
 def _read_dump(directory: Path, global_step: int) -> tuple[list[Line], list[str]] | None:

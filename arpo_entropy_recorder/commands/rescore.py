@@ -12,8 +12,8 @@ What a dump cannot tell:
     `input_ids`, and `response_token_ids` or `output_ids`) are used as they are.
   - verl leaves special tokens out of the text. The chat template's are put back where that gives the dumped text
     again (the number is printed); other prompts are used without. The end-of-text token is not seen.
-  - A branch holds its parent's beginning, which then counts once more; `sample_idx` is the line's place in the
-    dump; a segment continued after reaching its length limit is one segment.
+  - Branches are told by their text: what two trajectories share up to the end of a tool result counts once.
+  - `sample_idx` is the line's place in the dump, and a segment that went on after its length limit is one segment.
 
 examples:
   arpo-entropy rescore rollouts --model checkpoints/actor --out entropies
@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..layout import printable
     from ..progress import say
     from ..rescore import RescoreSettings
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     summary = watched_rescore(out, settings, args.max_batch_tokens, args.skip_bad)
     if summary.done_before:
         say(f"{summary.done_before} steps were done before")
-    print(f"{out}: {summary.steps} steps, {summary.records:,} records")
+    print(printable(f"{out}: {summary.steps} steps, {summary.records:,} records"))
     return 0
 
 
