@@ -129,6 +129,8 @@ def made_run(rollout: Any, batch: Any, generate: Callable[[Any], Any]) -> Run:
         rollout.initial_entropy_dict, rollout._call = {}, seed
         # And V1 the keys and values of old prompts, which change who shares a step and so a random number.
         rollout.inference_engine.reset_prefix_cache()
+        # A step of its own for each call: those of one step share a file, which would grow.
+        batch.meta_info["global_steps"] += 1
         return generate(batch)
 
     return run
