@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .layout import printable
 from .reader import Step
 from .statistics import BOOTSTRAP_MOST, INTERVAL_LEAST, START, Group, split_rounds
 
@@ -71,7 +72,9 @@ class ByTools:
         if "tool" not in columns:
             return
         after = columns["is_after_tool_call"] & ~np.isnan(columns["entropy"])
-        tools = np.array([tool or "(not named)" for tool in columns["tool"].tolist()], dtype=object)
+        recorded = columns["tool"].tolist()
+        names = {tool: printable(tool or "(not named)") for tool in set(recorded)}
+        tools = np.array([names[tool] for tool in recorded], dtype=object)
         for tool in sorted(set(tools[after])):
             of_tool = after & (tools == tool)
             self.totals.setdefault(tool, Group()).add(columns["entropy"][of_tool])

@@ -98,6 +98,11 @@ def is_temporary_of(name: str, rank: int) -> bool:
     return name.startswith(".entropy_") and name.endswith(f".dp{rank}.tmp")
 
 
+def shorten(text: str, width: int = 40) -> str:
+    """`text`, or its beginning where it is longer than `width` characters."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def printable(text: object) -> str:
     """`text` as it may be shown on a terminal: control and other unprintable characters are escaped."""
     return "".join(

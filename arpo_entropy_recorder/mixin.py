@@ -6,6 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
+from arpo_entropy_recorder.layout import printable
 from arpo_entropy_recorder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,9 @@ class EntropyRecorderMixin:
             from arpo_entropy_recorder.recorder import EntropyRecorder
 
             self.entropy_recorder = EntropyRecorder(self, settings, dp_rank, dp_size)
-            logger.warning("entropy recorder: rank %d writes to %s", dp_rank, settings.save_dir.resolve())
+            logger.warning(
+                "entropy recorder: rank %d writes to %s", dp_rank, printable(settings.save_dir.resolve())
+            )
         # Each tensor-parallel rank has an engine of its own that waits for the slowest.
         if settings.enabled and settings.fast_logprobs:
             from arpo_entropy_recorder.fast_logprobs import FastLogprobs

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .about import About
 from .breakdown import ByPosition, ByTools
+from .layout import shorten
 from .marks import cloud, entropy_axis, interval_words, means, round_axis, round_width, shown_of
 from .pairs import Pairs
 from .plot import POINTS_SHOWN
@@ -35,7 +36,7 @@ def plot_tools(tools: ByTools, about: About) -> Figure:
             shift = (index - (len(names) - 1) / 2) * lane
             placed = {number + shift: group for number, group in sorted(tools.groups[tool].items())}
             shown += sum(cloud(axes, x, group, most, colour, lane * 0.7) for x, group in placed.items())
-            label = f"{tool} (n = {tools.totals[tool].n:,})"
+            label = f"{shorten(tool)} (n = {tools.totals[tool].n:,})"
             marks.append(means(axes, placed, label, marker, colour, bar="interval"))
         entropy_axis(axes, words)
         round_axis(axes, counts, words)

@@ -33,6 +33,8 @@ RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
+    # A tool's name is what a model wrote.
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,

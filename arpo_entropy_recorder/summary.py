@@ -10,8 +10,10 @@ from math import isfinite
 from typing import Any, TextIO
 
 from rich.table import Table
+from rich.text import Text
 
 from .figures import Analysis
+from .layout import shorten
 from .schema import HIGH_ENTROPY
 from .statistics import START, Group
 
@@ -55,7 +57,8 @@ def round_table(analysis: Analysis) -> Table:
     table.add_section()
     table.add_row("after a tool", *_cells(rounds.after_tool), style="bold")
     for tool, group in sorted(tools.items()):
-        table.add_row(f"  {tool}", *_cells(group))
+        # Plain text: a model may write what looks like markup.
+        table.add_row(Text(f"  {shorten(tool)}"), *_cells(group))
     return table
 
 

@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..export import KINDS, export
+    from ..layout import printable
     from ..progress import watched_steps
 
     if args.output.suffix not in KINDS:
@@ -39,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.output.parent.is_dir():
         raise UserError(f"--output {args.output}: there is no directory {args.output.parent}; make it first")
     rows = export(watched_steps(args.paths, args.skip_bad), args.output)
-    print(f"{args.output}: {rows:,} records")
+    print(printable(f"{args.output}: {rows:,} records"))
     return 0

@@ -67,6 +67,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _one_source(args)
+    from ..layout import printable
     from ..picture import picture_path, save
     from ..progress import say
     from ..words import choose_words
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         rounds = analysis.rounds
         summary = f"{rounds.after_tool.n:,} records after a tool call, {len(rounds.by_round)} rounds"
     save(figure, path)
-    print(f"{path}: {summary}")
+    print(printable(f"{path}: {summary}"))
     return 0
 
 

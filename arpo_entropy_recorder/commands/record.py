@@ -29,6 +29,7 @@ from typing import Any
 
 import orjson
 
+from ..layout import printable
 from ..schema import UserError
 
 TOY = "toy"
@@ -193,7 +194,7 @@ def _writable(out: Path) -> Path:
 def _list_files(out: Path, steps: int) -> int:
     paths = [out / f"entropy_step_{step}.json" for step in range(1, steps + 1)]
     for path in filter(Path.exists, paths):
-        print(path)
+        print(printable(path))
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         _say(f"{out}: not written: {', '.join(missing)}")
@@ -201,7 +202,7 @@ def _list_files(out: Path, steps: int) -> int:
 
 
 def _say(line: str) -> None:
-    print(f"arpo-entropy record: {line}", file=sys.stderr)
+    print(printable(f"arpo-entropy record: {line}"), file=sys.stderr)
 
 
 def _number(text: str, kind: type, accepts: Callable[[Any], bool], wanted: str) -> Any:

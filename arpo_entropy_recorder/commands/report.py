@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..layout import printable
     from ..progress import watched_steps
     from ..report import make_report, write_report
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     transcriber = _transcriber(args.model or _rescored_with(args.paths)) if args.trajectories else None
     page = make_report(watched_steps(args.paths, args.skip_bad), transcriber, args.trajectories)
     write_report(page, output)
-    print(f"{output}: {len(page.encode()) / 1e6:.1f} MB")
+    print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))
     return 0
 
 

@@ -72,6 +72,7 @@ def _redraw(args: argparse.Namespace, path: Path, words: object) -> None:
     from rich.console import Console
 
     from ..figures import analyse, draw
+    from ..layout import printable
     from ..picture import save
     from ..progress import watched_steps
     from ..summary import round_table
@@ -80,5 +81,5 @@ def _redraw(args: argparse.Namespace, path: Path, words: object) -> None:
     save(draw(args.figure, analysis, left_out, words=words), path)  # type: ignore[arg-type]
     console = Console()
     console.print(round_table(analysis))
-    line = f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}"
+    line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")
     console.print(line, markup=False, highlight=False, soft_wrap=True)

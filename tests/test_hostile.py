@@ -1,0 +1,159 @@
+"""Text out of rollouts and names of files are not to be trusted: what every command shows of them is escaped."""
+
+import json
+import re
+
+import pytest
+
+from arpo_entropy_recorder.cli import main
+
+# Clears the screen, sets the title, rings, overwrites the line, turns the text around; then markup.
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\u202e\u200b\x9b31m"
+TOOLS = [
+    f"{ESCAPES}x",
+    "[red]x[/red][/]",
+    "$\\frac$",
+    "$",
+    "_hidden",
+    "<script>alert(1)</script>",
+    "漢字",
+    "é" * 4000,
+    " ",
+]
+NAME = f"run {ESCAPES}[bold]$\\frac$ %s {{}}"
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A directory of a hostile name with two steps full of hostile text."""
+    directory = tmp_path / NAME
+    directory.mkdir()
+    for step in (1, 2):
+        records = [
+            {
+                "sample_idx": sample,
+                "prompt_idx": 0,
+                "round": number,
+                "is_after_tool_call": number > 0,
+                "entropy": 0.25 + 0.1 * number,
+                "window": [0.25 + 0.1 * number, 0.5],
+                "tool": TOOLS[(sample + number) % len(TOOLS)] if number else None,
+                "tokens": [1, 2],
+                "source": ESCAPES,
+                ESCAPES: ESCAPES,
+            }
+            for sample in range(20)
+            for number in range(3)
+        ]
+        (directory / f"entropy_step_{step}.json").write_text(json.dumps(records))
+    return directory
+
+
+def shown(capsys, *words):
+    """Status, and what a terminal would be given."""
+    status = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    text = printed.out + printed.err
+    assert "Traceback" not in text
+    for line in re.split("\n", text):
+        assert line.replace("\t", "").isprintable(), repr(line[:200])
+    return status, text
+
+
+FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figures(hostile, tmp_path, capsys, figure):
+    picture = tmp_path / NAME / "figure.svg"
+    status, _ = shown(capsys, "plot", "--entropy_file", hostile, "--figure", figure, "--output", picture)
+    assert status == 0
+    assert picture.stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("form", [[], ["--csv"], ["--json"]])
+def test_tables(hostile, capsys, form):
+    status, text = shown(capsys, "stats", hostile, *form)
+    assert status == 0
+    if form != ["--json"]:
+        assert "[red]x[/red]" in text, "shown as it is, not obeyed"
+
+
+def test_export(hostile, capsys):
+    pytest.importorskip("pyarrow")
+    assert shown(capsys, "export", hostile, "--output", hostile / "table.csv")[0] == 0
+
+
+def test_report(hostile, capsys):
+    page = hostile / "report.html"
+    assert shown(capsys, "report", hostile, "--output", page)[0] == 0
+    assert "<script>alert" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plot", "--entropy_file", NAME],
+        ["plot", "--log_file", NAME],
+        ["plot", "--rollout_dir", NAME],
+        ["plot", "--simulate", "--output", NAME],
+        ["plot", "--simulate", "--output", f"{NAME}/x.png"],
+        ["plot", "--simulate", "--figure", NAME],
+        ["plot", f"--{NAME}"],
+        ["stats", NAME],
+        ["export", NAME, "--output", f"{NAME}.csv"],
+        ["export", NAME, "--output", NAME],
+        ["report", NAME, "--output", f"{NAME}.html"],
+        ["rescore", "--model", NAME, "--rollout_dir", NAME],
+        ["watch", NAME, "--output", NAME],
+        ["record", "--model", NAME, "--prompts", NAME],
+        ["record", "--model", "toy", "--prompts", f"{NAME}.txt"],
+        ["record", "--model", "toy", "--steps", NAME],
+        ["record", "--model", "toy", "--tools", NAME],
+        ["record", "--model", "toy", "--tools", f"search={NAME}"],
+        ["record", "--model", "toy", "--engine", NAME],
+        [NAME],
+    ],
+    ids=lambda words: " ".join(words).replace(NAME, "NAME").encode("ascii", "replace").decode(),
+)
+def test_what_is_typed_comes_back_escaped_in_one_line(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, text = shown(capsys, *words)
+    assert status == 2
+    assert len(text.splitlines()) == 1
+
+
+def test_prompts_and_search_caches_of_hostile_content(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.jsonl").write_text(json.dumps({ESCAPES: ESCAPES}) + "\n")
+    (tmp_path / "c.json").write_text(json.dumps({ESCAPES: 3}))
+    for words in (["--prompts", "p.jsonl"], ["--tools", "search=c.json"]):
+        assert shown(capsys, "record", "--model", "toy", *words)[0] == 2
+
+
+def test_a_log_of_hostile_content(tmp_path, capsys):
+    log = tmp_path / f"{ESCAPES}.log"
+    log.write_text(f"{ESCAPES}step:1 - entropy/round_1/mean:0.5 - {ESCAPES} - entropy/initial/mean:0.2\n")
+    status, _ = shown(capsys, "plot", "--log_file", log, "--output", tmp_path / "x.png")
+    assert status in (0, 2)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"round": 2**62}, {"sample_idx": 2**62}, {"global_step": 2**62}, {"token_id": 2**62}, {"dp_rank": 2**62},
+     {"prompt_idx": 2**62}, {"call": 2**62, "run": 2**62}, {"parent_idx": 2**62}, {"window": [0.5] * 3000}],
+    ids=lambda keys: next(iter(keys)),
+)  # fmt: skip
+def test_numbers_beyond_all_measure(tmp_path, capsys, keys):
+    base = {"sample_idx": 0, "round": 0, "is_after_tool_call": False, "entropy": 0.5}
+    after = [
+        base | {"sample_idx": i, "round": 1, "is_after_tool_call": True, "entropy": 0.7} for i in range(4)
+    ]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([base, *after, after[0] | {"sample_idx": 9} | keys]))
+    for figure in ("rounds", "steps", "heatmap"):
+        picture = tmp_path / f"{figure}.png"
+        status, _ = shown(capsys, "plot", "--entropy_file", path, "--figure", figure, "--output", picture)
+        assert status in (0, 2), figure
+    for words in (["stats", path], ["report", path, "--output", tmp_path / "r.html"]):
+        assert shown(capsys, *words)[0] in (0, 2), words
