@@ -34,6 +34,8 @@ class TrajectoryTracker:
         self._prompt_rows = prompt_rows
         # By identity of the list: loops pass the same objects again. They are kept so that no id comes twice.
         self._by_list: dict[int, tuple[list[int], Trajectory]] = {}
+        # By length and content of the prompt: a new list is compared with those that start like it only.
+        self._by_prompt: dict[int, dict[tuple[int, ...], list[Trajectory]]] = {}
         self._live: list[Trajectory] = []
 
     def begin(self, prompts: list[list[int]], completions: int = 1) -> list[Segment]:
@@ -45,12 +47,11 @@ class TrajectoryTracker:
         claimed = {id(trajectory) for trajectory in known if trajectory is not None}
         if None in known:
             self._catch_up()
-        # Only what was there before this call: siblings of one round are not each other's parents.
-        candidates = list(self.trajectories)
+        # Siblings of one round are not each other's parents, so none is enrolled before all are placed.
         fresh = []
         for i, tokens in enumerate(prompts):
             if known[i] is None:
-                known[i] = self._continue_or_branch(tokens, candidates, claimed)
+                known[i] = self._continue_or_branch(tokens, claimed)
             if known[i] is None:
                 fresh.append(i)
         for i, row in zip(fresh, self._rows_of([prompts[i] for i in fresh]), strict=True):
@@ -80,6 +81,8 @@ class TrajectoryTracker:
         if trajectory.sample_idx < 0:
             trajectory.sample_idx = len(self.trajectories)
             self.trajectories.append(trajectory)
+            prompt = tuple(trajectory.tokens[: trajectory.prompt_len])
+            self._by_prompt.setdefault(len(prompt), {}).setdefault(prompt, []).append(trajectory)
         self._live.append(trajectory)
 
     def _known(self, tokens: list[int]) -> Trajectory | None:
@@ -96,17 +99,21 @@ class TrajectoryTracker:
             if len(trajectory.source) > trajectory.source_len:
                 trajectory.read(trajectory.source, self._is_result)
 
-    def _continue_or_branch(
-        self, tokens: list[int], candidates: list[Trajectory], claimed: set[int]
-    ) -> Trajectory | None:
+    def _of_same_prompt(self, tokens: list[int]) -> list[Trajectory]:
+        """The trajectories with whose prompt `tokens` start, in their order."""
+        found = [
+            trajectory
+            for length, trajectories in self._by_prompt.items()
+            for trajectory in trajectories.get(tuple(tokens[:length]), ())
+        ]
+        return sorted(found, key=lambda trajectory: trajectory.sample_idx)
+
+    def _continue_or_branch(self, tokens: list[int], claimed: set[int]) -> Trajectory | None:
         """The trajectory of a list object never seen before, or None for a new prompt."""
         best, best_key = None, (0, False, False)
-        for trajectory in candidates:
-            n = trajectory.prompt_len
-            if len(tokens) < n or tokens[n - 1] != trajectory.tokens[n - 1]:
-                continue
+        for trajectory in self._of_same_prompt(tokens):
             shared = common_prefix(tokens, trajectory.tokens)
-            if shared < max(n, best_key[0]):
+            if shared < best_key[0]:
                 continue
             key = (
                 shared,
