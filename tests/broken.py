@@ -30,6 +30,7 @@ BOUNDARY = {
     "RunnerV1Tap.attach.<locals>.tapped.<locals>.sample",
     "RunnerV2Tap.attach.<locals>.tapped_add_request.<locals>.add_request",
     "RunnerV2Tap.attach.<locals>.tapped_sample.<locals>.sample",
+    "RunnerV2Tap.attach.<locals>.tapped_runner_sample.<locals>.sample",
     "RunnerV2Tap.attach.<locals>.tapped_apply_min_p.<locals>.apply_min_p",
 }
 

@@ -401,6 +401,12 @@ def test_how_many_steps_may_wait_is_a_setting(config, environ, expected):
     assert Settings.read(config, environ).pending_steps == expected
 
 
+def test_an_engine_that_is_none_is_one_line_at_construction(oracle, tmp_path):
+    with pytest.raises(UserError, match=r"of the class object; supported are vLLM") as error:
+        record_entropy(Loop)(object(), oracle.tokenizer, {"entropy_save_dir": str(tmp_path)}, None)
+    assert "\n" not in str(error.value)
+
+
 def test_the_setting_reaches_the_writer(loop):
     assert loop(None, entropy_pending_steps=2).entropy_recorder._writer.max_pending_steps == 2
 

@@ -26,8 +26,10 @@ class EngineTap:
 
     def __init__(self, llm: Any) -> None:
         self.llm = llm
-        self._engine = llm.llm_engine
         try:
+            if not hasattr(llm, "llm_engine"):
+                raise Unsupported(f"the engine is no vLLM LLM but of the class {type(llm).__name__}")
+            self._engine = llm.llm_engine
             check_configuration(self._engine)
             self._in_process = _in_process(self._engine)
             self._method = call_tap if self._in_process else _across_processes(self._engine)
