@@ -127,6 +127,32 @@ def test_batches_change_nothing_and_a_second_run_does_only_what_is_new(live, ora
     assert {entry["sample_idx"] for entry in read(tmp_path / "out", 2)} == {0, 1}
 
 
+def test_what_is_interrupted_leaves_whole_steps_only_and_goes_on_from_there(toy_agent, tmp_path):
+    (tmp_path / "dumps").mkdir()
+    for step in (1, 2, 3):
+        lines = [json.dumps(GOOD | {"step": step, "output": "a" * i + GOOD["output"]}) for i in range(4)]
+        (tmp_path / "dumps" / f"{step}.jsonl").write_text("\n".join(lines))
+    settings = RescoreSettings(str(toy_agent), str(tmp_path / "dumps"))
+
+    def interrupt(what, share):
+        if what == "step 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rescore(tmp_path / "out", settings, progress=interrupt)
+    left = sorted(file.name for file in (tmp_path / "out").glob("[!.]*"))
+    assert left == ["entropy_step_1.json", "rescore.json"]
+    # As if it had been killed between a step file and the note that it is done.
+    rescore(tmp_path / "out", settings)
+    whole = read(tmp_path / "out", 2)
+    ledger = json.loads((tmp_path / "out" / "rescore.json").read_text())
+    del ledger["steps"]["2"]
+    (tmp_path / "out" / "rescore.json").write_text(json.dumps(ledger))
+    summary = rescore(tmp_path / "out", settings)
+    assert (summary.steps, summary.done_before) == (1, 2)
+    assert read(tmp_path / "out", 2) == whole
+
+
 def test_what_a_model_does_to_its_logits_is_done_here(tmp_path):
     """Gemma 2 caps its logits after the head: against a plain forward pass of the whole sequence."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
