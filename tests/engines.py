@@ -28,8 +28,8 @@ KIND = os.environ.get("ARPO_TEST_ENGINE") or ("v0" if vllm_version() < (0, 9) el
 
 
 def prepare_environment():
-    """Before vLLM is imported: the engine in this process, of the kind asked for."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    """Before vLLM is imported: the engine in this process unless told otherwise, of the kind asked for."""
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     if KIND == "v0":
