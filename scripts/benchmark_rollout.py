@@ -42,6 +42,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that a clone works before it is installed
@@ -71,7 +72,7 @@ def own_loop(agent: Path, args: argparse.Namespace, options: dict[str, Any]) -> 
     )
     tokenizer = AutoTokenizer.from_pretrained(agent)
     tools = {"search": lambda query: f"found {query}", "python": lambda code: str(len(code))}
-    options |= {"n": 8, "initial_rollouts": 4, "beam_size": 2, "max_tool_calls": 100}
+    options |= {"n": 8, "initial_rollouts": args.initial, "beam_size": 2, "max_tool_calls": 100}
     rollout = record_entropy(ToolRollout)(llm, tokenizer, options, tools)
     import torch
 
@@ -93,7 +94,12 @@ def arpo_loop(agent: Path, args: argparse.Namespace, options: dict[str, Any]) ->
     from arpo_entropy_recorder.mixin import record_entropy
 
     cpu_llm(max_num_seqs=args.trajectories)
-    options |= {"n": 8, "initial_rollouts": 4, "max_model_len": 512, "max_num_batched_tokens": 8192}
+    options |= {
+        "n": 8,
+        "initial_rollouts": args.initial,
+        "max_model_len": 512,
+        "max_num_batched_tokens": 8192,
+    }
     config = make_config(**options)
     config.tools.call_limit = 100
     rollout = build_rollout(agent, config, record_entropy)
@@ -170,11 +176,19 @@ def hook_times(rollout: Any, run: Run, repeat: int) -> tuple[Counter[str], Count
     """Seconds in and calls of each of the recorder's parts, and of the engine's `step`, over `repeat` runs."""
     from arpo_entropy_recorder.recorder import Boundary
     from arpo_entropy_recorder.taps.worker import Tap
+    from arpo_entropy_recorder.tracker import TrajectoryTracker
 
     seconds: Counter[str] = Counter()
     calls: Counter[str] = Counter()
-    engine = type(rollout.inference_engine.llm_engine)
+    engine, stock_end = type(rollout.inference_engine.llm_engine), TrajectoryTracker.end
+
+    def end(self: Any, token_ids: Any, stop_reasons: Any) -> None:
+        calls["segments"] += len(token_ids)
+        calls["tokens"] += sum(map(len, token_ids))
+        stock_end(self, token_ids, stop_reasons)
+
     with (
+        mock.patch.object(TrajectoryTracker, "end", end),
         timed(Boundary, "run", seconds, calls),
         timed(Tap, "guard", seconds, calls),
         timed(engine, "step", seconds, calls),
@@ -207,6 +221,9 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=1)
     parser.add_argument(
         "--trajectories", type=int, default=128, help="a multiple of 8 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--initial", type=int, default=8, help="of a prompt's 8, how many start at once; the rest branch"
     )
     parser.add_argument("--length", type=int, default=200, help="tokens a trajectory (default: %(default)s)")
     parser.add_argument(
@@ -263,6 +280,7 @@ def print_results(
     repeat: int,
 ) -> None:
     """The Markdown tables."""
+    tokens, segments = calls.pop("tokens"), calls.pop("segments")
     loop = "ARPO's class" if args.arpo_root else "our loop"
     engine = "V0" if os.environ.get("VLLM_USE_V1") == "0" else "V1"
     print(
@@ -273,7 +291,7 @@ def print_results(
     print(
         f"Command: python {' '.join([str(Path(sys.argv[0]).name), *sys.argv[1:]])}\n"
         f"{loop}, {args.trajectories} trajectories of {args.length} tokens, window {args.window}"
-        f"{', fast_logprobs' if args.fast_logprobs else ''}\n"
+        f"{', fast_logprobs' if args.fast_logprobs else ''}; {tokens / segments:.0f} tokens a segment\n"
     )
     print("| | stock, s | recorded, s | recorded / stock: median (middle half) |\n|---|---|---|---|")
     for name, which in (("wall clock", 0), ("CPU time", 1)):
