@@ -47,9 +47,11 @@ class Dump:
 
 
 def find_dumps(directory: Path) -> list[Path]:
-    """The `.jsonl` files in `directory`, by the number in their names. Raises UserError where there are none."""
+    """The `.jsonl` files in `directory`, by the number in their names, or the file that it is. Raises UserError."""
+    if directory.is_file():
+        return [directory]
     if not directory.is_dir():
-        raise UserError(f"{printable(directory)}: no such directory; give trainer.rollout_data_dir")
+        raise UserError(f"{printable(directory)}: no such file or directory; give trainer.rollout_data_dir")
     files = sorted(directory.glob("*.jsonl"), key=lambda file: (_number(file) or 0, file.name))
     if not files:
         raise UserError(f"{printable(directory)}: no .jsonl in it; give what trainer.rollout_data_dir named")

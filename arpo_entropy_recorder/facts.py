@@ -80,10 +80,12 @@ class RunFacts:
             ("Starts of the recorder", f"{self.runs}" if self.runs > 1 else ""),
             ("Records of incomplete calls", f"{self.incomplete:,}" if self.incomplete else ""),
         ]
-        for directory in self.directories:
-            for name, value in ((read_ledger(directory) or {}).get("settings") or {}).items():
+        for ledger in filter(None, map(read_ledger, self.directories)):
+            models = Counter(step["model"] for step in ledger["steps"].values())
+            rows.append(("Rescored with", "; ".join(f"{m} ({n} steps)" for m, n in models.items())))
+            for name, value in ledger["settings"].items():
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
-                rows.append((f"Rescored: {name.replace('_', ' ')}", shown))
+                rows.append((f"Rescored: {name}", shown))
         return [(name, value) for name, value in rows if value]
 
 

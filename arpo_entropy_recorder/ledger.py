@@ -19,14 +19,15 @@ MARK = b'"source":"rescored"'
 
 
 class Ledger:
-    """The directory that a rescoring with `settings` (plain JSON types) writes its steps to.
+    """The directory that a rescoring with `model` and `settings` (plain JSON types) writes its steps to.
 
+    All steps have the same settings; each has the model that it was rescored with, its own checkpoint perhaps.
     Raises UserError if the directory holds anything else: step files of a recording or of other settings, or
     another process that writes there.
     """
 
-    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, model: str, settings: dict[str, Any]) -> None:
+        self.directory, self.model = directory, model
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._claim = Claim(directory, 0, 1)
@@ -44,9 +45,10 @@ class Ledger:
         self._steps: dict[str, Any] = found["steps"]
 
     def has(self, dump: Dump) -> bool:
-        """True if this dump's step file is there, whole, and made from the same bytes."""
+        """True if this dump's step file is there, whole, and made from the same bytes by this model."""
         entry = self._steps.get(str(dump.global_step), {})
-        return entry.get("digest") == dump.digest and self._path(dump).is_file()
+        same = (entry.get("digest"), entry.get("model")) == (dump.digest, self.model)
+        return same and self._path(dump).is_file()
 
     def write(self, dump: Dump, columns: Columns) -> None:
         """Write a step's records, then note it as done. Raises UserError."""
@@ -57,7 +59,8 @@ class Ledger:
             # One version: nothing here replaces anything, and steps may be done in any order.
             texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
             write_file(path, file_parts(texts), 0)
-            self._steps[str(dump.global_step)] = {"file": dump.file.name, "digest": dump.digest}
+            source = {"file": str(dump.file.resolve()), "digest": dump.digest, "model": self.model}
+            self._steps[str(dump.global_step)] = source
             whole = {"settings": self._settings, "steps": self._steps}
             write_file(self.directory / LEDGER, [orjson.dumps(whole, option=orjson.OPT_INDENT_2)], 0)
         except OSError as error:

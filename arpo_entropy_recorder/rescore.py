@@ -59,7 +59,7 @@ def rescore(
     summary = Summary()
     seen: dict[int, Path] = {}
     scorer: Scorer | None = None
-    ledger = Ledger(out, settings.plain())
+    ledger = Ledger(out, settings.model_path, settings.of_all_steps)
     try:
         for file, size in zip(files, sizes, strict=True):
             dumps = read_dumps(file, skip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ Skip = Callable[[UserError], object]
 
 @dataclass(frozen=True)
 class RescoreSettings:
-    """What the entropies depend on. `dtype` is the model's precision, "auto" the checkpoint's own."""
+    """What the entropies depend on.
+
+    `rollout_dir` may be one file of it; `dtype` is the model's precision, "auto" the checkpoint's own.
+    """
 
     model: str
     rollout_dir: str
@@ -30,11 +33,16 @@ class RescoreSettings:
     dtype: str = "auto"
     tools: tuple[str, ...] = ARPO_TOOLS
 
-    def plain(self) -> dict[str, Any]:
-        """As plain JSON types, with paths that mean the same from anywhere."""
-        model = str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
-        rollout_dir = str(Path(self.rollout_dir).resolve())
-        return {**asdict(self), "model": model, "rollout_dir": rollout_dir, "tools": list(self.tools)}
+    @property
+    def model_path(self) -> str:
+        """The model by a name that means the same from anywhere."""
+        return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
+
+    @property
+    def of_all_steps(self) -> dict[str, Any]:
+        """What has to be the same for all steps of a directory, as plain JSON types."""
+        shared = {"temperature": float(self.temperature), "window": self.window, "dtype": self.dtype}
+        return {**shared, "tools": list(self.tools)}
 
 
 class Scorer:

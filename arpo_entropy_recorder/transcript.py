@@ -101,7 +101,7 @@ def _read_dump(directory: Path, global_step: int) -> tuple[list[Line], list[str]
     entry = ledger["steps"].get(str(global_step)) if ledger else None
     if ledger is None or entry is None:
         return None
-    file = Path(ledger["settings"]["rollout_dir"]) / entry["file"]
+    file = Path(entry["file"])
     try:
         dumps = read_dumps(file, lambda _: None)
     except UserError:

@@ -127,6 +127,23 @@ def test_batches_change_nothing_and_a_second_run_does_only_what_is_new(live, ora
     assert {entry["sample_idx"] for entry in read(tmp_path / "out", 2)} == {0, 1}
 
 
+def test_each_step_may_have_a_checkpoint_of_its_own(toy_agent, oracle, tmp_path):
+    from arpo_entropy_recorder.toy_agent import build_toy_agent
+
+    other = build_toy_agent(tmp_path / "other", seed=1)
+    (tmp_path / "dumps").mkdir()
+    for step, model in ((1, toy_agent), (2, other), (2, other)):
+        file = tmp_path / "dumps" / f"{step}.jsonl"
+        file.write_text(json.dumps(GOOD | {"step": step}))
+        summary = rescore(tmp_path / "out", RescoreSettings(str(model), str(file)))
+    assert (summary.steps, summary.done_before) == (0, 1)
+    first, second = ([e["entropy"] for e in read(tmp_path / "out", step)] for step in (1, 2))
+    assert first != second
+    # Rescored with the first step's model instead, it has that model's entropies.
+    rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps" / "2.jsonl")))
+    assert [e["entropy"] for e in read(tmp_path / "out", 2)] == pytest.approx(first)
+
+
 def test_what_is_interrupted_leaves_whole_steps_only_and_goes_on_from_there(toy_agent, tmp_path):
     (tmp_path / "dumps").mkdir()
     for step in (1, 2, 3):
@@ -256,7 +273,7 @@ def test_directories_and_models_that_do_not_fit_are_refused_in_one_line(toy_agen
             rescore(out, settings)
         assert "\n" not in str(caught.value)
 
-    refused("no such directory")
+    refused("no such file or directory")
     dumps.mkdir()
     refused("no .jsonl in it")
     (dumps / "1.jsonl").write_text(json.dumps(GOOD | {"output": "no tools"}))

@@ -73,5 +73,5 @@ def _rescored_with(paths: list[str]) -> str | None:
     for path in map(Path, paths):
         ledger = read_ledger(path if path.is_dir() else path.parent)
         if ledger is not None:
-            return ledger["settings"].get("model")
+            return next((step["model"] for step in ledger["steps"].values()), None)
     return None

@@ -5,7 +5,8 @@ Reads the <step>.jsonl that verl writes to trainer.rollout_data_dir, or any JSON
 once over each trajectory and writes entropy_step_<step>.json, each record marked "source": "rescored". Steps
 that are done already are skipped, so an interrupted run is simply started again.
 
-Give the checkpoint that wrote the step: another one's entropies are another policy's.
+Give the checkpoint that wrote a step: another one's entropies are another policy's. Where there are several,
+rescore the files of each into the same --out.
 
 What a dump cannot tell:
   - Text need not retokenize to the tokens that were sampled. Lines with token ids (`prompt_token_ids` or
@@ -18,6 +19,7 @@ What a dump cannot tell:
 examples:
   arpo-entropy rescore rollouts --model checkpoints/actor --out entropies
   arpo-entropy rescore rollouts --model checkpoints/actor --out entropies --window 20 --temperature 0.7
+  arpo-entropy rescore rollouts/200.jsonl --model checkpoints/global_step_200 --out entropies
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rollout_dir", metavar="DIR", help="trajectories that verl dumped, <step>.jsonl")
+    parser.add_argument(
+        "rollout_dir", metavar="DIR", help="trajectories that verl dumped: <step>.jsonl, or one such file"
+    )
     parser.add_argument(
         "--model", required=True, metavar="PATH", help="the Hugging Face checkpoint that wrote them"
     )
@@ -79,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 def default_out(rollout_dir: str) -> Path:
     """Where a dump's step files go."""
-    return Path(rollout_dir) / "entropies"
+    path = Path(rollout_dir)
+    return (path.parent if path.is_file() else path) / "entropies"
 
 
 def watched_rescore(
