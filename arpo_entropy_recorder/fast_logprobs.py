@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from arpo_entropy_recorder.taps.engine import check_configuration
@@ -54,12 +54,15 @@ class FastLogprobs:
             self._off(error)
 
     def _off(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        if reason not in self._said:
-            self._said.add(reason)
-            logger.warning(
-                "entropy recorder: fast_logprobs is off, and log-probabilities are as asked for (%s)", reason
-            )
+        # A logging handler may be broken, too, and this is called by the engine.
+        with suppress(Exception):
+            reason = f"{type(error).__name__}: {error}"
+            if reason not in self._said:
+                self._said.add(reason)
+                logger.warning(
+                    "entropy recorder: fast_logprobs is off, and log-probabilities are as asked for (%s)",
+                    reason,
+                )
 
 
 def stop_at_read_tokens(sampling_metadata: Any) -> None:
