@@ -33,7 +33,7 @@ test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }
 	ARPO_ROOT="$(ARPO_ROOT)" $(PINNED_PY) -m pytest -m arpo $(ARGS)
 
-test-faults: env ## the tests that take minutes: processes killed, disks full, long runs
+test-faults: env ## the tests that take minutes: recorder broken, processes killed, disks full, reader fuzzed, long runs
 	$(PY) -m pytest -m faults -s $(ARGS)
 
 lint: env ## ruff and mypy

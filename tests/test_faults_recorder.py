@@ -185,7 +185,7 @@ def test_single_lines_that_raise_once_at_random(bench, capsys):
 
 @pytest.mark.faults
 def test_many_single_lines_that_raise_once_at_random(bench, capsys):
-    break_lines_at_random(bench, capsys, "lines raise once", 2000)
+    break_lines_at_random(bench, capsys, "lines raise once", 1000)
 
 
 @pytest.mark.faults
