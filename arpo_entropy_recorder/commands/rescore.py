@@ -9,8 +9,8 @@ Give the checkpoint that wrote a step: another one's entropies are another polic
 rescore the files of each into the same --out.
 
 What a dump cannot tell:
-  - Text need not retokenize to the tokens that were sampled. Lines with token ids (`prompt_token_ids` or
-    `input_ids`, and `response_token_ids` or `output_ids`) are used as they are.
+  - Text need not retokenize to the tokens that were sampled, and a byte that made no character is lost. Lines
+    with token ids (`prompt_token_ids` or `input_ids`, and `response_token_ids` or `output_ids`) are exact.
   - verl leaves special tokens out of the text. The chat template's are put back where that gives the dumped text
     again (the number is printed); other prompts are used without. The end-of-text token is not seen.
   - Branches are told by their text: what two trajectories share up to the end of a tool result counts once.
