@@ -47,6 +47,7 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that a clone works before it is installed
 TEXTS = ["Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?"]
+HOOK_RUNS = 2
 Run = Callable[[int], Any]
 
 
@@ -268,8 +269,8 @@ def main() -> None:
                 f"pair {seed + 1}: {results[stock][0]:.2f} s, recorded {results[recorded][0]:.2f} s",
                 file=sys.stderr,
             )
-        seconds, calls = hook_times(rollout, recorded, 3)
-        print_results(args, pairs, seconds, calls, 3)
+        seconds, calls = hook_times(rollout, recorded, HOOK_RUNS)
+        print_results(args, pairs, seconds, calls)
 
 
 def print_results(
@@ -277,7 +278,6 @@ def print_results(
     pairs: list[Any],
     seconds: Counter[str],
     calls: Counter[str],
-    repeat: int,
 ) -> None:
     """The Markdown tables."""
     tokens, segments = calls.pop("tokens"), calls.pop("segments")
@@ -305,13 +305,13 @@ def print_results(
     print("\n| recorder's part | calls a run | ms a run | us a decode step |\n|---|---|---|---|")
     for key in sorted(seconds, key=lambda key: -seconds[key]):
         print(
-            f"| {key} | {calls[key] / repeat:.0f} | {1e3 * seconds[key] / repeat:.2f} | "
+            f"| {key} | {calls[key] / HOOK_RUNS:.0f} | {1e3 * seconds[key] / HOOK_RUNS:.2f} | "
             f"{1e6 * seconds[key] / steps:.1f} |"
         )
     total = sum(seconds.values())
     print(
-        f"| all | | {1e3 * total / repeat:.2f} | {1e6 * total / steps:.1f} |\n\n"
-        f"{steps / repeat:.0f} decode steps a run, {1e3 * in_steps / steps:.2f} ms each."
+        f"| all | | {1e3 * total / HOOK_RUNS:.2f} | {1e6 * total / steps:.1f} |\n\n"
+        f"{steps / HOOK_RUNS:.0f} decode steps a run, {1e3 * in_steps / steps:.2f} ms each."
     )
 
 
