@@ -82,7 +82,9 @@ class RunFacts:
         ]
         for ledger in filter(None, map(read_ledger, self.directories)):
             models = Counter(step["model"] for step in ledger["steps"].values())
-            rows.append(("Rescored with", "; ".join(f"{m} ({n} steps)" for m, n in models.items())))
+            rows.append(
+                ("Rescored with", "; ".join(f"{m} ({n} step{'s' * (n > 1)})" for m, n in models.items()))
+            )
             for name, value in ledger["settings"].items():
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
                 rows.append((f"Rescored: {name}", shown))

@@ -251,6 +251,17 @@ def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_pat
     assert "is after a tool call" in capsys.readouterr().err
 
 
+def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp_path, capsys):
+    write_steps(tmp_path, {1: [e | {"source": "rescored"} for e in STEPS[1]]})
+    step = {"file": "gone.jsonl", "digest": "", "model": str(tmp_path / "gone")}
+    (tmp_path / "rescore.json").write_text(json.dumps({"settings": {"window": 1}, "steps": {"1": step}}))
+    assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
+    assert "without trajectories: --model" in capsys.readouterr().err
+    text = text_of((tmp_path / "page.html").read_text())
+    assert "give the run's tokenizer with --model PATH" in text
+    assert f"{tmp_path / 'gone'} (1 step)" in text
+
+
 def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path):
     from arpo_entropy_recorder.rescore import RescoreSettings, rescore
     from arpo_entropy_recorder.retokenize import load_tokenizer

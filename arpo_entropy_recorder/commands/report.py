@@ -50,20 +50,29 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--trajectories {args.trajectories}: give a number from 0 on")
     if output.is_dir() or not output.parent.is_dir():
         raise UserError(f"--output {output}: name a file in a directory that exists")
-    transcriber = _transcriber(args.model or _rescored_with(args.paths)) if args.trajectories else None
+    transcriber = _transcriber(args.model, args.paths) if args.trajectories else None
     page = make_report(watched_steps(args.paths, args.skip_bad), transcriber, args.trajectories)
     write_report(page, output)
     print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))
     return 0
 
 
-def _transcriber(model: str | None) -> Transcriber | None:
-    if model is None:
-        return None
+def _transcriber(model: str | None, paths: list[str]) -> Transcriber | None:
+    """By the tokenizer that was asked for, else by that of rescored records if it is still there."""
+    from ..progress import say
     from ..retokenize import load_tokenizer
     from ..transcript import Transcriber
 
-    return Transcriber(load_tokenizer(model))
+    chosen = model or _rescored_with(paths)
+    if chosen is None:
+        return None
+    try:
+        return Transcriber(load_tokenizer(chosen))
+    except UserError as error:
+        if model:
+            raise
+        say(f"without trajectories: {error}")
+        return None
 
 
 def _rescored_with(paths: list[str]) -> str | None:
