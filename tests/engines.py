@@ -91,9 +91,9 @@ def make_prompts(tokenizer, texts, **meta_info):
 
 def scripted_search(query):
     """Answers, fails and says nothing, by the query alone."""
-    if len(query) % 5 == 3:
+    if len(query) % 3 == 0:
         raise RuntimeError("the search engine is down")
-    return "" if len(query) % 7 == 4 else f"found {query}"
+    return "" if len(query) % 4 == 1 else f"found {query}"
 
 
 def make_rollout(cls, llm, tokenizer, directory, **config):
