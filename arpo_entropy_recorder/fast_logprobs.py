@@ -4,7 +4,8 @@ ARPO wants the top 10 of every token and reads those of a segment's first 20. Th
 sampling parameters for each request and looks at every step how many log-probabilities that copy asks for. From
 a request's 21st token on it asks for none but the sampled token's own. The engine still makes every number and
 every object itself, in its own order, so there is nothing to rebuild: the first 20 tokens, each token's own
-log-probability and their sum are bit for bit what they were. Only the alternatives to later tokens are missing.
+log-probability and their sum are bit for bit what they were. Only the alternatives to later tokens are missing, and
+a later token's rank counts tokens of equal probability as one place.
 
 Should this fail in the midst of a call, the engine goes on with what it was asked for.
 """
