@@ -12,7 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["arpo_entropy_recorder", "arpo_entropy_recorder.*"]),
-    package_data={"arpo_entropy_recorder": ["assets/*"]},
+    package_data={"arpo_entropy_recorder.report": ["assets/*"]},
     python_requires=">=3.10",
     install_requires=[
         "numpy>=1.26",

@@ -2,7 +2,7 @@
 
 import sys
 
-from .cli import main
+from arpo_entropy_recorder.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import __version__
-from .layout import printable
-from .schema import UserError
+from arpo_entropy_recorder import __version__
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.step_files.layout import printable
 
 # A command module has a docstring (its manual), `configure(parser)` and `run(args) -> int`.
 COMMANDS = {

@@ -6,8 +6,8 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
-from arpo_entropy_recorder.layout import printable
 from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.step_files.layout import printable
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .encode import encode_records, file_parts
-from .journal import Claim
-from .layout import Shard, StepKey, Version, list_shards, printable
-from .schema import UserError
-from .shards import consolidate, remove_shards, write_file
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
+from arpo_entropy_recorder.step_files.journal import Claim
+from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, list_shards, printable
+from arpo_entropy_recorder.step_files.shards import consolidate, remove_shards, write_file
 
 log = logging.getLogger(__name__)
 

@@ -56,8 +56,8 @@ def own_loop(agent: Path, args: argparse.Namespace, options: dict[str, Any]) -> 
     from transformers import AutoTokenizer
 
     from arpo_entropy_recorder.mixin import record_entropy
-    from arpo_entropy_recorder.rollout import Prompts, ToolRollout
-    from arpo_entropy_recorder.vllm_engine import load_engine
+    from arpo_entropy_recorder.rollout.engine import load_engine
+    from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 
     llm = load_engine(
         str(agent),

@@ -16,7 +16,7 @@ import arpo_entropy_recorder
 
 PACKAGE = Path(arpo_entropy_recorder.__file__).parent
 # The loop that is recorded is no part of the recorder, nor are the words of the command line.
-NOT_THE_RECORDER = ("rollout.py", "sampling.py", "schema.py", "tools/", "commands/")
+NOT_THE_RECORDER = ("rollout/", "schema.py", "commands/")
 # The boundary itself: what the rollout and the engine call. Each only hands on to what is caught.
 BOUNDARY = {
     "EntropyRecorderMixin.generate_sequences",

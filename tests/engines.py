@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from arpo_entropy_recorder.rollout import Prompts, ToolRollout
+from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 
 
 def vllm_version():

@@ -13,8 +13,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["arpo_entropy_recorder"]):
-    from arpo_entropy_recorder import decode, journal, layout, logfile, reader
+    from arpo_entropy_recorder import reader
+    from arpo_entropy_recorder.analysis import logfile
     from arpo_entropy_recorder.schema import FIELDS, UserError
+    from arpo_entropy_recorder.step_files import decode, journal, layout
 
 from test_reader import accepted, compare, one_line, record
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from arpo_entropy_recorder.export import export
+from arpo_entropy_recorder.analysis.export import export
 from arpo_entropy_recorder.reader import read_steps
 from arpo_entropy_recorder.schema import FIELDS, UserError
 

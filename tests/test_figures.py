@@ -8,11 +8,11 @@ import pytest
 from made_steps import make_run, make_step, texts_of
 from matplotlib.collections import PathCollection, QuadMesh
 
-from arpo_entropy_recorder.chinese import CHINESE
-from arpo_entropy_recorder.figures import FIGURES, analyse, draw
+from arpo_entropy_recorder.figures.chinese import CHINESE
+from arpo_entropy_recorder.figures.gallery import FIGURES, analyse, draw
+from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.simulate import simulate_steps
-from arpo_entropy_recorder.words import Words
 
 STEPS = list(make_run(steps=4, trajectories=30))
 

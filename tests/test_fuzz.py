@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from arpo_entropy_recorder.journal import History, parse_journal
-from arpo_entropy_recorder.layout import StepKey
-from arpo_entropy_recorder.logfile import curves_of, read_log
+from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
+from arpo_entropy_recorder.step_files.journal import History, parse_journal
+from arpo_entropy_recorder.step_files.layout import StepKey
 
 SECONDS = int(os.environ.get("ARPO_FUZZ_SECONDS", "45"))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.logfile import curves_of, draw_log, read_log
+from arpo_entropy_recorder.analysis.logfile import curves_of, draw_log, read_log
 from arpo_entropy_recorder.schema import UserError
 
 LOG = """\

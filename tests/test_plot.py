@@ -9,14 +9,14 @@ from made_steps import texts_of
 from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
 
-from arpo_entropy_recorder.about import About
-from arpo_entropy_recorder.picture import picture_path, save
-from arpo_entropy_recorder.plot import POINTS_SHOWN, plot_rounds
+from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.statistics import Rounds
+from arpo_entropy_recorder.figures.about import About
+from arpo_entropy_recorder.figures.picture import picture_path, save
+from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN, plot_rounds
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.selection import accumulate
 from arpo_entropy_recorder.simulate import simulate_steps
-from arpo_entropy_recorder.statistics import Rounds
 
 
 def rounds_of(entropies):

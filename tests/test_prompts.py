@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.prompts import encode_prompts, load_prompts, pad_left
+from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, pad_left
 from arpo_entropy_recorder.schema import UserError
 
 CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder import decode, files
 from arpo_entropy_recorder.reader import ReadError, find_files, read_steps
 from arpo_entropy_recorder.schema import FIELD, FIELDS
+from arpo_entropy_recorder.step_files import decode, files
 
 
 def record(**keys):

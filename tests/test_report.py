@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.cli import main
-from arpo_entropy_recorder.markup import page, tag
 from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.report import make_report
-from arpo_entropy_recorder.transcript import Transcriber
+from arpo_entropy_recorder.report.markup import page, tag
+from arpo_entropy_recorder.report.page import make_report
+from arpo_entropy_recorder.report.transcript import Transcriber
 
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;\x1b[31m\u202e"
@@ -263,8 +263,8 @@ def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp
 
 
 def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path):
-    from arpo_entropy_recorder.rescore import RescoreSettings, rescore
-    from arpo_entropy_recorder.retokenize import load_tokenizer
+    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
+    from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
 
     (tmp_path / "dumps").mkdir()
     lines = [

@@ -10,9 +10,9 @@ import torch
 from engines import KIND, ToolRollout, make_rollout
 
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.prompts import encode_prompts, pad_left
-from arpo_entropy_recorder.rescore import RescoreSettings, rescore
-from arpo_entropy_recorder.rollout import Prompts
+from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
+from arpo_entropy_recorder.rollout.loop import Prompts
+from arpo_entropy_recorder.rollout.prompts import encode_prompts, pad_left
 from arpo_entropy_recorder.schema import UserError
 
 QUESTIONS = ("Who wrote it?", "How many are there, and where?", "Why?")
@@ -174,7 +174,7 @@ def test_what_a_model_does_to_its_logits_is_done_here(tmp_path):
     """Gemma 2 caps its logits after the head: against a plain forward pass of the whole sequence."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    from arpo_entropy_recorder.prefill import Prefill, Probe
+    from arpo_entropy_recorder.rescore.prefill import Prefill, Probe
 
     torch.manual_seed(0)
     config = Gemma2Config(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("vllm")
 
-from arpo_entropy_recorder.prompts import pad_left
-from arpo_entropy_recorder.rollout import Prompts, ToolRollout
+from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
+from arpo_entropy_recorder.rollout.prompts import pad_left
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.toy_agent import token_ids, transition_table
 

@@ -3,8 +3,8 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.segments import Part, split_response
-from arpo_entropy_recorder.tools.calls import as_result
+from arpo_entropy_recorder.rescore.segments import Part, split_response
+from arpo_entropy_recorder.rollout.tools.calls import as_result
 
 # Texts made of what could be mistaken for structure.
 CRUMBS = [

@@ -15,8 +15,8 @@ from rank_processes import (
     whole_files,
 )
 
-from arpo_entropy_recorder import shards
 from arpo_entropy_recorder.reader import read_steps
+from arpo_entropy_recorder.step_files import shards
 from arpo_entropy_recorder.writer import StepWriter
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_steps import make_step
 
-from arpo_entropy_recorder.selection import accumulate
-from arpo_entropy_recorder.statistics import POINTS_KEPT, Group, Rounds
+from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.statistics import POINTS_KEPT, Group, Rounds
 
 entropies = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 

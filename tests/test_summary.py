@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from made_steps import make_run, make_step
 
-from arpo_entropy_recorder.figures import analyse
-from arpo_entropy_recorder.summary import round_table, summarise, write_csv
+from arpo_entropy_recorder.analysis.summary import round_table, summarise, write_csv
+from arpo_entropy_recorder.figures.gallery import analyse
 
 
 def plain_groups(steps):

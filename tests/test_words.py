@@ -9,11 +9,11 @@ import pytest
 from matplotlib import font_manager
 
 import arpo_entropy_recorder
-from arpo_entropy_recorder import words as module
-from arpo_entropy_recorder.chinese import CHINESE
+from arpo_entropy_recorder.analysis.selection import KINDS
+from arpo_entropy_recorder.figures import words as module
+from arpo_entropy_recorder.figures.chinese import CHINESE
+from arpo_entropy_recorder.figures.words import ENGLISH, MISSING_FONT, choose_words
 from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.selection import KINDS
-from arpo_entropy_recorder.words import ENGLISH, MISSING_FONT, choose_words
 
 NO_FONT = SimpleNamespace(
     ttflist=[SimpleNamespace(name="DejaVu Sans", fname="DejaVuSans.ttf")], addfont=lambda _: None
@@ -22,7 +22,7 @@ NO_FONT = SimpleNamespace(
 
 def literals():
     """Every text that the package hands to `words(...)`."""
-    for path in Path(arpo_entropy_recorder.__file__).parent.glob("*.py"):
+    for path in Path(arpo_entropy_recorder.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))

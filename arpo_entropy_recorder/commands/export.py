@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..schema import UserError
+from arpo_entropy_recorder.schema import UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..export import KINDS, export
-    from ..layout import printable
-    from ..progress import watched_steps
+    from arpo_entropy_recorder.analysis.export import KINDS, export
+    from arpo_entropy_recorder.progress import watched_steps
+    from arpo_entropy_recorder.step_files.layout import printable
 
     if args.output.suffix not in KINDS:
         raise UserError(

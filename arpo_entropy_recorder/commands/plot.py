@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..schema import UserError
+from arpo_entropy_recorder.schema import UserError
 
 FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
 SOURCES = ("entropy_file", "log_file", "rollout_dir", "simulate")
@@ -67,10 +67,10 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _one_source(args)
-    from ..layout import printable
-    from ..picture import picture_path, save
-    from ..progress import say
-    from ..words import choose_words
+    from arpo_entropy_recorder.figures.picture import picture_path, save
+    from arpo_entropy_recorder.figures.words import choose_words
+    from arpo_entropy_recorder.progress import say
+    from arpo_entropy_recorder.step_files.layout import printable
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
     path = picture_path(args.output or default_output(figure_name, args.format), args.format)
@@ -78,20 +78,20 @@ def run(args: argparse.Namespace) -> int:
     if warning:
         say(warning)
     if args.rollout_dir:
-        from ..rescore import RescoreSettings
-        from .rescore import default_out, watched_rescore
+        from arpo_entropy_recorder.commands.rescore import default_out, watched_rescore
+        from arpo_entropy_recorder.rescore.run import RescoreSettings
 
         out = default_out(args.rollout_dir)
         watched_rescore(out, RescoreSettings(args.model, args.rollout_dir))
         args.entropy_file = [str(out)]
     if args.log_file:
-        from ..logfile import draw_log
+        from arpo_entropy_recorder.analysis.logfile import draw_log
 
         figure, summary = draw_log(args.log_file, figure_name, words)
     else:
-        from ..figures import FIGURES, analyse, draw
-        from ..progress import watched_steps
-        from ..simulate import simulate_steps
+        from arpo_entropy_recorder.figures.gallery import FIGURES, analyse, draw
+        from arpo_entropy_recorder.progress import watched_steps
+        from arpo_entropy_recorder.simulate import simulate_steps
 
         steps = (
             simulate_steps(args.num_rounds, args.num_samples)

@@ -29,8 +29,8 @@ from typing import Any
 
 import orjson
 
-from ..layout import printable
-from ..schema import UserError
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.step_files.layout import printable
 
 TOY = "toy"
 TOY_TOOLS = "python,search=cat"
@@ -81,9 +81,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..prompts import TOY_PROMPTS, load_prompts
-    from ..tools import load_tools
-    from ..vllm_engine import load_engine
+    from arpo_entropy_recorder.rollout.engine import load_engine
+    from arpo_entropy_recorder.rollout.prompts import TOY_PROMPTS, load_prompts
+    from arpo_entropy_recorder.rollout.tools import load_tools
 
     is_toy = args.model == TOY
     if args.prompts is None and not is_toy:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         args.system = SYSTEM.format(calls=" or ".join(named)) if named and not is_toy else ""
     with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
         if is_toy:
-            from ..toy_agent import build_toy_agent
+            from arpo_entropy_recorder.toy_agent import build_toy_agent
 
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
             args.model = str(build_toy_agent(directory))
@@ -118,9 +118,9 @@ def _record(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ..mixin import record_entropy
-    from ..prompts import encode_prompts, pad_left
-    from ..rollout import Prompts, ToolRollout
+    from arpo_entropy_recorder.mixin import record_entropy
+    from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
+    from arpo_entropy_recorder.rollout.prompts import encode_prompts, pad_left
 
     tokenizer = engine.get_tokenizer()
     if tokenizer.pad_token_id is None:

@@ -19,10 +19,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..schema import UserError
+from arpo_entropy_recorder.schema import UserError
 
 if TYPE_CHECKING:
-    from ..transcript import Transcriber
+    from arpo_entropy_recorder.report.transcript import Transcriber
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..layout import printable
-    from ..progress import watched_steps
-    from ..report import make_report, write_report
+    from arpo_entropy_recorder.progress import watched_steps
+    from arpo_entropy_recorder.report.page import make_report, write_report
+    from arpo_entropy_recorder.step_files.layout import printable
 
     output: Path = args.output
     if args.trajectories < 0:
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _transcriber(model: str | None, paths: list[str]) -> Transcriber | None:
     """By the tokenizer that was asked for, else by that of rescored records if it is still there."""
-    from ..progress import say
-    from ..retokenize import load_tokenizer
-    from ..transcript import Transcriber
+    from arpo_entropy_recorder.progress import say
+    from arpo_entropy_recorder.report.transcript import Transcriber
+    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
 
     chosen = model or _rescored_with(paths)
     if chosen is None:
@@ -77,7 +77,7 @@ def _transcriber(model: str | None, paths: list[str]) -> Transcriber | None:
 
 def _rescored_with(paths: list[str]) -> str | None:
     """The model of rescored records, if it can be told."""
-    from ..ledger import read_ledger
+    from arpo_entropy_recorder.rescore.ledger import read_ledger
 
     for path in map(Path, paths):
         ledger = read_ledger(path if path.is_dir() else path.parent)

@@ -28,10 +28,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..schema import UserError
+from arpo_entropy_recorder.schema import UserError
 
 if TYPE_CHECKING:
-    from ..rescore import RescoreSettings, Summary
+    from arpo_entropy_recorder.rescore.run import RescoreSettings, Summary
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -60,9 +60,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..layout import printable
-    from ..progress import say
-    from ..rescore import RescoreSettings
+    from arpo_entropy_recorder.progress import say
+    from arpo_entropy_recorder.rescore.run import RescoreSettings
+    from arpo_entropy_recorder.step_files.layout import printable
 
     for name, least in (("window", 1), ("max_batch_tokens", 1), ("temperature", 0)):
         if not getattr(args, name) >= least:
@@ -94,8 +94,8 @@ def watched_rescore(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from ..progress import say
-    from ..rescore import rescore
+    from arpo_entropy_recorder.progress import say
+    from arpo_entropy_recorder.rescore.run import rescore
 
     bad = []
 

@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..figures import analyse
-    from ..progress import watched_steps
-    from ..summary import round_table, summarise, write_csv
+    from arpo_entropy_recorder.analysis.summary import round_table, summarise, write_csv
+    from arpo_entropy_recorder.figures.gallery import analyse
+    from arpo_entropy_recorder.progress import watched_steps
 
     analysis, left_out = analyse(watched_steps(args.paths, args.skip_bad))
     if args.json:

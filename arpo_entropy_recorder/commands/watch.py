@@ -13,8 +13,8 @@ import argparse
 import time
 from pathlib import Path
 
-from ..schema import UserError
-from .plot import FIGURES, add_picture_options, default_output
+from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
+from arpo_entropy_recorder.schema import UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..picture import picture_path
-    from ..progress import say
-    from ..words import choose_words
+    from arpo_entropy_recorder.figures.picture import picture_path
+    from arpo_entropy_recorder.figures.words import choose_words
+    from arpo_entropy_recorder.progress import say
 
     if not args.interval > 0:
         raise UserError(f"--interval {args.interval}: give a number of seconds above 0")
@@ -71,11 +71,11 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
 def _redraw(args: argparse.Namespace, path: Path, words: object) -> None:
     from rich.console import Console
 
-    from ..figures import analyse, draw
-    from ..layout import printable
-    from ..picture import save
-    from ..progress import watched_steps
-    from ..summary import round_table
+    from arpo_entropy_recorder.analysis.summary import round_table
+    from arpo_entropy_recorder.figures.gallery import analyse, draw
+    from arpo_entropy_recorder.figures.picture import save
+    from arpo_entropy_recorder.progress import watched_steps
+    from arpo_entropy_recorder.step_files.layout import printable
 
     analysis, left_out = analyse(watched_steps([str(args.directory)]))
     save(draw(args.figure, analysis, left_out, words=words), path)  # type: ignore[arg-type]

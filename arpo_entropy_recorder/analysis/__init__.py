@@ -1,0 +1,1 @@
+"""Numbers from records: by round, tool and step, paired, as tables, and from a training log."""

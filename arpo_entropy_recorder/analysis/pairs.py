@@ -1,0 +1,122 @@
+"""The change of entropy against the trajectory's own start: what ARPO's branching argues with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from arpo_entropy_recorder.analysis.statistics import START, Group
+from arpo_entropy_recorder.reader import Step
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """After-tool against initial entropy, paired over trajectories.
+
+    `change` is the mean over trajectories of (mean after-tool entropy - initial entropy), `low` to `high` its
+    95 % interval, `p` from Wilcoxon's signed-rank test, `effect` Cohen's d_z = mean / sd of the differences,
+    `rising` the share of trajectories whose entropy is higher after tool results. NaN where not defined.
+    """
+
+    n: int
+    change: float
+    low: float
+    high: float
+    p: float
+    effect: float
+    rising: float
+
+    @property
+    def p_words(self) -> str:
+        """p as "= 0.012", or "< 1e-300" where it is too small for a float."""
+        return "< 1e-300" if self.p < 1e-300 else f"= {self.p:.2g}"
+
+    @property
+    def answer(self) -> str:
+        """One line: does the entropy after tool results exceed the initial one?"""
+        if not self.n:
+            return "No answer: no trajectory has both an initial and an after-tool entropy."
+        numbers = f"mean change {self.change:+.4f}"
+        if np.isnan(self.low):
+            return f"No answer: {numbers}, but {self.n} trajectories are too few for an interval."
+        verdict = "Yes: after-tool entropy exceeds" if self.low > 0 else "No: after-tool entropy is below"
+        if self.low <= 0 <= self.high:
+            verdict = "No clear difference between after-tool and"
+        return (
+            f"{verdict} the initial one: {numbers}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], "
+            f"d_z = {self.effect:.2f}, Wilcoxon signed-rank p {self.p_words}, n = {self.n:,} "
+            f"trajectories ({self.rising:.0%} rise)."
+        )
+
+
+@dataclass
+class Pairs:
+    """After-tool entropy minus the trajectory's initial entropy: a record's by round, a trajectory's mean."""
+
+    by_round: dict[int, Group] = field(default_factory=dict)
+    unpaired: int = 0
+    _changes: list[np.ndarray] = field(default_factory=list, repr=False)
+
+    def add(self, step: Step) -> None:
+        trajectory, initial = initial_entropies(step)
+        columns = step.columns
+        change = columns["entropy"] - initial[trajectory]
+        after = columns["is_after_tool_call"] & ~np.isnan(columns["entropy"])
+        paired = after & ~np.isnan(change)
+        self.unpaired += int((after & ~paired).sum())
+        for number in np.unique(columns["round"][paired]).tolist():
+            group = self.by_round.setdefault(number, Group())
+            group.add(change[paired & (columns["round"] == number)])
+        count = np.bincount(trajectory[paired], minlength=len(initial))
+        total = np.bincount(trajectory[paired], weights=change[paired], minlength=len(initial))
+        self._changes.append(total[count > 0] / count[count > 0])
+
+    @property
+    def changes(self) -> np.ndarray:
+        """The mean change of each trajectory that has both entropies, float64[n]."""
+        return np.concatenate([np.empty(0), *self._changes])
+
+    def test(self) -> PairedTest:
+        """Test the trajectories' mean changes against zero."""
+        changes = self.changes
+        group = Group()
+        group.add(changes)
+        p = effect = float("nan")
+        if group.n > 1 and np.ptp(changes):
+            from scipy import stats
+
+            p, effect = float(stats.wilcoxon(changes).pvalue), group.mean / group.sd
+        rising = float((changes > 0).mean()) if group.n else float("nan")
+        return PairedTest(group.n, group.mean, *group.interval(), p, effect, rising)
+
+
+def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """Number the step's trajectories; return each record's number, int64[n], and the initial entropies.
+
+    A trajectory is known by its call, data-parallel rank and sample_idx. Its initial entropy, in
+    float64[trajectories], is that of its first record of round 0 not after a tool; a branch without such a
+    record has its parent's; NaN where none is known.
+    """
+    columns = step.columns
+    samples, sample = np.unique(columns["sample_idx"], return_inverse=True)
+    none = np.full(len(sample), -1)
+    _, call = np.unique(columns.get("call", none), return_inverse=True)
+    ranks, rank = np.unique(columns.get("dp_rank", none), return_inverse=True)
+    batch = (call * len(ranks) + rank) * len(samples)
+    keys, first, trajectory = np.unique(batch + sample, return_index=True, return_inverse=True)
+
+    start = np.flatnonzero((columns["round"] == START) & ~columns["is_after_tool_call"])
+    owner, at = np.unique(trajectory[start], return_index=True)
+    initial = np.full(len(keys), np.nan)
+    initial[owner] = columns["entropy"][start[at]]
+    known = np.zeros(len(keys), bool)
+    known[owner] = True
+
+    parent = columns.get("parent_idx", none)[first]
+    code = np.minimum(np.searchsorted(samples, parent), len(samples) - 1)
+    ancestor = np.minimum(np.searchsorted(keys, batch[first] + code), len(keys) - 1)
+    branch = (samples[code] == parent) & (keys[ancestor] == batch[first] + code)
+    while len(heirs := np.flatnonzero(branch & ~known & known[ancestor])):  # a generation a turn
+        initial[heirs], known[heirs] = initial[ancestor[heirs]], True
+    return trajectory, initial

@@ -1,0 +1,120 @@
+"""Streaming statistics of recorded entropies: one step at a time goes in, a few numbers a round stay.
+
+Entropies are normalised, in [0, 1]; a null entropy is NaN in a column and left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import numpy as np
+
+from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.schema import HIGH_ENTROPY
+
+POINTS_KEPT = 5_000
+# Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to about a thousandth.
+BOOTSTRAP_MOST = 200
+INTERVAL_LEAST = 5
+NORMAL_975 = NormalDist().inv_cdf(0.975)
+START = 0  # the round of what comes before any tool result
+
+
+@dataclass
+class Group:
+    """Count, mean, standard deviation and share above 0.6 of a stream of entropies, with a sample of points.
+
+    NaN, a null entropy, is left out. The sample is uniform without replacement and depends on the order of the
+    values alone, not on how they were cut into calls of `add`: each value draws a key, and the values with the
+    `kept` smallest keys stay.
+    """
+
+    kept: int = POINTS_KEPT
+    n: int = 0
+    mean: float = float("nan")
+    above: int = 0
+    _squares: float = 0.0
+    _keys: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    _points: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0), repr=False)
+
+    def add(self, values: np.ndarray) -> None:
+        """Take float64 `values` of shape [n]."""
+        values = values[~np.isnan(values)]
+        if not len(values):
+            return
+        mean = float(values.mean())
+        squares = float(np.square(values - mean).sum())
+        if self.n:  # Chan et al.'s merge of two means and sums of squares
+            total = self.n + len(values)
+            shift = mean - self.mean
+            squares += self._squares + shift * shift * self.n * len(values) / total
+            mean = self.mean + shift * len(values) / total
+        self.mean, self._squares = mean, squares
+        self.n += len(values)
+        self.above += int(np.count_nonzero(values > HIGH_ENTROPY))
+        self._keep(values)
+
+    def _keep(self, values: np.ndarray) -> None:
+        keys = self._random.random(len(values))
+        if len(self._keys) == self.kept:  # full: most newcomers are turned away without a sort
+            near = keys < self._keys[-1]
+            keys, values = keys[near], values[near]
+        keys = np.concatenate([self._keys, keys])
+        order = np.argsort(keys, kind="stable")[: self.kept]
+        self._keys, self._points = keys[order], np.concatenate([self._points, values])[order]
+
+    @property
+    def sd(self) -> float:
+        """The sample standard deviation (n - 1 in the denominator); NaN for fewer than two values."""
+        return (self._squares / (self.n - 1)) ** 0.5 if self.n > 1 else float("nan")
+
+    @property
+    def share_above(self) -> float:
+        """The share of values above 0.6; NaN without values."""
+        return self.above / self.n if self.n else float("nan")
+
+    def interval(self) -> tuple[float, float]:
+        """The mean's 95 % interval: percentile bootstrap up to 200 values, normal above; NaN below five."""
+        if self.n < INTERVAL_LEAST:
+            return float("nan"), float("nan")
+        values = self.points()
+        if self.n > min(self.kept, BOOTSTRAP_MOST) or not np.ptp(values):
+            half = NORMAL_975 * self.sd / self.n**0.5
+            return self.mean - half, self.mean + half
+        from scipy import stats
+
+        found = stats.bootstrap((values,), np.mean, n_resamples=999, method="percentile", random_state=0)
+        return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+    def points(self, most: int | None = None) -> np.ndarray:
+        """At most `most` of the values that were kept, a uniform sample, float64[min(n, kept, most)]."""
+        return self._points[:most]
+
+
+@dataclass
+class Rounds:
+    """After-tool entropies by round, and `initial`: those of round 0, before any tool result."""
+
+    initial: Group = field(default_factory=Group)
+    after_tool: Group = field(default_factory=Group)
+    by_round: dict[int, Group] = field(default_factory=dict)
+    steps: set[int] = field(default_factory=set)
+
+    def add(self, step: Step) -> None:
+        self.steps.add(step.global_step)
+        initial, after = split_rounds(step)
+        self.initial.add(initial)
+        for number, values in after.items():
+            self.after_tool.add(values)
+            self.by_round.setdefault(number, Group()).add(values)
+
+
+def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The entropies before any tool result, and those after one by round; without the null ones."""
+    entropy, rounds, after = (step.columns[name] for name in ("entropy", "round", "is_after_tool_call"))
+    known = ~np.isnan(entropy)
+    after, before = after & known, ~after & known & (rounds == START)
+    numbers = np.unique(rounds[after]).tolist()
+    return entropy[before], {number: entropy[after & (rounds == number)] for number in numbers}

@@ -1,0 +1,127 @@
+"""The pieces that figures by round are put together from: points, means with bars, ticks with counts, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
+
+from arpo_entropy_recorder.analysis.statistics import BOOTSTRAP_MOST, Group
+from arpo_entropy_recorder.figures.style import FAINT, INK, MUTED
+from arpo_entropy_recorder.figures.words import Words
+from arpo_entropy_recorder.schema import HIGH_ENTROPY
+
+FEW = 30
+LABELLED_ROUNDS = 32
+SHORT_COUNTS = 12
+
+
+def cloud(axes: Axes, x: float, group: Group, most: int, colour: str, width: float = 0.56) -> int:
+    """Draw at most `most` of the group's values as points beside one another; returns how many."""
+    points = group.points(most)
+    # the golden ratio's multiples spread the points evenly, the same way every time
+    jitter = (np.arange(len(points)) * 0.6180339887 % 1 - 0.5) * width
+    few = len(points) <= FEW
+    axes.scatter(
+        x + jitter,
+        points,
+        s=22 if few else 9 if len(points) < 300 else 5,
+        color=colour,
+        alpha=0.7 if few else 0.35,
+        linewidths=0,
+        clip_on=False,
+        zorder=2,
+        gid=f"points-{x:g}",
+        rasterized=len(points) > 1_000,
+    )
+    return len(points)
+
+
+def means(
+    axes: Axes,
+    groups: Mapping[int, Group] | Mapping[float, Group],
+    label: str,
+    marker: str,
+    colour: str,
+    bar: Literal["sd", "interval"] = "sd",
+) -> Line2D:
+    """Draw each group's mean with a bar: one standard deviation, or the mean's 95 % interval."""
+    y = np.array([group.mean for group in groups.values()])
+    if bar == "sd":
+        lengths = np.tile([group.sd for group in groups.values()], (2, 1))
+    else:
+        low, high = np.array([group.interval() for group in groups.values()]).T
+        lengths = np.array([y - low, high - y])
+    drawn = axes.errorbar(
+        list(groups),
+        y,
+        yerr=lengths,
+        fmt=marker,
+        ms=7 if bar == "sd" else 5,
+        mfc=colour,
+        mec="white",
+        mew=1.2,
+        ecolor=INK,
+        elinewidth=1.4,
+        capsize=4,
+        zorder=4,
+    )
+    drawn.lines[0].set_label(label)
+    return drawn.lines[0]
+
+
+def entropy_axis(axes: Axes, words: Words) -> None:
+    """Normalised entropy from 0 to 1 on the y axis, with a faint line at 0.6."""
+    axes.set(ylim=(0, 1), yticks=np.arange(0, 1.01, 0.2), ylabel=words("Normalised entropy"))
+    axes.axhline(HIGH_ENTROPY, color=FAINT, lw=1, ls=(0, (5, 4)), zorder=0)
+    axes.annotate(f"{HIGH_ENTROPY}", (1, HIGH_ENTROPY), (4, 0), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", va="center", color=MUTED, fontsize=8.5)  # fmt: skip
+
+
+def round_axis(axes: Axes, counts: Mapping[int, int], words: Words) -> None:
+    """Whole rounds on the x axis, and under each its number of records."""
+    spacing = (max(counts) - min(counts)) / LABELLED_ROUNDS
+    numbers: list[int] = []
+    for number in sorted(counts):
+        if not numbers or number - numbers[-1] >= spacing:
+            numbers.append(number)
+    axes.xaxis.set_major_locator(FixedLocator(numbers))
+    axes.set_xlim(min(numbers) - 0.6, max(counts) + 0.6)
+    axes.set_xlabel(words("Tool-call round"), labelpad=14)
+    below = axes.secondary_xaxis(0.0)
+    short = len(numbers) > SHORT_COUNTS
+    labels = [_count(counts[number], short) for number in numbers]
+    below.set_xticks(numbers, labels if short else [f"n = {label}" for label in labels])
+    below.tick_params(length=0, pad=17, labelsize=7 if short else 8.5, labelcolor=MUTED)
+    below.spines["bottom"].set_visible(False)
+
+
+def round_width(rounds: int) -> float:
+    """The width in inches of a figure with so many rounds side by side."""
+    return float(np.clip(4.2 + 0.42 * rounds, 7.0, 14.0))
+
+
+def _count(n: int, short: bool) -> str:
+    if not short or n < 10_000:
+        return f"{n:,}"
+    return f"{n / 1e3:.0f}k" if n < 1e6 else f"{n / 1e6:.1f}M"
+
+
+def shown_of(words: Words, shown: int, total: int) -> str:
+    if shown == total:
+        return words("Points: all {total:,} records.", total=total)
+    return words("Points: {shown:,} of {total:,} records, drawn evenly.", shown=shown, total=total)
+
+
+def interval_words(words: Words, what: str) -> str:
+    """What a bar or band stands for: `what` is either word, translated."""
+    return words(
+        "{what}: 95 % interval of the mean (percentile bootstrap, 999 resamples; normal above n = {most}; "
+        "none below n = 5).",
+        what=what,
+        most=BOOTSTRAP_MOST,
+    )

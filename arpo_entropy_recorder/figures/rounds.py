@@ -1,0 +1,63 @@
+"""The entropy-increase figure: first-token entropy after each tool result, by round."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from arpo_entropy_recorder.analysis.statistics import START, Rounds
+from arpo_entropy_recorder.figures.about import About
+from arpo_entropy_recorder.figures.marks import (
+    SHORT_COUNTS,
+    cloud,
+    entropy_axis,
+    means,
+    round_axis,
+    round_width,
+    shown_of,
+)
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, styled
+from arpo_entropy_recorder.schema import UserError
+
+POINTS_SHOWN = 5_000
+
+
+def plot_rounds(rounds: Rounds, about: About) -> Figure:
+    """Draw every record as a point, and each round's mean with a bar of one standard deviation.
+
+    The entropy before any tool result stands at round 0 as an orange diamond. Raises UserError where there is
+    no record after a tool call.
+    """
+    require_after_tool(rounds)
+    words = about.words
+    groups = dict(sorted(rounds.by_round.items()))
+    everything = {START: rounds.initial, **groups} if rounds.initial.n else groups
+    with styled(words):
+        axes = new_figure(round_width(len(everything))).add_subplot()
+        most = max(POINTS_SHOWN // len(everything), 50)
+        shown = sum(cloud(axes, number, group, most, AFTER_TOOL) for number, group in groups.items())
+        marks = [means(axes, groups, words("after a tool result (mean ± sd)"), "o", AFTER_TOOL)]
+        if rounds.initial.n:
+            shown += cloud(axes, START, rounds.initial, most, INITIAL)
+            label = words("before any tool call (mean ± sd)")
+            marks.append(means(axes, {START: rounds.initial}, label, "D", INITIAL))
+            axes.axhline(rounds.initial.mean, color=INITIAL, lw=1, ls=(0, (1, 2)), zorder=1)
+        entropy_axis(axes, words)
+        round_axis(axes, {number: group.n for number, group in everything.items()}, words)
+        add_legend(axes, handles=marks, ncols=2)
+        caption = [
+            shown_of(words, shown, rounds.after_tool.n + rounds.initial.n),
+            words("Marks and bars: mean ± 1 standard deviation (n - 1) of all records of the round."),
+            words("Entropy in nats over ln(vocabulary size)."),
+            words("Dotted: mean before any tool call.") if rounds.initial.n else "",
+            words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
+        ]
+        return about.finish(axes, words("Entropy of the first token after each tool result"), caption)
+
+
+def require_after_tool(rounds: Rounds) -> None:
+    """Raise UserError, in one clear line, where no entropy was recorded after a tool result."""
+    if not rounds.by_round:
+        raise UserError(
+            "nothing to show: no record with an entropy is after a tool call (is_after_tool_call), and "
+            f"{rounds.initial.n:,} are from before one; did the policy call any tool?"
+        )

@@ -1,0 +1,1 @@
+"""The HTML page: answer, figures, numbers, and trajectories to read."""

@@ -1,0 +1,192 @@
+"""The sections of the report that are made of statistics: answer, figures, tables, settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from io import BytesIO
+from math import isfinite
+from xml.etree.ElementTree import Element
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from arpo_entropy_recorder import __version__
+from arpo_entropy_recorder.analysis.statistics import Group
+from arpo_entropy_recorder.figures.gallery import Analysis, draw
+from arpo_entropy_recorder.figures.picture import METADATA
+from arpo_entropy_recorder.figures.style import RC
+from arpo_entropy_recorder.report.facts import RunFacts
+from arpo_entropy_recorder.report.markup import DASH, image, scrollable, tag
+from arpo_entropy_recorder.schema import HIGH_ENTROPY, UserError
+
+QUESTION = "Does the policy become uncertain after tool results?"
+# By figure: its heading, and what a person who cannot see it should know of it.
+FIGURES = {
+    "rounds": (
+        "After each tool result",
+        "Each record's entropy by tool-call round, with mean and standard deviation.",
+    ),
+    "change": (
+        "Against the trajectory's own start",
+        "Each record's entropy minus its trajectory's initial one, by round.",
+    ),
+    "steps": ("Over training", "Each round's mean entropy over the global steps of training."),
+    "heatmap": ("By step and round", "Heat map of mean entropy by global step and round."),
+    "tools": ("By tool", "Entropy by round and tool, with means."),
+    "window": (
+        "Within a segment",
+        "Mean entropy of a segment's first tokens, after a tool result and at the start.",
+    ),
+}
+# A vector picture is sharper; above this many bytes its points weigh more than pixels do.
+LARGEST_SVG = 300_000
+
+
+def headline(analysis: Analysis, simulated: bool) -> Element:
+    test, rounds = analysis.pairs.test(), analysis.rounds
+    verdict, change, rest = test.answer.partition(": mean change")
+    tiles = [
+        ("Before any tool call", _number(rounds.initial.mean), f"mean of {rounds.initial.n:,} records"),
+        ("After a tool result", _number(rounds.after_tool.mean), f"mean of {rounds.after_tool.n:,} records"),
+        ("Above 0.6 after a tool", f"{rounds.after_tool.share_above:.0%}", "share of records"),
+        (
+            "Change within a trajectory",
+            _number(test.change, "+"),
+            f"95 % interval {_number(test.low, '+')} to {_number(test.high, '+')}",
+        ),
+        ("Effect size", _number(test.effect, digits=2), f"d_z, over {test.n:,} trajectories"),
+    ]
+    return tag(
+        "header",
+        tag("p", "SIMULATED data, not a measurement.", class_="warning") if simulated else None,
+        tag("p", "Entropy report", class_="eyebrow"),
+        tag("h1", QUESTION),
+        tag(
+            "p",
+            tag("strong", f"{verdict}." if change else verdict),
+            f"Mean change{rest}" if change else None,
+            class_="answer",
+        ),
+        tag(
+            "dl",
+            [
+                tag("div", tag("dt", name), tag("dd", value), tag("dd", note, class_="note"))
+                for name, value, note in tiles
+            ],
+            class_="tiles",
+        ),
+        tag(
+            "p",
+            "Entropy is that of the first token's distribution over the whole vocabulary, in nats over "
+            "ln(vocabulary size): 0 is certain, 1 is uniform.",
+            class_="note",
+        ),
+    )
+
+
+def figures(analysis: Analysis, left_out: Counter[str], simulated: bool) -> Element:
+    shown, lacking = [], []
+    for name, (title, words) in FIGURES.items():
+        if name in ("steps", "heatmap") and len(analysis.rounds.steps) < 2:
+            lacking.append(f"{title}: one step only")
+            continue
+        try:
+            figure = draw(name, analysis, left_out, simulated)
+        except UserError as error:
+            lacking.append(f"{title}: {str(error).removeprefix(f'--figure {name}: ')}")
+            continue
+        picture = _picture(figure, f"{words} The numbers are in the tables below.")
+        shown.append(tag("figure", tag("figcaption", tag("h3", title), class_="unseen"), picture))
+    notes = tag("ul", [tag("li", line) for line in lacking], class_="note") if lacking else None
+    return tag(
+        "section",
+        tag("h2", "Figures"),
+        tag("div", shown, class_="figures"),
+        tag("p", "Not drawn:", class_="note") if lacking else None,
+        notes,
+    )
+
+
+def _picture(figure: Figure, alt: str) -> Element:
+    def rendered(kind: str) -> bytes:
+        data = BytesIO()
+        with rc_context(RC):
+            figure.savefig(data, format=kind, metadata=METADATA[kind])
+        return data.getvalue()
+
+    vector = rendered("svg")
+    if len(vector) <= LARGEST_SVG:
+        return image(vector, "image/svg+xml", alt)
+    return image(rendered("png"), "image/png", alt)
+
+
+def numbers(analysis: Analysis) -> Element:
+    rounds, tools = analysis.rounds, analysis.tools
+    by_round = [("0 (start)", rounds.initial), *((str(r), g) for r, g in sorted(rounds.by_round.items()))]
+    tables = [_table("By tool-call round", "Round", by_round, ("after any tool result", rounds.after_tool))]
+    if tools.totals:
+        tables.append(_table("By tool, after its results", "Tool", sorted(tools.totals.items())))
+    changes = [(str(number), group) for number, group in sorted(analysis.pairs.by_round.items())]
+    if changes:
+        tables.append(_table("Change against the trajectory's own start", "Round", changes, signed=True))
+    return tag(
+        "section",
+        tag("h2", "Numbers"),
+        tag("p", "sd: sample standard deviation (n - 1). 95 % interval of the mean: percentile bootstrap, ",
+            "999 resamples; normal above n = 200; none below n = 5.", class_="note"),
+        *tables,
+        id="numbers",
+    )  # fmt: skip
+
+
+def _table(
+    caption: str,
+    first: str,
+    groups: Iterable[tuple[str, Group]],
+    total: tuple[str, Group] | None = None,
+    signed: bool = False,
+) -> Element:
+    heads = ["n", "Mean", "sd", "Interval from", "to", *([] if signed else [f"Share above {HIGH_ENTROPY}"])]
+
+    def row(name: str, group: Group) -> Element:
+        sign = "+" if signed else ""
+        low, high = group.interval()
+        cells = [f"{group.n:,}", _number(group.mean, sign), _number(group.sd)]
+        cells += [_number(low, sign), _number(high, sign)]
+        if not signed:
+            cells.append(f"{group.share_above:.1%}" if group.n else DASH)
+        return tag("tr", tag("th", name, scope="row"), [tag("td", cell) for cell in cells])
+
+    table = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", [tag("th", head, scope="col") for head in (first, *heads)])),
+        tag("tbody", [row(*group) for group in groups]),
+        tag("tfoot", row(*total)) if total else None,
+        class_="sortable numbers",
+    )
+    return scrollable(table, caption)
+
+
+def settings(facts: RunFacts, left_out: Counter[str], kind: str) -> Element:
+    rows = [*facts.rows(), ("Shown", f"{kind} records")]
+    if left_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
+        rows.append(("Left out", reasons))
+    return tag(
+        "section",
+        tag("h2", "The run, as its files tell"),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="settings"),
+    )
+
+
+def footer() -> Element:
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return tag("footer", tag("p", f"Made by arpo-entropy {__version__} on {made}. This page loads nothing."))
+
+
+def _number(value: float, sign: str = "", digits: int = 4) -> str:
+    """A number with a true minus; a dash where it is not defined."""
+    return f"{value:{sign}.{digits}f}".replace("-", "\u2212") if isfinite(value) else DASH

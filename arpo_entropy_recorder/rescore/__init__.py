@@ -1,0 +1,1 @@
+"""Entropies of runs that recorded none, from the trajectories that they dumped."""

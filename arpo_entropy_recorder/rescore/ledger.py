@@ -1,0 +1,92 @@
+"""What a rescoring has done so far, in `rescore.json` beside its step files: so that it can be resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from arpo_entropy_recorder.rescore.dumps import Dump
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
+from arpo_entropy_recorder.step_files.journal import Claim
+from arpo_entropy_recorder.step_files.layout import StepKey, printable
+from arpo_entropy_recorder.step_files.shards import write_file
+
+LEDGER = "rescore.json"
+MARK = b'"source":"rescored"'
+
+
+class Ledger:
+    """The directory that a rescoring with `model` and `settings` (plain JSON types) writes its steps to.
+
+    All steps have the same settings; each has the model that it was rescored with, its own checkpoint perhaps.
+    Raises UserError if the directory holds anything else: step files of a recording or of other settings, or
+    another process that writes there.
+    """
+
+    def __init__(self, directory: Path, model: str, settings: dict[str, Any]) -> None:
+        self.directory, self.model = directory, model
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._claim = Claim(directory, 0, 1)
+        except OSError as error:
+            raise UserError(
+                f"{printable(directory)}: cannot be written: {error.strerror}; choose another --out"
+            ) from error
+        found = read_ledger(directory) or {"settings": settings, "steps": {}}
+        if found["settings"] != settings:
+            raise UserError(
+                f"{printable(directory)}: rescored before with other settings "
+                f"({_difference(found['settings'], settings)}); choose another --out or remove that directory"
+            )
+        self._settings = settings
+        self._steps: dict[str, Any] = found["steps"]
+
+    def has(self, dump: Dump) -> bool:
+        """True if this dump's step file is there, whole, and made from the same bytes by this model."""
+        entry = self._steps.get(str(dump.global_step), {})
+        same = (entry.get("digest"), entry.get("model")) == (dump.digest, self.model)
+        return same and self._path(dump).is_file()
+
+    def write(self, dump: Dump, columns: Columns) -> None:
+        """Write a step's records, then note it as done. Raises UserError."""
+        path = self._path(dump)
+        try:
+            if path.exists() and MARK not in path.read_bytes()[:4096]:
+                raise UserError(f"{printable(path)}: a recording, not rescored before; choose another --out")
+            # One version: nothing here replaces anything, and steps may be done in any order.
+            texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
+            write_file(path, file_parts(texts), 0)
+            source = {"file": str(dump.file.resolve()), "digest": dump.digest, "model": self.model}
+            self._steps[str(dump.global_step)] = source
+            whole = {"settings": self._settings, "steps": self._steps}
+            write_file(self.directory / LEDGER, [orjson.dumps(whole, option=orjson.OPT_INDENT_2)], 0)
+        except OSError as error:
+            raise UserError(f"{printable(path)}: cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        self._claim.release()
+
+    def _path(self, dump: Dump) -> Path:
+        return self.directory / StepKey(dump.global_step, False).file_name
+
+
+def read_ledger(directory: Path) -> dict[str, Any] | None:
+    """The `settings` and `steps` of a rescored directory; None for any other. Raises UserError."""
+    path = directory / LEDGER
+    try:
+        found = orjson.loads(path.read_bytes())
+        return {"settings": dict(found["settings"]), "steps": dict(found["steps"])}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{printable(path)}: cannot be read ({printable(error)}); remove it and rescore again"
+        ) from None
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    names = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(f"{name} {before.get(name)}, now {now[name]}" for name in names)

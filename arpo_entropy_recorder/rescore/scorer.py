@@ -1,0 +1,155 @@
+"""From a step's dumped trajectories to its records: tokenized, run through the model, put into columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder.rescore.dumps import Dump, Line
+from arpo_entropy_recorder.rescore.lineage import find_branches
+from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
+from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
+from arpo_entropy_recorder.schema import UserError
+
+Skip = Callable[[UserError], object]
+
+
+@dataclass(frozen=True)
+class RescoreSettings:
+    """What the entropies depend on.
+
+    `rollout_dir` may be one file of it; `dtype` is the model's precision, "auto" the checkpoint's own.
+    """
+
+    model: str
+    rollout_dir: str
+    temperature: float = 1.0
+    window: int = 1
+    dtype: str = "auto"
+    tools: tuple[str, ...] = ARPO_TOOLS
+
+    @property
+    def model_path(self) -> str:
+        """The model by a name that means the same from anywhere."""
+        return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
+
+    @property
+    def of_all_steps(self) -> dict[str, Any]:
+        """What has to be the same for all steps of a directory, as plain JSON types."""
+        shared = {"temperature": float(self.temperature), "window": self.window, "dtype": self.dtype}
+        return {**shared, "tools": list(self.tools)}
+
+
+class Scorer:
+    """Tokenizer and model, and the columns of records that they make of dumped lines."""
+
+    def __init__(self, settings: RescoreSettings, max_batch_tokens: int) -> None:
+        from arpo_entropy_recorder.rescore.prefill import Prefill, load_model
+
+        self.settings, self.max_batch_tokens = settings, max_batch_tokens
+        self.tokenizer = load_tokenizer(settings.model)
+        allowed = sorted(self.tokenizer.get_vocab().values())
+        model = load_model(settings.model, settings.dtype)
+        self.prefill = Prefill(model, allowed, settings.temperature, max_batch_tokens)
+        self._most_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
+        self._norm = np.float32(math.log(len(allowed)))
+
+    def read(self, dump: Dump, skip: Skip | None) -> Iterator[tuple[int, Tokenized]]:
+        """The usable trajectories, each with its place in the dump."""
+        for sample_idx, line in enumerate(dump.lines):
+            try:
+                trajectory = self._read(line)
+            except UserError as error:
+                if skip is None:
+                    raise
+                skip(error)
+            else:
+                yield sample_idx, trajectory
+
+    def columns(
+        self, trajectories: Mapping[int, Tokenized], progress: Callable[[float], object]
+    ) -> dict[str, Any]:
+        """A step's records by column, as the live recorder has them, without what a dump cannot tell.
+
+        `trajectories` by sample_idx; `progress` is called with each share of the step that is done.
+        """
+        prompts: dict[str, int] = {}
+        branches = find_branches(trajectories)
+        entropies = self._entropies(
+            [(trajectory.tokens, branches[i].segments) for i, trajectory in trajectories.items()], progress
+        )
+        rows: list[tuple[int, int, int | None, Segment, np.ndarray]] = []
+        for (sample_idx, trajectory), of_segments in zip(trajectories.items(), entropies, strict=True):
+            parent_idx, segments = branches[sample_idx]
+            prompt_idx = prompts.setdefault(trajectory.prompt, len(prompts))
+            for segment, values in zip(segments, of_segments, strict=True):
+                rows.append((sample_idx, prompt_idx, parent_idx, segment, values))
+        sample_idxs, prompt_idxs, parent_idxs, segments, windows = zip(*rows, strict=True)
+        columns = {
+            "sample_idx": np.array(sample_idxs),
+            "prompt_idx": np.array(prompt_idxs),
+            "parent_idx": list(parent_idxs),
+            "round": np.array([segment.round for segment in segments]),
+            "tool": [segment.tool for segment in segments],
+            "is_after_tool_call": np.array([segment.tool is not None for segment in segments]),
+            "token_id": [segment.tokens[0] for segment in segments],
+            "entropy": np.array([values[0] for values in windows], np.float32),
+            "tokens": [segment.tokens for segment in segments],
+            "source": ["rescored"] * len(rows),
+        }
+        return columns | ({"window": list(windows)} if self.settings.window > 1 else {})
+
+    def _entropies(
+        self,
+        trajectories: Sequence[tuple[list[int], list[Segment]]],
+        progress: Callable[[float], object],
+    ) -> list[list[np.ndarray]]:
+        """Each segment's first tokens' normalised entropies, float32 [up to window], by trajectory."""
+        from arpo_entropy_recorder.rescore.prefill import Probe
+
+        probes, windows = [], []
+        for tokens, segments in trajectories:
+            window = [len(segment.tokens[: self.settings.window]) for segment in segments]
+            # The distribution of a token is at the token before it; nothing beyond the last one is run.
+            positions = [
+                segment.start - 1 + at
+                for segment, width in zip(segments, window, strict=True)
+                for at in range(width)
+            ]
+            probes.append(Probe(tokens[: max(positions, default=0) + 1], positions))
+            windows.append(window)
+        total = sum(len(probe.tokens) for probe in probes)
+        found: list[list[np.ndarray]] = [[] for _ in probes]
+        try:
+            for index, nats in self.prefill.entropies(probes):
+                normalised = np.minimum(nats / self._norm, np.float32(1.0))
+                found[index] = np.split(normalised, np.cumsum(windows[index]))[:-1]
+                progress(len(probes[index].tokens) / total)
+        except RuntimeError as error:  # torch's OutOfMemoryError is one
+            if "out of memory" not in str(error).lower():
+                raise
+            raise UserError(
+                f"out of memory with --max-batch-tokens {self.max_batch_tokens}; give fewer"
+            ) from error
+        return found
+
+    def _read(self, line: Line) -> Tokenized:
+        if line.largest_id >= self.prefill.vocab_size:
+            raise UserError(
+                f"{line.where}: token id {line.largest_id} is not in the model's vocabulary of "
+                f"{self.prefill.vocab_size}; give the model that wrote the trajectory"
+            )
+        trajectory = tokenize(line, self.tokenizer, self.settings.tools)
+        length = len(trajectory.tokens)
+        for what, most in (
+            ("--max-batch-tokens", self.max_batch_tokens),
+            ("the model's context", self._most_tokens),
+        ):
+            if length > most:
+                raise UserError(f"{line.where}: {length} tokens, more than {what} of {most}")
+        return trajectory

@@ -1,0 +1,1 @@
+"""Our own tool loop on a vLLM engine."""

@@ -1,0 +1,65 @@
+"""Starting vLLM from the command line: in this process, quietly, with one line for what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from arpo_entropy_recorder.schema import UserError
+
+
+def load_engine(model: str, options: dict[str, Any], verbose: bool) -> Any:
+    """A vLLM `LLM` in this process, where its logits can be seen; `options` are its keywords.
+
+    Says nothing of what vLLM logs unless `verbose`. Raises UserError for what is no model, or does not start.
+    """
+    path = Path(model)
+    if not (path / "config.json").is_file() and (path.exists() or model.startswith((".", "/", "~"))):
+        raise UserError(f"{model}: not a model: a directory with a config.json is needed, or a hub name")
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    if not verbose:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        options = {"use_tqdm_on_load": False} | options
+    try:
+        with _quiet(not verbose):
+            from vllm import LLM
+    except ImportError as error:
+        raise UserError(
+            f"vllm cannot be imported ({error}); record runs in an environment with vLLM"
+        ) from error
+    try:
+        with _quiet(not verbose):
+            return LLM(model=model, **options)
+    except Exception as error:
+        if verbose:
+            raise
+        reason = str(error).strip().splitlines()
+        raise UserError(
+            f"{model}: vLLM does not start: {reason[0] if reason else type(error).__name__} (--verbose shows its log)"
+        ) from error
+
+
+@contextmanager
+def _quiet(enabled: bool) -> Iterator[None]:
+    """Libraries below Python write to the descriptors themselves, so those are what is put aside."""
+    if not enabled:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for target, descriptor in enumerate(kept, start=1):
+            os.dup2(descriptor, target)
+            os.close(descriptor)

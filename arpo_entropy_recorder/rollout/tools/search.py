@@ -1,0 +1,95 @@
+"""The `search` tool: a command of the user's, or a JSON object of results by query as ARPO's search cache is."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import orjson
+
+from arpo_entropy_recorder.rollout.tools import Tool, ToolError
+from arpo_entropy_recorder.schema import UserError
+
+LIMIT = 8192
+"""Characters of a result that the policy is shown."""
+
+
+def load_search(value: str, *, timeout: float = 30.0) -> Tool:
+    """A cache where `value` ends in `.json`, else a command. Raises UserError if it cannot be read or found."""
+    return SearchCache(Path(value)) if value.endswith(".json") else SearchCommand(value, timeout=timeout)
+
+
+class SearchCache:
+    """Results looked up by the exact query, white space around it aside. Nothing is fetched or written."""
+
+    def __init__(self, path: Path):
+        try:
+            results = orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the search cache: {error.strerror}") from error
+        except orjson.JSONDecodeError as error:
+            raise UserError(
+                f"{path}: not JSON ({error}); a search cache is one object, query to result"
+            ) from error
+        if not isinstance(results, dict):
+            raise UserError(
+                f"{path}: a search cache is one JSON object, query to result; this is another value"
+            )
+        for query, result in results.items():
+            if not isinstance(result, str):
+                raise UserError(f"{path}: key {query!r}: its value must be a string, the result as text")
+        self._results: dict[str, str] = {query.strip(): result for query, result in results.items()}
+
+    def __call__(self, content: str, /) -> str:
+        try:
+            return self._results[content.strip()][:LIMIT]
+        except KeyError:
+            raise ToolError("No result for this query.") from None
+
+
+class SearchCommand:
+    """A command that reads the query on stdin and prints the result; no shell, unless the user names one.
+
+    It is the user's own and keeps the user's environment. A non-zero exit is a failure, told by its last line on
+    stderr; after `timeout` seconds it is killed with all that it started.
+    """
+
+    def __init__(self, command: str, *, timeout: float = 30.0):
+        try:
+            self._command = shlex.split(command)
+        except ValueError as error:
+            raise UserError(f"--tools: search={command}: {error}; check its quotes") from error
+        if not self._command:
+            raise UserError(
+                "--tools: search needs a command or a .json file: search=COMMAND or search=FILE.json"
+            )
+        if shutil.which(self._command[0]) is None:
+            raise UserError(f"--tools: search={command}: no such command: {self._command[0]}")
+        self.timeout = timeout
+
+    def __call__(self, content: str, /) -> str:
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            printed, complaint = process.communicate(content.encode("utf-8", "replace"), self.timeout)
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"Search timed out after {self.timeout:g} s.") from None
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        if process.returncode:
+            lines = complaint.decode("utf-8", "replace").strip().splitlines()
+            raise ToolError(
+                f"Search failed: {lines[-1] if lines else f'exit status {process.returncode}'}"[:LIMIT]
+            )
+        return printed.decode("utf-8", "replace").strip()[:LIMIT]

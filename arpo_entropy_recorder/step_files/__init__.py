@@ -1,0 +1,1 @@
+"""How records lie on disk: names, text, shards that join, and the checks of what is read."""

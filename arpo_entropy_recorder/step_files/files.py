@@ -1,0 +1,127 @@
+"""Which files the user means, and their bytes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from arpo_entropy_recorder.step_files.decode import ReadError
+from arpo_entropy_recorder.step_files.layout import Shard, StepKey, parse_name, printable
+
+# A step of a million records is 200 MB; what is larger than this is not a step file.
+MAX_FILE_BYTES = 1 << 30
+
+
+def find_files(paths: Sequence[str | Path], *, validate: bool | None = None) -> list[Path]:
+    """The step files that `paths` name: files, directories, and patterns as `entropy_step_*.json`.
+
+    Each file once, by directory and then in the order of training. With `validate` only the training
+    (False) or validation (True) steps. Raises ReadError where a path leads to no file.
+    """
+    found = {file: None for path in paths for file in _expand(str(path), validate)}
+    if not found:
+        kind = "" if validate is None else "validation " if validate else "training "
+        where = ", ".join(map(printable, paths)) or "no path given"
+        raise ReadError(f"{where}: no {kind}step files there; give the directory that entropy_save_dir named")
+    return sorted(found, key=lambda file: (file.parent, key_of(file), _natural(file.name)))
+
+
+def key_of(file: Path) -> StepKey:
+    """The step that the file's name tells; for a renamed file one before all steps."""
+    parsed = parse_name(file.name)
+    if parsed is None:
+        return StepKey(-1, False)
+    return parsed.key if isinstance(parsed, Shard) else parsed
+
+
+def list_step_files(directory: Path) -> list[Path]:
+    """The step files in `directory`. Raises ReadError.
+
+    A directory is not read at one instant: while shards are being joined a listing can miss both the shards
+    and the joined file, so it is read until nothing changes.
+    """
+    names: list[str] = []
+    for _ in range(20):
+        before = names
+        try:
+            names = sorted(name for name in os.listdir(directory) if parse_name(name))
+        except OSError as error:
+            raise _unreadable(directory, error) from None
+        if names == before:
+            break
+    return [directory / name for name in names]
+
+
+def read_bytes(file: Path) -> bytes:
+    """The file's bytes. Raises FileNotFoundError, and ReadError for what is no file of sensible size."""
+    try:
+        # Opening a FIFO without a writer would wait for ever.
+        with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:
+            status = os.fstat(opened.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ReadError(
+                    f"{printable(file)}: not a regular file; give a step file or a directory of them"
+                )
+            if status.st_size > MAX_FILE_BYTES:
+                raise ReadError(
+                    f"{printable(file)}: {status.st_size / 1e9:.1f} GB, more than the {MAX_FILE_BYTES / 1e9:.1f} GB "
+                    "that a step file may have; split it or leave it out"
+                )
+            return opened.read(status.st_size)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def missing(file: Path) -> ReadError:
+    return ReadError(f"{printable(file)}: no such file; check the path or quote the pattern")
+
+
+def _unreadable(path: str | Path, error: Exception) -> ReadError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ReadError(f"{printable(path)}: cannot be read: {printable(reason)}; check the path")
+
+
+def _expand(path: str, validate: bool | None) -> Iterator[Path]:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if joined := _joined_since(Path(path)):
+            yield from joined
+            return
+        matches = glob.glob(path) if glob.has_magic(path) else []
+        if not matches:
+            raise missing(Path(path)) from None
+        for match in matches:
+            yield from _expand(match, validate) if match != path else ()
+        return
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not stat.S_ISDIR(mode):
+        files = [Path(path)]
+    elif not (files := list_step_files(Path(path))):
+        raise ReadError(
+            f"{printable(path)}: no entropy_step_*.json in this directory; give the one with them"
+        )
+    for file in files:
+        if validate is None or key_of(file).validate == validate:
+            yield file
+
+
+def _joined_since(gone: Path) -> list[Path]:
+    """What there is now of the step of a shard that is gone: a shell may have listed it before it was joined."""
+    shard = parse_name(gone.name)
+    if not isinstance(shard, Shard) or not gone.parent.is_dir():
+        return []
+    return [file for file in list_step_files(gone.parent) if key_of(file) == shard.key]
+
+
+def _natural(name: str) -> list[Any]:
+    """Sorts step_9 before step_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
