@@ -12,7 +12,7 @@ from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, Unsupporte
 
 OLDEST, NEWEST = (0, 8, 4), (0, 33)
 SUPPORTED = (
-    "supported are vLLM 0.8.4 to 0.33 (V0 and V1 engine, model runners V1 and V2) without speculative decoding, "
+    "supported are vLLM 0.8.4 to 0.33 (V0 and V1 engine; its model runner V2 from 0.20) without speculative decoding, "
     "pipeline parallelism or multi-step scheduling; entropy_recorder=off or ARPO_ENTROPY_DISABLE=1 runs without"
 )
 EXTENSION = f"{EntropyWorkerExtension.__module__}.{EntropyWorkerExtension.__qualname__}"
