@@ -20,7 +20,8 @@ __all__ = ["ReadError", "Step", "find_files", "read_steps"]
 class Step:
     """The records of one step as columns by schema key (see `decode` for their dtypes).
 
-    `stale` tells that a later run went back to an earlier step and has not recorded this one again yet;
+    `stale` tells that a later run went back to an earlier step and has not recorded this one again yet, by the
+    training steps alone or, for a validation, by the validations alone;
     `missing_ranks` are the data-parallel ranks that have recorded nothing of it.
     """
 
@@ -47,11 +48,12 @@ def read_steps(
     Raises ReadError.
     """
     for _, in_directory in groupby(find_files(paths, validate=validate), key=lambda file: file.parent):
-        highest: dict[int, int] = {}
+        # A validation alone, as of an older checkpoint, records no training step again, nor the other way round.
+        highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
         for _, of_step in groupby(in_directory, key=_group):
             files = list(of_step)
             for step in _read(files):
-                step.stale = _is_stale(step.columns, highest)
+                step.stale = _is_stale(step.columns, highest[step.validate])
                 yield step
             for file in files:
                 if progress is not None:

@@ -143,6 +143,26 @@ def test_paths_can_be_files_quoted_patterns_and_directories_and_count_once(tmp_p
     assert [s.path.parent.name for s in read_steps([str(tmp_path / "*")])] == ["a"] * 3 + ["b [1]"] * 3
 
 
+def test_a_file_counts_once_however_it_is_spelt(tmp_path, monkeypatch):
+    for step in (1, 2):
+        put(tmp_path / "a", [record()], f"entropy_step_{step}.json")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "best.json").symlink_to(tmp_path / "a" / "entropy_step_2.json")
+    monkeypatch.chdir(tmp_path)
+    spellings = ["a/entropy_step_1.json", "a", tmp_path / "a", "a/../a", "link", "best.json"]
+    assert find_files(spellings) == [Path("a/entropy_step_1.json"), Path("a/entropy_step_2.json")]
+    assert [len(list(read_steps([spelling, *spellings]))) for spelling in spellings] == [2] * 6
+
+
+def test_a_validation_run_alone_makes_no_training_step_stale(tmp_path):
+    for step in (1, 2, 3):
+        put(tmp_path, [record(run=0)], f"entropy_step_{step}.json")
+        put(tmp_path, [record(run=0)], f"entropy_validate_step_{step}.json")
+    put(tmp_path, [record(run=1)], "entropy_validate_step_1.json")
+    stale = [(step.global_step, step.validate) for step in read_steps([tmp_path]) if step.stale]
+    assert stale == [(2, True), (3, True)]
+
+
 def test_progress_is_told_of_each_file(tmp_path):
     for step in range(3):
         put(tmp_path, [record()], f"entropy_step_{step}.json")

@@ -20,15 +20,21 @@ MAX_FILE_BYTES = 1 << 30
 def find_files(paths: Sequence[str | Path], *, validate: bool | None = None) -> list[Path]:
     """The step files that `paths` name: files, directories, and patterns as `entropy_step_*.json`.
 
-    Each file once, by directory and then in the order of training. With `validate` only the training
+    Each file once, however often and in whatever spelling it is named, by directory and then in the order of
+    training. With `validate` only the training
     (False) or validation (True) steps. Raises ReadError where a path leads to no file.
     """
-    found = {file: None for path in paths for file in _expand(str(path), validate)}
+    found: dict[str, Path] = {}
+    directories: dict[str, Path] = {}
+    for path in paths:
+        for file in _expand(str(path), validate):
+            parent = directories.setdefault(os.path.realpath(file.parent), file.parent)
+            found.setdefault(os.path.realpath(file), parent / file.name)
     if not found:
         kind = "" if validate is None else "validation " if validate else "training "
         where = ", ".join(map(printable, paths)) or "no path given"
         raise ReadError(f"{where}: no {kind}step files there; give the directory that entropy_save_dir named")
-    return sorted(found, key=lambda file: (file.parent, key_of(file), _natural(file.name)))
+    return sorted(found.values(), key=lambda file: (file.parent, key_of(file), _natural(file.name)))
 
 
 def key_of(file: Path) -> StepKey:
