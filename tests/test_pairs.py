@@ -115,6 +115,17 @@ def test_the_answer_says_which_is_higher(after, before, verdict):
     assert "\n" not in answer
 
 
+@pytest.mark.parametrize("after", [0.7, [0.6 + 0.1, 0.7]])
+def test_equal_changes_have_no_effect_size_and_the_answer_says_so(after):
+    records = [(0, False, 0.1)] * 8 + [(1, True, value) for value in np.broadcast_to(np.resize(after, 8), 8)]
+    pairs = Pairs()
+    pairs.add(make_step(records, sample_idx=np.tile(np.arange(8), 2)))
+    answer = pairs.test().answer
+    assert answer.startswith("Yes")
+    assert "nan" not in answer
+    assert "all changes equal" in answer
+
+
 def test_without_pairs_or_with_too_few_there_is_no_answer():
     pairs = Pairs()
     assert "No answer" in pairs.test().answer

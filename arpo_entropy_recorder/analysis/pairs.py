@@ -9,6 +9,9 @@ import numpy as np
 from arpo_entropy_recorder.analysis.statistics import START, Group
 from arpo_entropy_recorder.reader import Step
 
+# Changes that differ by less are equal: what is left is how their sums were rounded.
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class PairedTest:
@@ -33,6 +36,13 @@ class PairedTest:
         return "< 1e-300" if self.p < 1e-300 else f"= {self.p:.2g}"
 
     @property
+    def strength(self) -> str:
+        """Effect size and p in words, or why there are none."""
+        if np.isnan(self.p):
+            return "d_z and p not defined (all changes equal)"
+        return f"d_z = {self.effect:.2f}, Wilcoxon signed-rank p {self.p_words}"
+
+    @property
     def answer(self) -> str:
         """One line: does the entropy after tool results exceed the initial one?"""
         if not self.n:
@@ -45,7 +55,7 @@ class PairedTest:
             verdict = "No clear difference between after-tool and"
         return (
             f"{verdict} the initial one: {numbers}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], "
-            f"d_z = {self.effect:.2f}, Wilcoxon signed-rank p {self.p_words}, n = {self.n:,} "
+            f"{self.strength}, n = {self.n:,} "
             f"trajectories ({self.rising:.0%} rise)."
         )
 
@@ -83,7 +93,7 @@ class Pairs:
         group = Group()
         group.add(changes)
         p = effect = float("nan")
-        if group.n > 1 and np.ptp(changes):
+        if group.n > 1 and np.ptp(changes) > ROUNDING:
             from scipy import stats
 
             p, effect = float(stats.wilcoxon(changes).pvalue), group.mean / group.sd
