@@ -7,11 +7,15 @@ the logits. An entry of -inf (a masked token) contributes 0; a row with a NaN or
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 # vLLM writes 0 or -1 where a request is greedy; its entropy is then the one at temperature 1.
 GREEDY_TEMPERATURE = 1e-5
@@ -50,8 +54,30 @@ def _path(device_type: str) -> Callable[..., None]:
             from arpo_entropy_recorder.entropy_triton import entropy_into_triton
         except ImportError:
             return entropy_into_torch
-        return entropy_into_triton
+        return _or_torch(entropy_into_triton)
     return entropy_into_torch
+
+
+def _or_torch(fused: Callable[..., None]) -> Callable[..., None]:
+    """`fused` until it fails once, plain torch from then on.
+
+    Triton compiles at the first launch, which wants a C compiler and a directory to write to: without them the
+    same numbers cost more, but they are not lost.
+    """
+    path = fused
+
+    def entropy_into_either(*args: Any) -> None:
+        nonlocal path
+        try:
+            path(*args)
+        except Exception:
+            if path is entropy_into_torch:
+                raise
+            logger.warning("entropy recorder: the fused kernel failed; torch takes over", exc_info=True)
+            path = entropy_into_torch
+            path(*args)
+
+    return entropy_into_either
 
 
 def entropy_into_torch(

@@ -11,7 +11,7 @@ from entropy_contract import NATS, EntropyContract, oracle, random_logits
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arpo_entropy_recorder import entropy as module
-from arpo_entropy_recorder.entropy import entropy, entropy_into, entropy_into_torch
+from arpo_entropy_recorder.entropy import _or_torch, entropy, entropy_into, entropy_into_torch
 
 
 class TestTorchOnCpu(EntropyContract):
@@ -81,3 +81,21 @@ def test_the_choice_is_made_once() -> None:
     entropy(torch.zeros(1, 2))
     entropy(torch.zeros(1, 2))
     assert module._path.cache_info().misses == 1
+
+
+def test_a_fused_kernel_that_cannot_be_compiled_gives_way_to_torch_once_and_for_all(caplog):
+    calls = []
+
+    def fused(*args):
+        calls.append(args)
+        raise RuntimeError("Failed to find C compiler")
+
+    path = _or_torch(fused)
+    logits, rows = torch.randn(3, 50), torch.tensor([2, 0])
+    for _ in range(2):
+        found, expected = torch.zeros(4), torch.zeros(4)
+        path(found, rows, logits, rows)
+        entropy_into_torch(expected, rows, logits, rows)
+        assert torch.equal(found, expected)
+    assert len(calls) == 1
+    assert sum("torch takes over" in message for message in caplog.messages) == 1
