@@ -25,6 +25,9 @@ class EntropyRecorderMixin:
     fast_logprobs: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "config" in kwargs:
+            # A setting that is none is said before the engine starts, which takes minutes.
+            Settings.read(kwargs["config"])
         super().__init__(*args, **kwargs)
         settings = Settings.read(self.config)  # type: ignore[attr-defined]
         dp_rank, dp_size, tp_rank = parallel_ranks(self.config, kwargs.get("device_mesh"))  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.schema import RESULT_TAG, UserError
 
 TRUE, FALSE = {"1", "true", "on", "yes"}, {"0", "false", "off", "no", ""}
 
@@ -27,6 +27,8 @@ class Settings:
         not read.
     pending_steps: `entropy_pending_steps`, `ARPO_ENTROPY_PENDING_STEPS`: how many steps may wait in memory for a
         directory that cannot be written.
+    result_end: `entropy_result_end`, `ARPO_ENTROPY_RESULT_END`: what a tool's result ends with, where no stop string
+        like `</search>` says that a tool was called; `</result>` by default.
     strict: `entropy_strict`, `ARPO_ENTROPY_STRICT`: raise the recorder's own errors instead of logging them.
     """
 
@@ -36,6 +38,7 @@ class Settings:
     record_tokens: bool = False
     fast_logprobs: bool = False
     pending_steps: int = 100
+    result_end: str = f"</{RESULT_TAG}>"
     strict: bool = False
 
     @classmethod
@@ -50,12 +53,13 @@ class Settings:
 
         disabled = _switch("ARPO_ENTROPY_DISABLE", environ.get("ARPO_ENTROPY_DISABLE", "0"))
         return cls(
-            enabled=not disabled and _switch("entropy_recorder", config.get("entropy_recorder", True)),
+            enabled=not disabled and _switch(*value("entropy_recorder", "", True)),
             save_dir=Path(str(value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")[1])).expanduser(),
             window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1)),
             record_tokens=_switch(*value("record_tokens", "ARPO_ENTROPY_TOKENS", False)),
             fast_logprobs=_switch(*value("fast_logprobs", "ARPO_ENTROPY_FAST_LOGPROBS", False)),
             pending_steps=_count("steps", *value("entropy_pending_steps", "ARPO_ENTROPY_PENDING_STEPS", 100)),
+            result_end=str(value("entropy_result_end", "ARPO_ENTROPY_RESULT_END", cls.result_end)[1]).strip(),
             strict=_switch(*value("entropy_strict", "ARPO_ENTROPY_STRICT", False)),
         )
 
