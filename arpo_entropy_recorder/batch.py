@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,15 @@ class Batch:
         self._pad_size = int(meta_info.get("pad_size", 0))
         self._pad_token_id = -1 if pad_token_id is None else pad_token_id
         self._dp_rank, self._dp_size = dp_rank, dp_size
+        self._started: Counter[bytes] = Counter()
         self._input_ids = prompts.batch["input_ids"]
 
     def rows_of(self, starts: list[list[int]]) -> list[int]:
         """The row of each starting prompt, by content; [len(starts)] ints.
 
         Rows that read the same share their starts out in order, as a loop that repeats each row does: of six
-        starts over rows 3 and 8, three belong to each. A start that is in no row gets -1.
+        starts over rows 3 and 8, three belong to each. Fewer starts than rows take the rows in turn, call by call.
+        A start that is in no row gets -1.
         """
         starts_by_content: dict[bytes, list[int]] = {}
         for i, start in enumerate(starts):
@@ -42,8 +45,11 @@ class Batch:
         rows = [-1] * len(starts)
         for content, members in starts_by_content.items():
             matches = rows_by_content.get(content, [-1])
+            started = self._started[content]
+            self._started[content] += len(members)
             for k, i in enumerate(members):
-                rows[i] = matches[k * len(matches) // len(members)]
+                place = k * len(matches) // len(members) if len(members) >= len(matches) else started + k
+                rows[i] = matches[place % len(matches)]
         return rows
 
     def is_padding(self, prompt_idx: np.ndarray) -> np.ndarray:

@@ -15,6 +15,10 @@ from collections.abc import Callable, Sequence
 from arpo_entropy_recorder.trajectory import Segment, Trajectory, common_prefix
 
 STOP_TAG = re.compile(r"</([\w.-]+)>\s*$")
+# Python keeps one object for each int up to this one.
+SHARED_INTS = 256
+# What may follow these is no tool's result, whatever stop strings a loop has.
+NO_TOOLS = {"think", "answer"}
 
 
 class TrajectoryTracker:
@@ -43,8 +47,8 @@ class TrajectoryTracker:
 
         With several completions the first one continues the trajectory, the others branch from it.
         """
-        known = [self._known(tokens) for tokens in prompts]
-        claimed = {id(trajectory) for trajectory in known if trajectory is not None}
+        claimed: set[int] = set()
+        known = [self._known(tokens, claimed) for tokens in prompts]
         if None in known:
             self._catch_up()
         # Siblings of one round are not each other's parents, so none is enrolled before all are placed.
@@ -75,7 +79,7 @@ class TrajectoryTracker:
         for trajectory, generated, reason in zip(self._live, token_ids, stop_reasons, strict=True):
             trajectory.tokens.extend(generated)
             tag = STOP_TAG.search(reason) if isinstance(reason, str) else None
-            trajectory.stopped_at = tag.group(1) if tag else None
+            trajectory.stopped_at = tag.group(1) if tag and tag.group(1) not in NO_TOOLS else None
 
     def _enrol(self, trajectory: Trajectory) -> None:
         if trajectory.sample_idx < 0:
@@ -85,11 +89,19 @@ class TrajectoryTracker:
             self._by_prompt.setdefault(len(prompt), {}).setdefault(prompt, []).append(trajectory)
         self._live.append(trajectory)
 
-    def _known(self, tokens: list[int]) -> Trajectory | None:
-        """The trajectory that this very list object is, brought up to date."""
+    def _known(self, tokens: list[int], claimed: set[int]) -> Trajectory | None:
+        """The trajectory that this very list object is, brought up to date.
+
+        None for a list that comes twice in a call, or again without what was generated from it: another sample.
+        """
         _, trajectory = self._by_list.get(id(tokens), (None, None))
-        if trajectory is None or common_prefix(tokens, trajectory.tokens) < trajectory.prompt_len:
+        if trajectory is None or id(trajectory) in claimed:
             return None
+        if len(tokens) <= trajectory.source_len < len(trajectory.tokens):
+            return None
+        if common_prefix(tokens, trajectory.tokens) < trajectory.prompt_len:
+            return None
+        claimed.add(id(trajectory))
         trajectory.read(tokens, self._is_result)
         return trajectory
 
@@ -124,7 +136,10 @@ class TrajectoryTracker:
                 best, best_key = trajectory, key
         if best is None:
             return None
-        shared, _, free = best_key
+        shared, same_objects, free = best_key
+        if len(tokens) == best.prompt_len and not (same_objects and max(tokens) > SHARED_INTS):
+            # A restart of this prompt or of another row that reads the same: the batch knows which is due.
+            return None
         if free:
             claimed.add(id(best))
             best.read(tokens, self._is_result)
@@ -136,12 +151,12 @@ class TrajectoryTracker:
         """Whether a new list object may be this same trajectory, as `tokens + result` makes one.
 
         Not if its own list is passed too. A trajectory that waits for its tool is expected to go on; any other
-        goes on only in a loop that makes a new list each time.
+        goes on only in a loop that makes a new list each time, perhaps without an end-of-text token.
         """
         if id(trajectory) in claimed or shared <= trajectory.prompt_len:
             return False
         return trajectory.stopped_at is not None or (
-            shared == len(trajectory.tokens) and not trajectory.in_place
+            shared >= len(trajectory.tokens) - 1 and not trajectory.in_place
         )
 
     def _rows_of(self, prompts: list[list[int]]) -> list[int]:
@@ -156,7 +171,6 @@ class TrajectoryTracker:
 def _shares_objects(a: list[int], b: list[int], length: int) -> bool:
     """Whether the first `length` tokens are the very same int objects, as `list.copy()` leaves them.
 
-    Tells a branch's parent from a trajectory that reads the same by chance. (Python keeps one object for each
-    int up to 256, so for those it says nothing.)
+    Tells a branch's parent from a trajectory that reads the same by chance; of SHARED_INTS it says nothing.
     """
     return all(map(operator.is_, a[:length], b[:length]))

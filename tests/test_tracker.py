@@ -2,11 +2,13 @@
 
 import itertools
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arpo_entropy_recorder.batch import Batch
 from arpo_entropy_recorder.tracker import TrajectoryTracker
 from arpo_entropy_recorder.trajectory import common_prefix
 
@@ -223,3 +225,52 @@ def test_a_branch_from_a_trajectory_that_is_not_passed_itself_is_a_branch():
     tokens.extend([910, 930])
     (segment,) = tracker.begin([tokens.copy()])
     assert (segment.sample_idx, segment.parent_idx, segment.round, segment.tool) == (1, 0, 1, "python")
+
+
+def labels(segments):
+    return [(s.sample_idx, s.prompt_idx, s.parent_idx, s.round, s.tool) for s in segments]
+
+
+def test_a_list_that_is_passed_twice_is_two_samples_each_time():
+    tracker = TrajectoryTracker()
+    prompt = [900, 901]
+    assert labels(tracker.begin([prompt, prompt])) == [(0, 0, None, 0, None), (1, 0, None, 0, None)]
+    tracker.end([[910], [911]], [None, None])
+    assert labels(tracker.begin([prompt, prompt])) == [(2, 0, None, 0, None), (3, 0, None, 0, None)]
+    tracker.end([[912], [913]], ["</search>"] * 2)
+    again = tracker.begin([[*prompt, 912, 930], [*prompt, 913, 930]])
+    assert labels(again) == [(2, 0, None, 1, "search"), (3, 0, None, 1, "search")]
+
+
+def test_what_follows_a_thought_is_no_tool_result():
+    tracker = TrajectoryTracker()
+    tokens = [900]
+    tracker.begin([tokens])
+    tracker.end([[910]], ["</think>"])
+    tokens += [910, 950]
+    (segment,) = tracker.begin([tokens])
+    assert (segment.round, segment.is_after_tool_call) == (0, False)
+
+
+def test_a_loop_that_drops_the_end_of_text_before_a_result_keeps_its_slots():
+    tracker = TrajectoryTracker(is_result=lambda tokens: tokens[-1] == 777)
+    tracker.begin([[900, 1], [901, 1]])
+    for round_number in (1, 2):
+        tracker.end([[910, 999], [911, 999]], [None, None])
+        lists = [[*t.tokens[:-1], 777] for t in tracker.trajectories]
+        assert labels(tracker.begin(lists)) == [
+            (0, 0, None, round_number, None),
+            (1, 1, None, round_number, None),
+        ]
+
+
+def test_rows_that_read_the_same_are_started_in_turn_whatever_the_calls():
+    rows = Batch(SimpleNamespace(batch={"input_ids": [[7, 8], [5, 6], [7, 8]]}, meta_info={}))
+    tracker = TrajectoryTracker(prompt_rows=rows.rows_of)
+    found = []
+    for row in ([7, 8], [5, 6], [7, 8]):
+        found += [segment.prompt_idx for segment in tracker.begin([list(row)])]
+        tracker.end([[1]], [None])
+    assert found == [0, 1, 2]
+    # AEPO's order: each row once, then all of them again.
+    assert [s.prompt_idx for s in tracker.begin([[7, 8], [7, 8], [5, 6], [7, 8], [7, 8]])] == [0, 0, 1, 2, 2]
