@@ -67,7 +67,7 @@ def test_every_record_is_a_row_with_null_where_it_has_no_such_key(run, tmp_path)
     path = tmp_path / "out.parquet"
     assert export(read_steps([run]), path) == 5
     table = parquet.read_table(path)
-    assert set(table.column_names) == {field.name for field in FIELDS} | {"validate"}
+    assert set(table.column_names) == {field.name for field in FIELDS} | {"validate", "stale"}
     rows = {(row["validate"], row["global_step"], row["sample_idx"]): row for row in table.to_pylist()}
     assert len(rows) == 5
     for name, records in RECORDS.items():

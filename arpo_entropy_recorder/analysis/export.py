@@ -19,8 +19,9 @@ LISTS = {"window": "float64", "tokens": "int64"}
 def export(steps: Iterable[Step], path: Path) -> int:
     """Write every record of `steps`, one row each, to a .parquet or .csv file; returns the number of rows.
 
-    The columns are the schema's keys and `validate`; null where a record has no such key. CSV has no lists, so
-    `window` and `tokens` are left out of it. Holds one step at a time and renames the file into place.
+    The columns are the schema's keys, `validate`, and `stale` (recorded before a resume that went back to an
+    earlier step, and not again yet); null where a record has no such key. CSV has no lists, so `window` and
+    `tokens` are left out of it. Holds one step at a time and renames the file into place.
     Raises UserError where pyarrow is missing or the file cannot be written.
     """
     try:
@@ -55,13 +56,13 @@ def _scalars() -> dict[str, str]:
         for field in FIELDS
         if field.name not in LISTS
     }
-    return {"validate": "bool", **fields}
+    return {"validate": "bool", "stale": "bool", **fields}
 
 
 def _array(pa: Any, step: Step, field: Any) -> Any:
     """The column of `field`, with the nulls that the step's arrays stand in for."""
     name, n = field.name, len(step)
-    if name in ("validate", "global_step"):
+    if name in ("validate", "stale", "global_step"):
         return pa.array(np.full(n, getattr(step, name)), field.type)
     column = step.columns.get(name)
     if column is None:
