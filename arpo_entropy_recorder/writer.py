@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,10 @@ class _Step:
     texts: list[list[bytes]] = field(default_factory=list)
     columns: list[Mapping[str, Any]] = field(default_factory=list)
     waits: bool = False
+
+
+# The writer of each directory and rank in this process: two would write the same files.
+_WRITERS: weakref.WeakValueDictionary[tuple[Path, int], StepWriter] = weakref.WeakValueDictionary()
 
 
 class StepWriter:
@@ -63,6 +68,7 @@ class StepWriter:
         self._noted_run = -1
         if not enabled:
             return
+        _WRITERS[self.directory.resolve(), dp_rank] = self
         try:
             self._open()
         except OSError as error:
@@ -86,6 +92,8 @@ class StepWriter:
         """
         if not self.enabled:
             return
+        if _WRITERS.get((self.directory.resolve(), self.dp_rank)) is not self:
+            raise RuntimeError(f"a later recorder of this process writes to {printable(self.directory)}")
         key = StepKey(int(global_step), bool(validate))
         latest = self._latest.get(key.validate)
         if latest is not None and key < latest:

@@ -311,8 +311,9 @@ def test_a_forked_child_does_not_keep_the_directory_after_its_parent(tmp_path):
 
 
 def test_a_second_recorder_in_one_process_is_a_run_of_its_own(tmp_path):
-    first, second = StepWriter(tmp_path), StepWriter(tmp_path)
+    first = StepWriter(tmp_path)
     first.add(1, False, columns(1))
+    second = StepWriter(tmp_path)
     first.close()
     second.add(2, False, columns(2))
     second.close()
@@ -506,3 +507,13 @@ def test_a_long_run_keeps_nothing_of_the_steps_written(tmp_path, caplog):
     writer.close()
     assert sizes[1] - sizes[0] < 200_000
     assert not caplog.text
+
+
+def test_an_earlier_writer_of_this_process_does_not_write_over_a_later_ones_files(tmp_path):
+    first, second = StepWriter(tmp_path), StepWriter(tmp_path)
+    second.add(1, False, columns(3, records=3))
+    second.flush()
+    with pytest.raises(RuntimeError, match="a later recorder"):
+        first.add(1, False, columns(1))
+    first.flush()
+    assert len(json.loads((tmp_path / "entropy_step_1.json").read_text())) == 3
