@@ -21,7 +21,6 @@ from arpo_entropy_recorder.batch import Batch
 from arpo_entropy_recorder.boundary import Boundary
 from arpo_entropy_recorder.history import UNWRITTEN, EntropyHistory
 from arpo_entropy_recorder.metrics import entropy_metrics
-from arpo_entropy_recorder.schema import RESULT_TAG
 from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.seams import Seams
@@ -31,8 +30,7 @@ from arpo_entropy_recorder.writer import StepWriter
 
 logger = logging.getLogger(__name__)
 
-RESULT_END = f"</{RESULT_TAG}>"
-# Tokens that surely hold `</result>` and the white space around it, however they are cut.
+# Tokens that surely hold `</result>`, or a tag like it, and the white space around it, however they are cut.
 RESULT_END_TOKENS = 24
 
 
@@ -61,6 +59,7 @@ class EntropyRecorder:
         self.settings = settings
         self._rollout = rollout
         self._tap = EngineTap(rollout.inference_engine)
+        self._warned_of_text = False
         self._vocab_size = len(rollout.tokenizer.get_vocab())
         self._dp_rank, self._dp_size = dp_rank, dp_size
         self._writer = StepWriter(
@@ -176,8 +175,17 @@ class EntropyRecorder:
         call.announced = None
 
     def _is_result(self, tokens: list[int]) -> bool:
-        tail = self._rollout.tokenizer.decode(tokens[-RESULT_END_TOKENS:])
-        return tail.rstrip().endswith(RESULT_END)
+        tail = self._rollout.tokenizer.decode(tokens[-RESULT_END_TOKENS:]).rstrip()
+        found = tail.endswith(self.settings.result_end)
+        if not found and not self._warned_of_text:
+            self._warned_of_text = True
+            logger.warning(
+                "entropy recorder: the loop appends text that ends in %r and not in %r: it is not counted as a tool "
+                "result; if it is one, set entropy_result_end",
+                tail[-20:],
+                self.settings.result_end,
+            )
+        return found
 
     def _finish(self, call: Call, nats: np.ndarray, failure: str | None) -> None:
         call.incomplete |= call.announced is not None
@@ -186,8 +194,10 @@ class EntropyRecorder:
                 raise RuntimeError(f"a hook in the engine failed:\n{failure}")
             call.incomplete = True
             self._boundary.report(f"a hook in the engine failed:\n{failure}")
-        if call.incomplete and not call.segments:
-            return
+        if not call.segments:
+            if call.incomplete:
+                return
+            self._boundary.report("no generate call was seen: the rollout does not go by `LLM.generate`")
         columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
         self._writer.add(call.global_step, call.batch.validate, columns)
         self._writer.flush()
@@ -203,7 +213,7 @@ class EntropyRecorder:
         segments = call.segments
         columns: dict[str, Any] = {
             "sample_idx": np.array([segment.sample_idx for segment in segments], dtype=np.int64),
-            "prompt_idx": np.array([segment.prompt_idx for segment in segments], dtype=np.int64),
+            "prompt_idx": [segment.prompt_idx if segment.prompt_idx >= 0 else None for segment in segments],
             "parent_idx": [segment.parent_idx for segment in segments],
             "round": np.array([segment.round for segment in segments], dtype=np.int64),
             "tool": [segment.tool for segment in segments],
@@ -216,10 +226,13 @@ class EntropyRecorder:
                 row[: len(segment.token_ids or ())] for row, segment in zip(entropies, segments, strict=True)
             ]
         if self.settings.record_tokens:
-            columns["tokens"] = [segment.token_ids for segment in segments]
+            # As arrays: a step may wait in memory for its directory, with every token of it.
+            columns["tokens"] = [np.asarray(segment.token_ids or (), dtype=np.int32) for segment in segments]
         if not call.batch.do_sample:
             columns["do_sample"] = [False] * len(segments)
-        padding = call.batch.is_padding(columns["prompt_idx"])
+        padding = call.batch.is_padding(
+            np.array([segment.prompt_idx for segment in segments], dtype=np.int64)
+        )
         if padding.any():
             columns["padding"] = padding
         if call.incomplete:
@@ -231,8 +244,8 @@ class EntropyRecorder:
         nulls = int(np.isnan(columns["entropy"]).sum())
         if nulls:
             logger.warning(
-                "entropy recorder: step %s: %d of %d entropies are null (a NaN or nothing but -inf in the "
-                "logits, or a sampling option that this engine applies out of sight)",
+                "entropy recorder: step %s: %d of %d entropies are null (a NaN or nothing but -inf in the logits, "
+                "a sampling option that this engine applies out of sight, or a token that no hook saw)",
                 call.global_step,
                 nulls,
                 len(call.segments),
@@ -240,8 +253,16 @@ class EntropyRecorder:
         call.columns = columns
 
     def _add_metrics(self, output: Any, call: Call | None) -> None:
-        metrics = entropy_metrics(call.columns) if call is not None and call.columns else {}
-        if self.failures:
-            metrics["entropy/recorder_failures"] = self.failures
+        metrics: dict[str, float] = {}
+        # A greedy baseline's metrics would stand against those of its step's sampled call.
+        if call is not None and call.columns and (call.batch.do_sample or call.batch.validate):
+            metrics = entropy_metrics(call.columns)
+        for name, count in (
+            ("recorder_failures", self.failures),
+            ("pending_steps", self._writer.pending_steps),
+            ("dropped_steps", self._writer.dropped_steps),
+        ):
+            if count:
+                metrics[f"entropy/{name}"] = count
         if metrics:
             output.meta_info["metrics"] = {**output.meta_info.get("metrics", {}), **metrics}

@@ -50,7 +50,9 @@ FIELDS: tuple[Field, ...] = (
         "trajectory within the generate_sequences call, in order of first appearance: ARPO's slot index",
         required=True,
     ),
-    Field("prompt_idx", (int,), "row of the batch that the trajectory answers"),
+    Field(
+        "prompt_idx", (int, NULL), "row of the batch that the trajectory answers; null if it starts with none"
+    ),
     Field("parent_idx", (int, NULL), "sample_idx of the trajectory it branched from; null for a start"),
     Field(
         "round",

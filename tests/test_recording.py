@@ -195,6 +195,29 @@ def test_without_global_steps_training_calls_are_counted_and_it_is_said_once(llm
     assert sum("training calls are counted" in message for message in caplog.messages) == 1
 
 
+def test_steps_that_wait_for_their_directory_show_in_the_metrics(llm, oracle):
+    rollout = make_rollout(
+        record_entropy(ToolRollout), llm, oracle.tokenizer, "/proc/no/such/directory", **SMALL
+    )
+    metrics = {}
+    for step in (1, 2):
+        prompts = make_prompts(oracle.tokenizer, TEXTS[:1], global_steps=step)
+        metrics = rollout.generate_sequences(prompts).meta_info["metrics"]
+    assert metrics["entropy/pending_steps"] == 2
+    assert "entropy/dropped_steps" not in metrics
+
+
+def test_a_greedy_baseline_adds_no_metrics_that_stand_against_its_steps(llm, oracle, tmp_path):
+    rollout = make_rollout(record_entropy(ToolRollout), llm, oracle.tokenizer, tmp_path, **SMALL)
+    for meta_info, expected in (
+        ({"do_sample": False}, False),
+        ({"do_sample": False, "validate": True}, True),
+    ):
+        prompts = make_prompts(oracle.tokenizer, TEXTS[:1], global_steps=1, **meta_info)
+        metrics = rollout.generate_sequences(prompts).meta_info["metrics"]
+        assert any(name.startswith("entropy/") for name in metrics) == expected
+
+
 def test_record_tokens_keeps_the_segments(llm, oracle, tmp_path):
     rollout, _, records = record(llm, oracle, tmp_path, texts=TEXTS[:1], record_tokens=True)
     assert [entry["tokens"] for entry in records] == [segment.tokens for segment in rollout.segments]

@@ -12,9 +12,12 @@ from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, Unsupporte
 
 OLDEST, NEWEST = (0, 8, 4), (0, 33)
 SUPPORTED = (
-    "supported are vLLM 0.8.4 to 0.33 (V0 and V1 engine; its model runner V2 from 0.20) without speculative decoding, "
-    "pipeline parallelism or multi-step scheduling; entropy_recorder=off or ARPO_ENTROPY_DISABLE=1 runs without"
+    "supported are vLLM 0.8.4 to 0.33 (V0 and V1 engine; its model runner V2 from 0.20) without speculative "
+    "decoding, pipeline parallelism or multi-step scheduling; "
+    "entropy_recorder=off or ARPO_ENTROPY_DISABLE=1 runs without"
 )
+# Under this name an engine holds the tap that is open on it.
+OWNER = "_entropy_tap_owner"
 EXTENSION = f"{EntropyWorkerExtension.__module__}.{EntropyWorkerExtension.__qualname__}"
 
 
@@ -45,7 +48,13 @@ class EngineTap:
         return self._call("buffer")[0] if self._in_process else None
 
     def open(self, window: int) -> None:
-        """Wrap the sampler's seams; `window` entropies a segment."""
+        """Wrap the sampler's seams; `window` entropies a segment.
+
+        Raises RuntimeError while another recorder records the same engine: it would take the other's numbers.
+        """
+        if vars(self.llm).get(OWNER, self) is not self:
+            raise RuntimeError("another recorder is recording this engine")
+        vars(self.llm)[OWNER] = self
         self._call("open", window)
 
     def expect(self, num_requests: int, completions: int, first_slot: int) -> None:
@@ -54,6 +63,9 @@ class EngineTap:
 
     def close(self) -> tuple[np.ndarray, str | None]:
         """Take the wrappers off; [segments, window] float32 nats, and the traceback of a failure in a hook."""
+        if vars(self.llm).get(OWNER) is not self:
+            return np.empty((0, 1), np.float32), None
+        del vars(self.llm)[OWNER]
         results = self._call("close")
         histories = [np.frombuffer(r["entropies"], np.float32).reshape(-1, r["window"]) for r in results]
         failure = next((r["failure"] for r in results if r["failure"]), None)

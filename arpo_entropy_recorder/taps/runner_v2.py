@@ -74,7 +74,7 @@ class RunnerV2Tap(Tap):
 
         def tapped_runner_sample(stock: Any) -> Any:
             def sample(hidden_states: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
-                self._seq_lens = input_batch.seq_lens_cpu_upper_bound
+                self._seq_lens = getattr(input_batch, "seq_lens_cpu_upper_bound", None)
                 return stock(hidden_states, input_batch, *args, **kwargs)
 
             return sample
