@@ -92,12 +92,13 @@ def _read_renamed(file: Path) -> Iterator[Step]:
         columns = decode(read_bytes(file), file)
     except FileNotFoundError:
         raise missing(file) from None
+    validate = key_of(file).validate
     if "global_step" not in columns or not len(columns["global_step"]):
-        yield Step(0, False, columns, file)
+        yield Step(0, validate, columns, file)
         return
     for global_step in np.unique(columns["global_step"]):
         rows = columns["global_step"] == global_step
-        yield Step(int(global_step), False, {k: c[rows] for k, c in columns.items()}, file)
+        yield Step(int(global_step), validate, {k: c[rows] for k, c in columns.items()}, file)
 
 
 def _join_shards(files: list[Path]) -> tuple[Columns, tuple[int, ...]]:

@@ -183,6 +183,14 @@ def test_a_renamed_file_goes_by_its_records(tmp_path):
     assert [s.global_step for s in read_steps([put(tmp_path, [record()], "mine.json")])] == [0]
 
 
+def test_a_renamed_validation_file_is_not_read_as_training(tmp_path):
+    kept = put(tmp_path, [record(global_step=7)], "Best_Validate_run.json")
+    plain = put(tmp_path, [record()], "validate-old.json")
+    assert [(s.global_step, s.validate) for s in read_steps([kept, plain])] == [(7, True), (0, True)]
+    with pytest.raises(ReadError, match="no training step files"):
+        find_files([kept], validate=False)
+
+
 # What cannot be read
 
 

@@ -38,10 +38,13 @@ def find_files(paths: Sequence[str | Path], *, validate: bool | None = None) -> 
 
 
 def key_of(file: Path) -> StepKey:
-    """The step that the file's name tells; for a renamed file one before all steps."""
+    """The step that the file's name tells; for a renamed file one before all steps.
+
+    A renamed file is of a validation if its name still holds "validate".
+    """
     parsed = parse_name(file.name)
     if parsed is None:
-        return StepKey(-1, False)
+        return StepKey(-1, "validate" in file.name.lower())
     return parsed.key if isinstance(parsed, Shard) else parsed
 
 
