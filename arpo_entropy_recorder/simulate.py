@@ -49,6 +49,7 @@ def _steps(num_rounds: int, num_samples: int) -> Iterator[Step]:
             "tool": np.where(rounds == 0, "", tool).astype(object),
             "is_after_tool_call": rounds > 0,
             "entropy": entropy,
+            "source": np.full(len(sample), "simulated", object),
             "window": entropy[:, None] * (0.15 + 0.85 * fade),
         }
         yield Step(global_step=index + 1, validate=False, columns=columns)

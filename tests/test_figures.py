@@ -8,6 +8,7 @@ import pytest
 from made_steps import make_run, make_step, texts_of
 from matplotlib.collections import PathCollection, QuadMesh
 
+from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.gallery import FIGURES, analyse, draw
 from arpo_entropy_recorder.figures.words import Words
@@ -140,13 +141,14 @@ def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_sim
     analysis, _ = analyse(simulate_steps(3, 50), FIGURES[name][0])
     texts = [
         text.get_text()
-        for text in draw(name, analysis, Counter(), True, chinese).findobj(
-            match=lambda a: hasattr(a, "get_text")
-        )
+        for text in draw(name, analysis, Counter(), chinese).findobj(match=lambda a: hasattr(a, "get_text"))
     ]
     assert "SIMULATED" in texts
+    analysis.origins = Origins(Counter(recorded=2, rescored=1, other=1), incomplete=4)
     caption = draw(name, analysis, Counter(greedy=3), words=chinese).get_supxlabel()
     assert "3贪心解码记录" in "".join(caption.split())
+    assert "1other,2实时记录,1重新打分" in "".join(caption.split())
+    assert "4条记录来自未完整记录" in "".join(caption.split())
     assert "10个训练步" in "".join(caption.split())
 
 
@@ -155,7 +157,7 @@ def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_sim
     ("num_rounds", "num_samples"), [(1, 1), (5, 12_345), (13, 20_000), (30, 3), (100, 100)]
 )
 def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples):
-    picture = figure(name, simulate_steps(num_rounds, num_samples), simulated=True)
+    picture = figure(name, simulate_steps(num_rounds, num_samples))
     drawn = [(text, box) for text, box in texts_of(picture) if text != "SIMULATED"]
     page = picture.bbox
     for text, box in drawn:

@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
 
 from arpo_entropy_recorder.analysis.selection import accumulate
-from arpo_entropy_recorder.analysis.statistics import Rounds
+from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.picture import picture_path, save
 from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN, plot_rounds
@@ -110,7 +110,8 @@ def test_what_was_left_out_is_in_the_caption():
 
 def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():
     rounds, *_ = accumulate(simulate_steps(), Rounds)
-    assert "SIMULATED" in [text for text, _ in texts_of(plot_rounds(rounds, About(simulated=True)))]
+    made_up = About(origins=Origins(Counter(simulated=600)))
+    assert "SIMULATED" in [text for text, _ in texts_of(plot_rounds(rounds, made_up))]
     assert not any("simulated" in text.lower() for text, _ in texts_of(plot_rounds(rounds, About())))
 
 

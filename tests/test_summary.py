@@ -6,11 +6,12 @@ import json
 import statistics as oracle
 from collections import Counter
 
+import numpy as np
 import pytest
 from made_steps import make_run, make_step
 
-from arpo_entropy_recorder.analysis.summary import round_table, summarise, write_csv
-from arpo_entropy_recorder.figures.gallery import analyse
+from arpo_entropy_recorder.analysis.summary import notes, round_table, summarise, write_csv
+from arpo_entropy_recorder.figures.gallery import analyse, draw
 
 
 def plain_groups(steps):
@@ -77,3 +78,40 @@ def test_the_table_shows_nothing_where_nothing_is_defined():
 def test_what_was_left_out_is_told():
     analysis, _ = analyse([make_step([(1, True, 0.7)])])
     assert summarise(analysis, Counter(greedy=2))["left_out"] == {"greedy": 2}
+
+
+def seen(steps):
+    """Everything that table, notes and figure say."""
+    analysis, left_out = analyse(steps)
+    figure = draw("rounds", analysis, left_out)
+    lines = " ".join([str(round_table(analysis).title), *notes(analysis, left_out)])
+    return lines, f"{figure.axes[0].get_title('left')} {figure.get_supxlabel()}".replace("\n", " ")
+
+
+def test_records_that_are_simulated_say_so_wherever_they_come_from():
+    records = [(0, False, 0.2), (1, True, 0.7), (1, True, 0.6)]
+    made_up = make_step(records, source=np.full(3, "simulated", object))
+    assert summarise(*analyse([made_up]))["sources"] == {"simulated": 3}
+    for said in seen([made_up]):
+        assert "SIMULATED" in said
+        assert "mixed" not in said
+    for said in seen([make_step(records)]):
+        assert "simulated" not in said.lower()
+        assert "mixed" not in said
+
+
+def test_records_of_several_sources_are_not_pooled_in_silence():
+    live, again = make_step([(1, True, 0.7)] * 3), make_step([(1, True, 0.7)] * 2, 2)
+    again.columns["source"] = np.full(2, "rescored", object)
+    for said in seen([live, again]):
+        assert "Records of several sources are mixed: 3 recorded, 2 rescored." in said
+    again.columns["source"][0] = "simulated"
+    for said in seen([live, again]):
+        assert "3 recorded, 1 rescored, 1 simulated" in said
+        assert "SIMULATED" in said
+
+
+def test_records_of_calls_that_are_not_whole_are_told():
+    step = make_step([(1, True, 0.7)] * 3, incomplete=np.array([True, False, True]))
+    for said in seen([step]):
+        assert "2 records are of calls that were not recorded whole." in said

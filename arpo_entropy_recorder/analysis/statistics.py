@@ -5,6 +5,7 @@ Entropies are normalised, in [0, 1]; a null entropy is NaN in a column and left 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -18,6 +19,7 @@ POINTS_KEPT = 5_000
 BOOTSTRAP_MOST = 200
 INTERVAL_LEAST = 5
 NORMAL_975 = NormalDist().inv_cdf(0.975)
+LIVE = "recorded"  # the source of a record that names none
 START = 0  # the round of what comes before any tool result
 
 
@@ -109,6 +111,24 @@ class Rounds:
         for number, values in after.items():
             self.after_tool.add(values)
             self.by_round.setdefault(number, Group()).add(values)
+
+
+@dataclass
+class Origins:
+    """How many records are of each source, and how many of calls in which the recorder failed in part."""
+
+    sources: Counter[str] = field(default_factory=Counter)
+    incomplete: int = 0
+
+    @property
+    def simulated(self) -> bool:
+        """True if any record is made up."""
+        return bool(self.sources["simulated"])
+
+    def add(self, step: Step) -> None:
+        source = step.columns.get("source")
+        self.sources.update([LIVE] * len(step) if source is None else [name or LIVE for name in source])
+        self.incomplete += int(np.count_nonzero(step.columns.get("incomplete", False)))
 
 
 def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:

@@ -12,7 +12,9 @@ from typing import Any, TextIO
 from rich.table import Table
 from rich.text import Text
 
+from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import START, Group
+from arpo_entropy_recorder.figures.about import origin_lines
 from arpo_entropy_recorder.figures.gallery import Analysis
 from arpo_entropy_recorder.schema import HIGH_ENTROPY
 from arpo_entropy_recorder.step_files.layout import shorten
@@ -21,7 +23,7 @@ COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", 
 
 
 def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
-    """Everything as plain types for JSON: `groups`, the paired test and its `answer`, `kind` and what was left out.
+    """Everything as plain types for JSON: `groups`, the paired test and its `answer`, and whose records they are.
 
     Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 % interval, and share_above 0.6;
     null where not defined.
@@ -31,6 +33,8 @@ def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
         "answer": test.answer,
         "paired": {name: _plain(value) for name, value in asdict(test).items()},
         "kind": analysis.kind,
+        "sources": dict(analysis.origins.sources),
+        "incomplete": analysis.origins.incomplete,
         "left_out": dict(left_out),
         "groups": [{**labels, **_numbers(group)} for labels, group in _groups(analysis)],
     }
@@ -46,7 +50,10 @@ def write_csv(analysis: Analysis, file: TextIO) -> None:
 
 def round_table(analysis: Analysis) -> Table:
     """One row a round (n, mean, sd, share above 0.6), the start's above them and the totals below."""
-    table = Table(title="Normalised entropy of the first token", title_justify="left", title_style="bold")
+    mark = " (SIMULATED)" if analysis.origins.simulated else ""
+    table = Table(
+        title=f"Normalised entropy of the first token{mark}", title_justify="left", title_style="bold"
+    )
     table.add_column("round", no_wrap=True)
     for name in ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -60,6 +67,17 @@ def round_table(analysis: Analysis) -> Table:
         # Plain text: a model may write what looks like markup.
         table.add_row(Text(f"  {shorten(tool)}"), *_cells(group))
     return table
+
+
+def notes(analysis: Analysis, left_out: Counter[str]) -> list[str]:
+    """What a person must know of the records behind the numbers: where they are from, what was left out."""
+    lines = origin_lines(analysis.origins)
+    if analysis.kind != KINDS[0]:
+        lines.append(f"Only {analysis.kind} records: there are no others.")
+    if left_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
+        lines.append(f"Left out: {reasons}.")
+    return lines
 
 
 def _groups(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Group]]:

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             else watched_steps(args.entropy_file, args.skip_bad)
         )
         analysis, left_out = analyse(steps, FIGURES[figure_name][0])
-        figure = draw(figure_name, analysis, left_out, args.simulate, words)
+        figure = draw(figure_name, analysis, left_out, words)
         rounds = analysis.rounds
         summary = f"{rounds.after_tool.n:,} records after a tool call, {len(rounds.by_round)} rounds"
     save(figure, path)

@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.summary import round_table, summarise, write_csv
+    from arpo_entropy_recorder.analysis.summary import notes, round_table, summarise, write_csv
     from arpo_entropy_recorder.figures.gallery import analyse
-    from arpo_entropy_recorder.progress import watched_steps
+    from arpo_entropy_recorder.progress import say, watched_steps
 
     analysis, left_out = analyse(watched_steps(args.paths, args.skip_bad))
     if args.json:
@@ -41,15 +41,13 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summarise(analysis, left_out), indent=2, allow_nan=False))
     elif args.csv:
         write_csv(analysis, sys.stdout)
+        for line in notes(analysis, left_out):
+            say(line)
     else:
         from rich.console import Console
 
         Console().print(round_table(analysis))
         print(analysis.pairs.test().answer)
-        if analysis.kind != "sampled":
-            print(f"Only {analysis.kind} records: there are no others.")
-        if left_out:
-            print(
-                "Left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
-            )
+        for line in notes(analysis, left_out):
+            print(line)
     return 0

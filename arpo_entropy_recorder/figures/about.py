@@ -11,19 +11,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.selection import KINDS
+from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.figures.style import add_caption
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
+from arpo_entropy_recorder.step_files.layout import printable, shorten
+
+SOURCES = ("recorded", "rescored", "simulated")
 
 
 @dataclass(frozen=True)
 class About:
-    """The global `steps` shown, what was `left_out` and why, whether `simulated`, the language, the records' kind."""
+    """The global `steps` shown, what was `left_out` and why, where the rest is from, the language, the kind."""
 
     steps: Collection[int] = ()
     left_out: Counter[str] = field(default_factory=Counter)
-    simulated: bool = False
+    origins: Origins = field(default_factory=Origins)
     words: Words = ENGLISH
     kind: str = KINDS[0]
+
+    @property
+    def simulated(self) -> bool:
+        """True if any record shown is made up."""
+        return self.origins.simulated
 
     def finish(
         self, axes: Axes, title: str, caption: list[str], pad: float | None = None, filled: bool = False
@@ -50,9 +59,9 @@ class About:
 
     def _source(self) -> list[str]:
         words, numbers = self.words, sorted(self.steps)
+        parts = origin_lines(self.origins, words)
         if self.simulated:
-            return [words("SIMULATED data, not a measurement.")]
-        parts = []
+            return parts
         if self.kind != KINDS[0]:
             parts.append(words("Only {kind} records.", kind=words(self.kind)))
         if len(numbers) == 1:
@@ -66,3 +75,20 @@ class About:
             )
             parts.append(words("Left out: {reasons}.", reasons=reasons))
         return parts
+
+
+def origin_lines(origins: Origins, words: Words = ENGLISH) -> list[str]:
+    """What a person must know of where the records are from: made up, of several sources, not complete."""
+    lines = []
+    if origins.simulated:
+        lines.append(words("SIMULATED data, not a measurement."))
+    if len(origins.sources) > 1:
+        # A file may name a source of its own.
+        sources = ", ".join(
+            f"{count:,} {words(name) if name in SOURCES else shorten(printable(name))}"
+            for name, count in sorted(origins.sources.items())
+        )
+        lines.append(words("Records of several sources are mixed: {sources}.", sources=sources))
+    if origins.incomplete:
+        lines.append(words("{n:,} records are of calls that were not recorded whole.", n=origins.incomplete))
+    return lines

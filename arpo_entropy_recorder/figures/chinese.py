@@ -53,6 +53,11 @@ CHINESE = {
         "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。"
     ),
     "Records without a known start: {n:,}.": "初始熵未知的记录：{n:,} 条。",
+    "Records of several sources are mixed: {sources}.": "混合了多种来源的记录：{sources}。",
+    "{n:,} records are of calls that were not recorded whole.": "{n:,} 条记录来自未完整记录的调用。",
+    "recorded": "实时记录",
+    "rescored": "重新打分",
+    "simulated": "模拟",
     "Only {kind} records.": "仅{kind}。",
     "Step {step}.": "训练步 {step}。",
     "{count:,} steps, {first} to {last}.": "{count:,} 个训练步，{first} 至 {last}。",

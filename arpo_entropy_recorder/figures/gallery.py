@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps, ByTools
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.selection import KINDS, accumulate
-from arpo_entropy_recorder.analysis.statistics import Rounds
+from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.contrast import plot_change, plot_tools, plot_window
 from arpo_entropy_recorder.figures.marks import interval_words
@@ -33,6 +33,7 @@ class Analysis:
 
     parts: Collection[str] = PARTS
     kind: str = KINDS[0]
+    origins: Origins = field(default_factory=Origins)
     rounds: Rounds = field(default_factory=Rounds)
     steps: BySteps = field(default_factory=BySteps)
     tools: ByTools = field(default_factory=ByTools)
@@ -40,6 +41,7 @@ class Analysis:
     pairs: Pairs = field(default_factory=Pairs)
 
     def add(self, step: Step) -> None:
+        self.origins.add(step)
         self.rounds.add(step)
         for part in self.parts:
             getattr(self, part).add(step)
@@ -70,8 +72,7 @@ def analyse(steps: Iterable[Step], parts: Collection[str] = PARTS) -> tuple[Anal
     return analysis, left_out
 
 
-def draw(
-    name: str, analysis: Analysis, left_out: Counter[str], simulated: bool = False, words: Words = ENGLISH
-) -> Figure:
+def draw(name: str, analysis: Analysis, left_out: Counter[str], words: Words = ENGLISH) -> Figure:
     """The figure `name`, a key of FIGURES, of what was read; raises UserError where the data lacks its part."""
-    return FIGURES[name][1](analysis, About(analysis.rounds.steps, left_out, simulated, words, analysis.kind))
+    about = About(analysis.rounds.steps, left_out, analysis.origins, words, analysis.kind)
+    return FIGURES[name][1](analysis, about)

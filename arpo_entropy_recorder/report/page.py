@@ -47,13 +47,12 @@ def make_report(steps: Iterable[Step], transcriber: Transcriber | None = None, t
     require_after_tool(gathered.rounds)
     chosen = gathered.highest.trajectories()
     transcripts = [found for t in chosen if transcriber and (found := transcriber.read(t))]
-    simulated = bool(facts.sources["simulated"])
     body = [
         tag("a", "Skip to the numbers", href="#numbers", class_="skip"),
         tag(
             "main",
-            headline(gathered, simulated),
-            figures(gathered, left_out, simulated),
+            headline(gathered),
+            figures(gathered, left_out),
             numbers(gathered),
             *_trajectories(transcripts, facts, transcriber, trajectories),
             settings(facts, left_out, kind),

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.statistics import Group
+from arpo_entropy_recorder.figures.about import origin_lines
 from arpo_entropy_recorder.figures.gallery import Analysis, draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import RC
@@ -44,7 +45,7 @@ FIGURES = {
 LARGEST_SVG = 300_000
 
 
-def headline(analysis: Analysis, simulated: bool) -> Element:
+def headline(analysis: Analysis) -> Element:
     test, rounds = analysis.pairs.test(), analysis.rounds
     verdict, change, rest = test.answer.partition(": mean change")
     tiles = [
@@ -60,7 +61,7 @@ def headline(analysis: Analysis, simulated: bool) -> Element:
     ]
     return tag(
         "header",
-        tag("p", "SIMULATED data, not a measurement.", class_="warning") if simulated else None,
+        [tag("p", line, class_="warning") for line in origin_lines(analysis.origins)],
         tag("p", "Entropy report", class_="eyebrow"),
         tag("h1", QUESTION),
         tag(
@@ -86,14 +87,14 @@ def headline(analysis: Analysis, simulated: bool) -> Element:
     )
 
 
-def figures(analysis: Analysis, left_out: Counter[str], simulated: bool) -> Element:
+def figures(analysis: Analysis, left_out: Counter[str]) -> Element:
     shown, lacking = [], []
     for name, (title, words) in FIGURES.items():
         if name in ("steps", "heatmap") and len(analysis.rounds.steps) < 2:
             lacking.append(f"{title}: one step only")
             continue
         try:
-            figure = draw(name, analysis, left_out, simulated)
+            figure = draw(name, analysis, left_out)
         except UserError as error:
             lacking.append(f"{title}: {str(error).removeprefix(f'--figure {name}: ')}")
             continue
