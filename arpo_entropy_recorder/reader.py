@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -34,6 +35,30 @@ class Step:
 
     def __len__(self) -> int:
         return len(self.columns["entropy"])
+
+    @cached_property
+    def trajectories(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each record's trajectory as a number, int64[n], and where each trajectory's first record is.
+
+        A trajectory is known by its call, data-parallel rank and sample_idx; numbers are in that order.
+        """
+        columns, none = self.columns, np.full(len(self), -1)
+        key = np.zeros(len(self), np.int64)
+        for name in ("call", "dp_rank", "sample_idx"):
+            values, code = np.unique(columns.get(name, none), return_inverse=True)
+            key = key * len(values) + code
+        _, first, number = np.unique(key, return_index=True, return_inverse=True)
+        return number, first
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """True, bool[n], for a trajectory's first record if it comes before any tool result.
+
+        What goes on after a length limit is of round 0 and after no tool either, but starts nothing.
+        """
+        is_first = np.zeros(len(self), bool)
+        is_first[self.trajectories[1]] = True
+        return is_first & (self.columns["round"] == 0) & ~self.columns["is_after_tool_call"]
 
 
 def read_steps(

@@ -20,9 +20,8 @@ def naive_start(records, key):
         mine = [r for r in records if (r["call"], r["dp_rank"], r["sample_idx"]) == key]
         if not mine:
             return None
-        own = [r["entropy"] for r in mine if r["round"] == 0 and not r["is_after_tool_call"]]
-        if own:
-            return own[0]
+        if mine[0]["round"] == 0 and not mine[0]["is_after_tool_call"]:
+            return mine[0]["entropy"]
         key = (*key[:2], mine[0]["parent_idx"])
     return None
 

@@ -26,6 +26,7 @@ def rounds_of(entropies):
         "entropy": np.array([value for values in entropies.values() for value in values], float),
     }
     columns["is_after_tool_call"] = columns["round"] > 0
+    columns["sample_idx"] = np.arange(len(columns["round"]))
     return accumulate([Step(global_step=7, validate=False, columns=columns)], Rounds)[0]
 
 

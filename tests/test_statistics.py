@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_steps import make_step
 
+from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps
+from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.selection import accumulate
 from arpo_entropy_recorder.analysis.statistics import POINTS_KEPT, Group, Rounds
 
@@ -61,6 +63,25 @@ def test_rounds_hold_the_records_after_tool_calls_and_the_start():
     assert sorted(rounds.after_tool.points()) == [0.5, 0.7, 0.8]  # 0.9 continues a segment, after no tool
     assert rounds.steps == {4, 6}
     assert not left_out
+
+
+def test_what_goes_on_after_a_length_limit_is_no_start():
+    first, on, after = (0, False, 0.2), (0, False, 0.9), (1, True, 0.6)
+    keys = {
+        "call": np.array([0, 0, 0, 1, 0, 0, 0]),
+        "dp_rank": np.array([0, 0, 0, 0, 1, 0, 0]),
+        "sample_idx": np.array([0, 1, 0, 0, 0, 1, 2]),
+    }
+    step = make_step([first, (0, False, np.nan), on, first, first, on, after], **keys)
+    step.columns["window"] = step.columns["entropy"][:, None]
+    rounds, steps, positions = Rounds(), BySteps(), ByPosition()
+    for accumulator in (rounds, steps, positions):
+        accumulator.add(step)
+    for group in (rounds.initial, steps.cells[1][0], positions.initial[0]):
+        assert group.points().tolist() == [0.2, 0.2, 0.2]
+    pairs = Pairs()
+    pairs.add(make_step([first, on, after], sample_idx=np.zeros(3, int)))
+    assert pairs.changes.tolist() == pytest.approx([0.4])
 
 
 def test_null_entropies_and_padding_are_left_out_and_counted():

@@ -37,7 +37,7 @@ class Curve:
 
 @dataclass
 class BySteps:
-    """Entropies by global step and round; round 0 holds those from before any tool result."""
+    """Entropies by global step and round; round 0 holds those of the trajectories' first records."""
 
     cells: dict[int, dict[int, Group]] = field(default_factory=dict)
 
@@ -100,8 +100,8 @@ class ByPosition:
         window = step.columns.get("window")
         if window is None:
             return
-        after, rounds = step.columns["is_after_tool_call"], step.columns["round"]
-        for groups, mask in ((self.after_tool, after), (self.initial, (rounds == START) & ~after)):
+        after = step.columns["is_after_tool_call"]
+        for groups, mask in ((self.after_tool, after), (self.initial, step.starts)):
             groups.extend(_small() for _ in range(window.shape[1] - len(groups)))
             for group, values in zip(groups, window[mask].T, strict=False):
                 group.add(values)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arpo_entropy_recorder.analysis.statistics import START, Group
+from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.reader import Step
 
 # Changes that differ by less are equal: what is left is how their sums were rounded.
@@ -102,31 +102,27 @@ class Pairs:
 
 
 def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:
-    """Number the step's trajectories; return each record's number, int64[n], and the initial entropies.
+    """Each record's trajectory as a number, int64[n], and the trajectories' initial entropies, float64.
 
-    A trajectory is known by its call, data-parallel rank and sample_idx. Its initial entropy, in
-    float64[trajectories], is that of its first record of round 0 not after a tool; a branch without such a
-    record has its parent's; NaN where none is known.
+    A trajectory's initial entropy is that of its first record if this is a start (`Step.starts`); a branch
+    whose first record is none has its parent's; NaN where none is known.
     """
-    columns = step.columns
-    samples, sample = np.unique(columns["sample_idx"], return_inverse=True)
-    none = np.full(len(sample), -1)
-    _, call = np.unique(columns.get("call", none), return_inverse=True)
-    ranks, rank = np.unique(columns.get("dp_rank", none), return_inverse=True)
-    batch = (call * len(ranks) + rank) * len(samples)
-    keys, first, trajectory = np.unique(batch + sample, return_index=True, return_inverse=True)
+    trajectory, first = step.trajectories
+    none = np.full(len(step), -1)
+    call, rank, sample, parent = (
+        step.columns.get(name, none)[first] for name in ("call", "dp_rank", "sample_idx", "parent_idx")
+    )
+    known = step.starts[first]
+    initial = np.where(known, step.columns["entropy"][first], np.nan)
 
-    start = np.flatnonzero((columns["round"] == START) & ~columns["is_after_tool_call"])
-    owner, at = np.unique(trajectory[start], return_index=True)
-    initial = np.full(len(keys), np.nan)
-    initial[owner] = columns["entropy"][start[at]]
-    known = np.zeros(len(keys), bool)
-    known[owner] = True
-
-    parent = columns.get("parent_idx", none)[first]
-    code = np.minimum(np.searchsorted(samples, parent), len(samples) - 1)
-    ancestor = np.minimum(np.searchsorted(keys, batch[first] + code), len(keys) - 1)
-    branch = (samples[code] == parent) & (keys[ancestor] == batch[first] + code)
+    # Trajectories are numbered by call, rank and sample_idx, so their keys are in order.
+    batch = np.cumsum((np.diff(call, prepend=call[:1]) != 0) | (np.diff(rank, prepend=rank[:1]) != 0))
+    samples, code = np.unique(sample, return_inverse=True)
+    keys = batch * len(samples) + code
+    at = np.minimum(np.searchsorted(samples, parent), len(samples) - 1)
+    wanted = batch * len(samples) + at
+    ancestor = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    branch = (samples[at] == parent) & (keys[ancestor] == wanted)
     while len(heirs := np.flatnonzero(branch & ~known & known[ancestor])):  # a generation a turn
         initial[heirs], known[heirs] = initial[ancestor[heirs]], True
     return trajectory, initial

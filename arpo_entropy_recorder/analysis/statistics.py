@@ -20,7 +20,7 @@ BOOTSTRAP_MOST = 200
 INTERVAL_LEAST = 5
 NORMAL_975 = NormalDist().inv_cdf(0.975)
 LIVE = "recorded"  # the source of a record that names none
-START = 0  # the round of what comes before any tool result
+START = 0  # the round under which the trajectories' first records are shown
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Group:
 
 @dataclass
 class Rounds:
-    """After-tool entropies by round, and `initial`: those of round 0, before any tool result."""
+    """After-tool entropies by round, and `initial`: those of the trajectories' first records (`Step.starts`)."""
 
     initial: Group = field(default_factory=Group)
     after_tool: Group = field(default_factory=Group)
@@ -132,9 +132,9 @@ class Origins:
 
 
 def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """The entropies before any tool result, and those after one by round; without the null ones."""
+    """The entropies at the trajectories' starts, and those after a tool result by round; without the null ones."""
     entropy, rounds, after = (step.columns[name] for name in ("entropy", "round", "is_after_tool_call"))
     known = ~np.isnan(entropy)
-    after, before = after & known, ~after & known & (rounds == START)
+    after, before = after & known, step.starts & known
     numbers = np.unique(rounds[after]).tolist()
     return entropy[before], {number: entropy[after & (rounds == number)] for number in numbers}

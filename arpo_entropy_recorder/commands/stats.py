@@ -1,6 +1,6 @@
 """Print how uncertain the policy is after each tool result, and whether that is more than at its start.
 
-A row a round: number of records, mean, standard deviation (n - 1), the mean's 95 % interval (bootstrap up to 200
+A row a round, 0 (start) for the trajectories' first records: number of records, mean, standard deviation (n - 1), the mean's 95 % interval (bootstrap up to 200
 records, normal above) and the share above 0.6. The line below compares each trajectory's mean after-tool entropy
 with its own initial one: mean change with its interval, effect size d_z (mean / sd of the changes) and Wilcoxon's
 signed-rank test. --json and --csv give the numbers of every figure.

@@ -46,7 +46,7 @@ CHINESE = {
     ),
     "From the console log, which tells no spread within a round.": "取自控制台日志，日志不含轮内离散程度。",
     "Colour: mean of the records of a step and round; white: none.": "颜色：该训练步该轮记录的均值；白色：无记录。",
-    "0 (start): before any tool call.": "0（初始）：首次工具调用前。",
+    "0 (start): the trajectories' first records, before any tool call.": "0（初始）：各轨迹的首条记录，在首次工具调用前。",
     "Over {n:,} trajectories, the mean of each one's rounds: {change:+.3f} [{low:+.3f}, {high:+.3f}], "
     "d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.": (
         "{n:,} 条轨迹（各取其各轮均值）：{change:+.3f} [{low:+.3f}, {high:+.3f}]，"

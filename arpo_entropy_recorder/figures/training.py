@@ -89,7 +89,9 @@ def plot_heatmap(curves: Mapping[int, Curve], about: About) -> Figure:
         axes.set(xlabel=words("Global step"), ylabel=words("Tool-call round"))
         caption = [
             words("Colour: mean of the records of a step and round; white: none."),
-            words("0 (start): before any tool call.") if START in curves else "",
+            words("0 (start): the trajectories' first records, before any tool call.")
+            if START in curves
+            else "",
         ]
         return about.finish(
             axes, words("Entropy after tool results, by step and round"), caption, 12, filled=True
