@@ -125,6 +125,52 @@ def test_equal_changes_have_no_effect_size_and_the_answer_says_so(after):
     assert "all changes equal" in answer
 
 
+def clustered(seed, prompts=32, rollouts=16):
+    """No change on average, but rollouts of one prompt change alike."""
+    random = np.random.default_rng(seed)
+    n = prompts * rollouts
+    prompt = np.repeat(np.arange(prompts), rollouts)
+    after = 0.5 + random.normal(0, 0.1, prompts)[prompt] + random.normal(0, 0.05, n)
+    return make_step(
+        [(0, False, 0.5)] * n + [(1, True, value) for value in after],
+        sample_idx=np.tile(np.arange(n), 2),
+        prompt_idx=np.tile(prompt, 2),
+    )
+
+
+def test_without_a_true_effect_the_interval_leaves_zero_out_about_as_often_as_it_says():
+    wrong = 0
+    for seed in range(100):
+        pairs = Pairs()
+        pairs.add(clustered(seed))
+        test = pairs.test()
+        wrong += not test.low <= 0 <= test.high
+    assert wrong <= 15  # about 6 expected; over trajectories as if independent it is about 60
+    assert "n = 32 prompts of 512 trajectories (" in test.answer
+
+
+def test_a_prompt_counts_once_a_call_and_rank_and_who_tells_none_for_itself():
+    #                  sample, call, rank, prompt, change
+    trajectories = [(0, 0, 0, 3, 0.1), (1, 0, 0, 3, 0.3), (2, 0, 0, 4, 0.5), (0, 1, 0, 3, 0.6)]
+    trajectories += [(0, 0, 1, 3, 0.7), (3, 0, 0, -1, 0.2), (4, 0, 0, -1, 0.4)]
+    sample, call, rank, prompt, change = (np.array(column) for column in zip(*trajectories, strict=True))
+    names = {"sample_idx": sample, "call": call, "dp_rank": rank, "prompt_idx": prompt}
+    step = make_step(
+        [(0, False, 0.1)] * len(change) + [(1, True, 0.1 + value) for value in change],
+        **{name: np.tile(column, 2) for name, column in names.items()},
+    )
+    pairs = Pairs()
+    pairs.add(step)
+    pairs.add(step)  # the same numbers in another step are other prompts
+    assert sorted(pairs.changes) == pytest.approx(sorted([0.2, 0.5, 0.6, 0.7, 0.2, 0.4] * 2))
+    test = pairs.test()
+    assert (test.n, test.over, test.trajectories) == (12, "prompts", 14)
+    step.columns["prompt_idx"][:] = -1
+    pairs = Pairs()
+    pairs.add(step)
+    assert (pairs.test().n, pairs.test().over) == (7, "trajectories")
+
+
 def test_without_pairs_or_with_too_few_there_is_no_answer():
     pairs = Pairs()
     assert "No answer" in pairs.test().answer

@@ -11,18 +11,24 @@ from arpo_entropy_recorder.reader import Step
 
 # Changes that differ by less are equal: what is left is how their sums were rounded.
 ROUNDING = 1e-12
+PROMPTS, TRAJECTORIES = "prompts", "trajectories"
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """After-tool against initial entropy, paired over trajectories.
+    """After-tool against initial entropy, paired in each trajectory and averaged in each prompt.
 
-    `change` is the mean over trajectories of (mean after-tool entropy - initial entropy), `low` to `high` its
-    95 % interval, `p` from Wilcoxon's signed-rank test, `effect` Cohen's d_z = mean / sd of the differences,
-    `rising` the share of trajectories whose entropy is higher after tool results. NaN where not defined.
+    A trajectory's change is its mean after-tool entropy - its initial one. Rollouts of one prompt resemble one
+    another, so that what is tested are the `n` prompts' mean changes; `over` is "prompts", or "trajectories"
+    where no record tells its prompt and each trajectory stands for itself. `trajectories` counts those that
+    have both entropies. `change` is the mean, `low` to `high` its 95 % interval, `p` from Wilcoxon's
+    signed-rank test, `effect` Cohen's d_z = mean / sd, `rising` the share that is above zero. NaN where not
+    defined.
     """
 
     n: int
+    over: str
+    trajectories: int
     change: float
     low: float
     high: float
@@ -34,6 +40,12 @@ class PairedTest:
     def p_words(self) -> str:
         """p as "= 0.012", or "< 1e-300" where it is too small for a float."""
         return "< 1e-300" if self.p < 1e-300 else f"= {self.p:.2g}"
+
+    @property
+    def size(self) -> str:
+        """How many changes were tested, and of how many trajectories: "32 prompts of 512 trajectories"."""
+        of = f" of {self.trajectories:,} trajectories" if self.over == PROMPTS else ""
+        return f"{self.n:,} {self.over}{of}"
 
     @property
     def strength(self) -> str:
@@ -49,23 +61,24 @@ class PairedTest:
             return "No answer: no trajectory has both an initial and an after-tool entropy."
         numbers = f"mean change {self.change:+.4f}"
         if np.isnan(self.low):
-            return f"No answer: {numbers}, but {self.n} trajectories are too few for an interval."
+            return f"No answer: {numbers}, but {self.n} {self.over} are too few for an interval."
         verdict = "Yes: after-tool entropy exceeds" if self.low > 0 else "No: after-tool entropy is below"
         if self.low <= 0 <= self.high:
             verdict = "No clear difference between after-tool and"
         return (
             f"{verdict} the initial one: {numbers}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], "
-            f"{self.strength}, n = {self.n:,} "
-            f"trajectories ({self.rising:.0%} rise)."
+            f"{self.strength}, n = {self.size} ({self.rising:.0%} rise)."
         )
 
 
 @dataclass
 class Pairs:
-    """After-tool entropy minus the trajectory's initial entropy: a record's by round, a trajectory's mean."""
+    """After-tool entropy minus the trajectory's initial entropy: a record's by round, a prompt's mean."""
 
     by_round: dict[int, Group] = field(default_factory=dict)
     unpaired: int = 0
+    trajectories: int = 0
+    _prompts_known: bool = False
     _changes: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def add(self, step: Step) -> None:
@@ -80,15 +93,19 @@ class Pairs:
             group.add(change[paired & (columns["round"] == number)])
         count = np.bincount(trajectory[paired], minlength=len(initial))
         total = np.bincount(trajectory[paired], weights=change[paired], minlength=len(initial))
-        self._changes.append(total[count > 0] / count[count > 0])
+        of_trajectory = total[count > 0] / count[count > 0]
+        prompt, known = prompts(step, step.trajectories[1][count > 0])
+        self._changes.append(np.bincount(prompt, of_trajectory) / np.bincount(prompt))
+        self.trajectories += len(of_trajectory)
+        self._prompts_known |= known
 
     @property
     def changes(self) -> np.ndarray:
-        """The mean change of each trajectory that has both entropies, float64[n]."""
+        """Each prompt's mean over its trajectories that have both entropies, float64[n]."""
         return np.concatenate([np.empty(0), *self._changes])
 
     def test(self) -> PairedTest:
-        """Test the trajectories' mean changes against zero."""
+        """Test the prompts' mean changes against zero."""
         changes = self.changes
         group = Group()
         group.add(changes)
@@ -98,7 +115,21 @@ class Pairs:
 
             p, effect = float(stats.wilcoxon(changes).pvalue), group.mean / group.sd
         rising = float((changes > 0).mean()) if group.n else float("nan")
-        return PairedTest(group.n, group.mean, *group.interval(), p, effect, rising)
+        over = PROMPTS if self._prompts_known else TRAJECTORIES
+        return PairedTest(group.n, over, self.trajectories, group.mean, *group.interval(), p, effect, rising)
+
+
+def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Number the prompts of `records`, int64[n] indices; returns int64[n], and whether any is known.
+
+    A prompt is known by the call, data-parallel rank and batch row; a record that tells none has its own.
+    """
+    none = np.full(len(step), -1)
+    call, rank, row = (step.columns.get(name, none)[records] for name in ("call", "dp_rank", "prompt_idx"))
+    known = row >= 0
+    row = np.where(known, row, -1 - np.arange(len(row)))
+    _, number = np.unique(np.stack([call, rank, row]), axis=1, return_inverse=True)
+    return number.reshape(-1), bool(known.any())
 
 
 def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:

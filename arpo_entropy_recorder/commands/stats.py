@@ -1,9 +1,13 @@
 """Print how uncertain the policy is after each tool result, and whether that is more than at its start.
 
-A row a round, 0 (start) for the trajectories' first records: number of records, mean, standard deviation (n - 1), the mean's 95 % interval (bootstrap up to 200
-records, normal above) and the share above 0.6. The line below compares each trajectory's mean after-tool entropy
-with its own initial one: mean change with its interval, effect size d_z (mean / sd of the changes) and Wilcoxon's
-signed-rank test. --json and --csv give the numbers of every figure.
+A row a round, 0 (start) for the trajectories' first records: number of records, mean, standard deviation (n - 1),
+the mean's 95 % interval (bootstrap up to 200 records, normal above) and the share above 0.6. These intervals take
+records as independent; rollouts of one prompt are not, so that they are rather too short.
+
+The line below compares each trajectory's mean after-tool entropy with its own initial one, and averages over the
+trajectories of a prompt (over none where records have no prompt_idx): mean change with its interval, effect size
+d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. --json and --csv give the
+numbers of every figure.
 
 examples:
   arpo-entropy stats checkpoints

@@ -35,9 +35,10 @@ CHINESE = {
     "Marks: mean.": "标记：均值。",
     "Bar": "误差棒",
     "Band": "色带",
-    "{what}: 95 % interval of the mean (percentile bootstrap, 999 resamples; normal above n = {most}; "
-    "none below n = 5).": (
-        "{what}：均值的 95 % 区间（百分位自助法，重采样 999 次；n > {most} 时用正态近似；n < 5 时不画）。"
+    "{what}: 95 % interval of the mean, taking records as independent (percentile bootstrap, 999 resamples; "
+    "normal above n = {most}; none below n = 5).": (
+        "{what}：均值的 95 % 区间，视各记录为独立（百分位自助法，重采样 999 次；"
+        "n > {most} 时用正态近似；n < 5 时不画）。"
     ),
     "Lines: mean of the step's records, a round each.": "折线：该训练步各轮记录的均值。",
     "Small points: the records, where a step has fewer than 5.": "小点：训练步不足 5 条时的各条记录。",
@@ -46,12 +47,16 @@ CHINESE = {
     ),
     "From the console log, which tells no spread within a round.": "取自控制台日志，日志不含轮内离散程度。",
     "Colour: mean of the records of a step and round; white: none.": "颜色：该训练步该轮记录的均值；白色：无记录。",
-    "0 (start): the trajectories' first records, before any tool call.": "0（初始）：各轨迹的首条记录，在首次工具调用前。",
-    "Over {n:,} trajectories, the mean of each one's rounds: {change:+.3f} [{low:+.3f}, {high:+.3f}], "
-    "d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.": (
-        "{n:,} 条轨迹（各取其各轮均值）：{change:+.3f} [{low:+.3f}, {high:+.3f}]，"
-        "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。"
+    "0 (start): the trajectories' first records, before any tool call.": (
+        "0（初始）：各轨迹的首条记录，在首次工具调用前。"
     ),
+    "Mean of {n:,} prompts' means (of {trajectories:,} trajectories)": (
+        "{n:,} 个提示的均值（共 {trajectories:,} 条轨迹）的平均"
+    ),
+    "Mean of {n:,} trajectories' means": "{n:,} 条轨迹的均值的平均",
+    "{over}: {change:+.3f}.": "{over}：{change:+.3f}。",
+    "Its 95 % interval: {low:+.3f} to {high:+.3f}.": "其 95 % 区间：{low:+.3f} 至 {high:+.3f}。",
+    "d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.": "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。",
     "Records without a known start: {n:,}.": "初始熵未知的记录：{n:,} 条。",
     "Records of several sources are mixed: {sources}.": "混合了多种来源的记录：{sources}。",
     "{n:,} records are of calls that were not recorded whole.": "{n:,} 条记录来自未完整记录的调用。",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, ByTools
-from arpo_entropy_recorder.analysis.pairs import Pairs
+from arpo_entropy_recorder.analysis.pairs import PROMPTS, PairedTest, Pairs
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.marks import (
     cloud,
@@ -29,6 +31,7 @@ from arpo_entropy_recorder.figures.style import (
     new_figure,
     styled,
 )
+from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.step_files.layout import shorten
 
@@ -121,16 +124,23 @@ def plot_change(pairs: Pairs, about: About) -> Figure:
             shown_of(words, shown, sum(counts.values())),
             words("Marks: mean."),
             interval_words(words, words("Bar")),
-            words(
-                "Over {n:,} trajectories, the mean of each one's rounds: {change:+.3f} [{low:+.3f}, {high:+.3f}], "
-                "d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.",
-                n=test.n,
-                change=test.change,
-                low=test.low,
-                high=test.high,
-                effect=test.effect,
-                p=test.p_words,
-            ),
+            *_test_words(test, words),
             words("Records without a known start: {n:,}.", n=pairs.unpaired) if pairs.unpaired else "",
         ]
         return about.finish(axes, words("Change of entropy against the trajectory's own start"), caption, 14)
+
+
+def _test_words(test: PairedTest, words: Words) -> list[str]:
+    """The paired test, as far as it is defined."""
+    if test.over == PROMPTS:
+        counts = {"n": test.n, "trajectories": test.trajectories}
+        over = words("Mean of {n:,} prompts' means (of {trajectories:,} trajectories)", **counts)
+    else:
+        over = words("Mean of {n:,} trajectories' means", n=test.n)
+    parts = [words("{over}: {change:+.3f}.", over=over, change=test.change)]
+    if isfinite(test.low):
+        parts.append(words("Its 95 % interval: {low:+.3f} to {high:+.3f}.", low=test.low, high=test.high))
+    if isfinite(test.p):
+        strength = {"effect": test.effect, "p": test.p_words}
+        parts.append(words("d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.", **strength))
+    return parts

@@ -120,8 +120,8 @@ def shown_of(words: Words, shown: int, total: int) -> str:
 def interval_words(words: Words, what: str) -> str:
     """What a bar or band stands for: `what` is either word, translated."""
     return words(
-        "{what}: 95 % interval of the mean (percentile bootstrap, 999 resamples; normal above n = {most}; "
-        "none below n = 5).",
+        "{what}: 95 % interval of the mean, taking records as independent (percentile bootstrap, 999 resamples; "
+        "normal above n = {most}; none below n = 5).",
         what=what,
         most=BOOTSTRAP_MOST,
     )

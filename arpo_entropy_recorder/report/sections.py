@@ -57,7 +57,7 @@ def headline(analysis: Analysis) -> Element:
             _number(test.change, "+"),
             f"95 % interval {_number(test.low, '+')} to {_number(test.high, '+')}",
         ),
-        ("Effect size", _number(test.effect, digits=2), f"d_z, over {test.n:,} trajectories"),
+        ("Effect size", _number(test.effect, digits=2), f"d_z, over {test.size}"),
     ]
     return tag(
         "header",
@@ -135,8 +135,8 @@ def numbers(analysis: Analysis) -> Element:
     return tag(
         "section",
         tag("h2", "Numbers"),
-        tag("p", "sd: sample standard deviation (n - 1). 95 % interval of the mean: percentile bootstrap, ",
-            "999 resamples; normal above n = 200; none below n = 5.", class_="note"),
+        tag("p", "sd: sample standard deviation (n - 1). 95 % interval of the mean, taking records as independent: ",
+            "percentile bootstrap, 999 resamples; normal above n = 200; none below n = 5.", class_="note"),
         *tables,
         id="numbers",
     )  # fmt: skip
