@@ -24,6 +24,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         args.system = SYSTEM.format(calls=" or ".join(named)) if named and not is_toy else ""
     with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
         if is_toy:
+            _needs("safetensors", "tokenizers")
             from arpo_entropy_recorder.toy_agent import build_toy_agent
 
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -110,6 +112,15 @@ def run(args: argparse.Namespace) -> int:
         engine = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
         _record(args, engine, prompts, tools, out)
     return _list_files(out, args.steps)
+
+
+def _needs(*modules: str) -> None:
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"record needs vLLM, and {', '.join(missing)} is missing: "
+            "pip install 'arpo-entropy-recorder[record]', or run it in the environment that has your vLLM"
+        )
 
 
 def _record(

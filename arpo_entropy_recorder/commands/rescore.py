@@ -104,7 +104,8 @@ def watched_rescore(
         say(f"skipped: {error}")
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("rescore", total=1.0)
         summary = rescore(
             out,
