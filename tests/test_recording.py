@@ -235,3 +235,29 @@ def test_a_class_that_records_already_is_returned_as_it_is():
     recording = record_entropy(ToolRollout)
     assert record_entropy(recording) is recording
     assert recording.__name__ == "ToolRollout"
+
+
+def test_a_rollout_within_anothers_call_on_one_engine_does_not_take_its_numbers(llm, oracle, tmp_path):
+    inner = make_rollout(
+        record_entropy(ToolRollout), llm, oracle.tokenizer, tmp_path / "inner", entropy_strict=False, **SMALL
+    )
+
+    class Outer(ToolRollout):
+        nested = False
+
+        def _advance(self, trajectory, completion):
+            if not self.nested:
+                self.nested = True
+                inner.generate_sequences(make_prompts(oracle.tokenizer, TEXTS[1:2], global_steps=1))
+            return super()._advance(trajectory, completion)
+
+    outer = make_rollout(record_entropy(Outer), llm, oracle.tokenizer, tmp_path / "outer", **SMALL)
+    outer.generate_sequences(make_prompts(oracle.tokenizer, TEXTS[:1], global_steps=1))
+    records = json.loads((tmp_path / "outer" / "entropy_step_1.json").read_text())
+    # What the inner rollout generates is seen too, as trajectories that answer no row of the outer batch.
+    assert any(entry["prompt_idx"] is None for entry in records)
+    own = [entry for entry in records if entry["prompt_idx"] is not None]
+    assert [entry["tool"] for entry in own] == [segment.tool for segment in outer.segments]
+    check_entropies(own, outer.segments, oracle, 1.0, 1)
+    assert inner.entropy_recorder.failures == 1
+    assert not list((tmp_path / "inner").glob("entropy_*.json"))

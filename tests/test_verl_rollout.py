@@ -135,7 +135,7 @@ def test_training_greedy_and_validation_calls_of_a_rollout_of_verl(llm, oracle, 
         torch.manual_seed(3)
         output = rollout.generate_sequences(proto(prompts, **meta_info))
         segments[kind] = rollout.segments
-        assert output.meta_info["metrics"]["entropy/initial/mean"] > 0
+        assert ("entropy/initial/mean" in output.meta_info["metrics"]) == (kind != "greedy")
         assert len(output) == len(rollout.trajectories)
 
     step, validation = tmp_path / "entropy_step_5.json", tmp_path / "entropy_validate_step_5.json"
