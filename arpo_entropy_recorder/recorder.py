@@ -198,8 +198,9 @@ class EntropyRecorder:
             if call.incomplete:
                 return
             self._boundary.report("no generate call was seen: the rollout does not go by `LLM.generate`")
-        columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
-        self._writer.add(call.global_step, call.batch.validate, columns)
+        call.columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
+        self._warn_of_nulls(call)
+        self._writer.add(call.global_step, call.batch.validate, call.columns)
         self._writer.flush()
 
     def _normalised(self, nats: np.ndarray) -> np.ndarray:
@@ -237,11 +238,10 @@ class EntropyRecorder:
             columns["padding"] = padding
         if call.incomplete:
             columns["incomplete"] = [True] * len(segments)
-        self._warn_of_nulls(call, columns)
         return columns
 
-    def _warn_of_nulls(self, call: Call, columns: dict[str, Any]) -> None:
-        nulls = int(np.isnan(columns["entropy"]).sum())
+    def _warn_of_nulls(self, call: Call) -> None:
+        nulls = int(np.isnan(call.columns["entropy"]).sum())
         if nulls:
             logger.warning(
                 "entropy recorder: step %s: %d of %d entropies are null (a NaN or nothing but -inf in the logits, "
@@ -250,7 +250,6 @@ class EntropyRecorder:
                 nulls,
                 len(call.segments),
             )
-        call.columns = columns
 
     def _add_metrics(self, output: Any, call: Call | None) -> None:
         metrics: dict[str, float] = {}

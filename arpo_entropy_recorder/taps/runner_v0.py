@@ -20,13 +20,14 @@ class RunnerV0Tap(Tap):
     def __init__(self, runner: Any) -> None:
         super().__init__(runner)
         self._handle: Any = None
+        self._done: set[int] = set()
 
     @classmethod
     def check(cls, runner: Any) -> None:
         find_sampler(runner)
 
     def attach(self) -> None:
-        self._done: set[int] = set()
+        self._done.clear()
         self._handle = find_sampler(self.runner).register_forward_pre_hook(
             self._before_sampler, with_kwargs=True
         )
