@@ -146,7 +146,7 @@ def test_without_a_true_effect_the_interval_leaves_zero_out_about_as_often_as_it
         test = pairs.test()
         wrong += not test.low <= 0 <= test.high
     assert wrong <= 15  # about 6 expected; over trajectories as if independent it is about 60
-    assert "n = 32 prompts of 512 trajectories (" in test.answer
+    assert "over n = 32 prompts with 512 trajectories (" in test.answer
 
 
 def test_a_prompt_counts_once_a_call_and_rank_and_who_tells_none_for_itself():

@@ -43,8 +43,8 @@ class PairedTest:
 
     @property
     def size(self) -> str:
-        """How many changes were tested, and of how many trajectories: "32 prompts of 512 trajectories"."""
-        of = f" of {self.trajectories:,} trajectories" if self.over == PROMPTS else ""
+        """How many changes were tested, and of how many trajectories: "32 prompts with 512 trajectories"."""
+        of = f" with {self.trajectories:,} trajectories" if self.over == PROMPTS else ""
         return f"{self.n:,} {self.over}{of}"
 
     @property
@@ -67,7 +67,7 @@ class PairedTest:
             verdict = "No clear difference between after-tool and"
         return (
             f"{verdict} the initial one: {numbers}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], "
-            f"{self.strength}, n = {self.size} ({self.rising:.0%} rise)."
+            f"{self.strength}, over n = {self.size} ({self.rising:.0%} rise)."
         )
 
 
