@@ -95,6 +95,8 @@ def test_records_that_are_simulated_say_so_wherever_they_come_from():
     for said in seen([made_up]):
         assert "SIMULATED" in said
         assert "mixed" not in said
+    for said in seen([made_up, make_step([(1, True, 0.5)], validate=True)]):
+        assert "Left out: 1 validation." in said
     for said in seen([make_step(records)]):
         assert "simulated" not in said.lower()
         assert "mixed" not in said

@@ -60,8 +60,6 @@ class About:
     def _source(self) -> list[str]:
         words, numbers = self.words, sorted(self.steps)
         parts = origin_lines(self.origins, words)
-        if self.simulated:
-            return parts
         if self.kind != KINDS[0]:
             parts.append(words("Only {kind} records.", kind=words(self.kind)))
         if len(numbers) == 1:
