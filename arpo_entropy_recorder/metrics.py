@@ -12,8 +12,9 @@ from arpo_entropy_recorder.schema import HIGH_ENTROPY
 def entropy_metrics(columns: dict[str, Any]) -> dict[str, float]:
     """Normalised entropies of one call's records, nulls and padding left out.
 
-    `entropy/after_tool/mean`, `/std` (population), `/share_above_0.6`, `entropy/initial/mean` (before any tool
-    call) and `entropy/round_<r>/mean` (after the r-th result). A figure without records is absent.
+    `entropy/after_tool/mean`, `/std` (population), `/share_above_0.6`, `entropy/initial/mean` (trajectories'
+    first records, before any tool call) and `entropy/round_<r>/mean` (after the r-th result). A figure without
+    records is absent.
     """
     entropy = np.asarray(columns["entropy"], dtype=np.float64)
     rounds = np.asarray(columns["round"])
@@ -22,7 +23,10 @@ def entropy_metrics(columns: dict[str, Any]) -> dict[str, float]:
     if "padding" in columns:
         counted &= ~np.asarray(columns["padding"])
     metrics: dict[str, float] = {}
-    initial = entropy[counted & ~after & (rounds == 0)]
+    # What goes on after a length limit is round 0 too, but no start: only a trajectory's first record is one.
+    first = np.zeros(len(entropy), dtype=bool)
+    first[np.unique(np.asarray(columns["sample_idx"]), return_index=True)[1]] = True
+    initial = entropy[counted & first & ~after & (rounds == 0)]
     if initial.size:
         metrics["entropy/initial/mean"] = float(initial.mean())
     after_tool = entropy[counted & after]
