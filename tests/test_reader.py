@@ -472,7 +472,8 @@ def test_damaged_files_are_an_error_or_right(place, records, mutations, chunk):
     finally:
         decode.CHUNK_BYTES = before
     if step is not None:
-        compare(step, accepted(data))
+        # What is no UTF-8 may stand in a key that nobody knows, which is ignored as a whole.
+        compare(step, accepted(data) or accepted(data.decode("utf-8", "replace").encode()))
 
 
 @settings(max_examples=200, deadline=None)
@@ -484,7 +485,8 @@ def test_any_bytes_are_an_error_or_right(place, data):
     place.write_bytes(data)
     step = read_one(place)
     if step is not None:
-        compare(step, accepted(data))
+        # What is no UTF-8 may stand in a key that nobody knows, which is ignored as a whole.
+        compare(step, accepted(data) or accepted(data.decode("utf-8", "replace").encode()))
 
 
 @settings(max_examples=100, deadline=None)
