@@ -65,7 +65,7 @@ def round_table(analysis: Analysis) -> Table:
     table.add_row("after a tool", *_cells(rounds.after_tool), style="bold")
     for tool, group in sorted(tools.items()):
         # Plain text: a model may write what looks like markup.
-        table.add_row(Text(f"  {shorten(tool)}"), *_cells(group))
+        table.add_row(Text(f"  {shorten(tool, 16)}"), *_cells(group))
     return table
 
 

@@ -40,7 +40,7 @@ def plot_steps(curves: Mapping[int, Curve], about: About, band: str) -> Figure:
         steps = _steps(curves)
         margin = max((steps[-1] - steps[0]) * 0.03, 0.5)
         axes.set_xlim(steps[0] - margin, steps[-1] + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
         axes.set_xlabel(words("Global step"))
         if len(rounds) <= LEGEND_ROUNDS:
             add_legend(axes, ncols=LEGEND_COLUMNS, columnspacing=1.2, handlelength=1.6)
