@@ -96,6 +96,31 @@ def build_rollout(agent, config, wrap=None):
     )
 
 
+def build_rollout_of_worker(agent, config):
+    """The rollout that verl's own worker picks and builds, by the very lines that the patch changes."""
+    from types import SimpleNamespace
+
+    from omegaconf import OmegaConf
+    from transformers import AutoConfig, AutoTokenizer
+    from verl.workers import fsdp_workers
+    from verl.workers.sharding_manager import fsdp_vllm
+
+    # It would shard a model over GPUs; the rollout does without.
+    fsdp_vllm.FSDPVLLMShardingManager = lambda **options: None
+    rollout = OmegaConf.to_container(config) | {"name": "vllm", "mode": "sync_with_tool"}
+    worker = SimpleNamespace(
+        config=OmegaConf.create({"rollout": rollout, "model": {"path": str(agent)}}),
+        world_size=1,
+        rank=0,
+        tokenizer=AutoTokenizer.from_pretrained(agent),
+        actor_model_config=AutoConfig.from_pretrained(agent),
+        actor_module_fsdp=None,
+        _is_lora=False,
+        _is_offload_param=False,
+    )
+    return fsdp_workers.ActorRolloutRefWorker._build_rollout(worker)[0]
+
+
 def make_batch(tokenizer, texts, **meta_info):
     """A left-padded DataProto of prompts."""
     from verl import DataProto

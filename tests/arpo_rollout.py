@@ -1,9 +1,9 @@
 """Runs ARPO's own rollout class on a CPU and writes down what it did: python arpo_rollout.py TREE AGENT OUT MODE
 
-TREE is a `verl_arpo_entropy` or `verl_aepo_entropy` directory, MODE `stock`, `record` or `fast` (with
-`fast_logprobs`). ARPO_SEEDS adds as many training calls, each with a seed of its own. The truth is read from the
-variables of the running `generate_sequences` frame, so it owes nothing to the recorder. Run as a program, since a
-process can import one `verl` only. None of ARPO's code is here.
+TREE is a `verl_arpo_entropy` or `verl_aepo_entropy` directory, MODE `stock`, `record` (by the worker of a patched
+tree) or `fast` (with `fast_logprobs`, wrapped here). ARPO_SEEDS adds as many training calls, each with a seed of its
+own. The truth is read from the variables of the running `generate_sequences` frame, so it owes nothing to the
+recorder. Run as a program, since a process can import one `verl` only. None of ARPO's code is here.
 """
 
 import json
@@ -16,7 +16,7 @@ TREE, AGENT, OUT, MODE = sys.argv[1:5]
 sys.path[:0] = [TREE, str(Path(__file__).parent)]
 
 import torch  # noqa: E402
-from arpo_on_cpu import build_rollout, cpu_llm, make_batch, make_config  # noqa: E402
+from arpo_on_cpu import build_rollout, build_rollout_of_worker, cpu_llm, make_batch, make_config  # noqa: E402
 
 
 class Trace:
@@ -104,13 +104,15 @@ def log_probabilities(output):
 def main():
     llm_class = cpu_llm(max_num_seqs=6)
     wrap = None
-    if MODE != "stock":
+    if MODE == "fast":
         from arpo_entropy_recorder.mixin import record_entropy as wrap
     trace = Trace()
     config = make_config(
         entropy_save_dir=OUT, entropy_window=3, entropy_strict=True, fast_logprobs=MODE == "fast"
     )
-    rollout = build_rollout(AGENT, config, wrap)
+    rollout = (
+        build_rollout_of_worker(AGENT, config) if MODE == "record" else build_rollout(AGENT, config, wrap)
+    )
     tokenizer = rollout.tokenizer
     llm_class.generate = trace.generate(llm_class.generate)
 
