@@ -158,7 +158,8 @@ def many_writers(directory, capsys, name, size, steps, delay, victims):
 
 
 def test_few_writers_of_which_one_is_restarted(tmp_path, capsys):
-    many_writers(tmp_path, capsys, "writers (short)", 5, 9, 0.01, {2: 0})
+    # Steps enough that the victim is still at work when it is killed, on a busy machine too.
+    many_writers(tmp_path, capsys, "writers (short)", 5, 40, 0.03, {2: 0})
 
 
 @pytest.mark.faults
