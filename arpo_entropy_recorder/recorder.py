@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ import numpy as np
 from arpo_entropy_recorder.arguments import generate_arguments
 from arpo_entropy_recorder.batch import Batch
 from arpo_entropy_recorder.boundary import Boundary
-from arpo_entropy_recorder.history import UNWRITTEN, EntropyHistory
+from arpo_entropy_recorder.columns import call_columns, normalised
+from arpo_entropy_recorder.history import EntropyHistory
 from arpo_entropy_recorder.metrics import entropy_metrics
 from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.taps.engine import EngineTap
@@ -198,47 +198,11 @@ class EntropyRecorder:
             if call.incomplete:
                 return
             self._boundary.report("no generate call was seen: the rollout does not go by `LLM.generate`")
-        call.columns = self._columns(call, self._normalised(nats[: len(call.segments)]))
+        entropies = normalised(nats[: len(call.segments)], self._vocab_size)
+        call.columns = call_columns(call.segments, entropies, call.batch, self.settings, call.incomplete)
         self._warn_of_nulls(call)
         self._writer.add(call.global_step, call.batch.validate, call.columns)
         self._writer.flush()
-
-    def _normalised(self, nats: np.ndarray) -> np.ndarray:
-        """[segments, window] float32 in [0, 1]; NaN where a token was not recorded or its row is no number."""
-        # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
-        entropies = np.minimum(nats / np.float32(math.log(self._vocab_size)), np.float32(1.0))
-        return np.where(nats == UNWRITTEN, np.float32(np.nan), entropies)
-
-    def _columns(self, call: Call, entropies: np.ndarray) -> dict[str, Any]:
-        """The call's records by column, as the schema names them."""
-        segments = call.segments
-        columns: dict[str, Any] = {
-            "sample_idx": np.array([segment.sample_idx for segment in segments], dtype=np.int64),
-            "prompt_idx": [segment.prompt_idx if segment.prompt_idx >= 0 else None for segment in segments],
-            "parent_idx": [segment.parent_idx for segment in segments],
-            "round": np.array([segment.round for segment in segments], dtype=np.int64),
-            "tool": [segment.tool for segment in segments],
-            "is_after_tool_call": np.array([segment.is_after_tool_call for segment in segments], dtype=bool),
-            "token_id": [segment.token_ids[0] if segment.token_ids else None for segment in segments],
-            "entropy": entropies[:, 0],
-        }
-        if self.settings.window > 1:
-            columns["window"] = [
-                row[: len(segment.token_ids or ())] for row, segment in zip(entropies, segments, strict=True)
-            ]
-        if self.settings.record_tokens:
-            # As arrays: a step may wait in memory for its directory, with every token of it.
-            columns["tokens"] = [np.asarray(segment.token_ids or (), dtype=np.int32) for segment in segments]
-        if not call.batch.do_sample:
-            columns["do_sample"] = [False] * len(segments)
-        padding = call.batch.is_padding(
-            np.array([segment.prompt_idx for segment in segments], dtype=np.int64)
-        )
-        if padding.any():
-            columns["padding"] = padding
-        if call.incomplete:
-            columns["incomplete"] = [True] * len(segments)
-        return columns
 
     def _warn_of_nulls(self, call: Call) -> None:
         nulls = int(np.isnan(call.columns["entropy"]).sum())

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.seams import Seams, require_parameters
+from arpo_entropy_recorder.taps.seams import Seams, find_sampler, require_parameters
 from arpo_entropy_recorder.taps.worker import Tap, Unsupported
 
 
@@ -94,17 +94,3 @@ class RunnerV1Tap(Tap):
             if slot >= 0:
                 found.append((row, slot, batch.req_output_token_ids[row], request_id))
         return found
-
-
-def find_sampler(runner: Any) -> Any:
-    """The runner's sampler. Raises Unsupported.
-
-    vLLM 0.8.5 moved it to the runner; in 0.8.4 it is the model's, in a multimodal wrapper the language model's.
-    """
-    model = getattr(runner, "model", None)
-    language_model = getattr(model, "language_model", None)
-    for owner in (runner, model, language_model):
-        sampler = getattr(owner, "sampler", None)
-        if sampler is not None:
-            return sampler
-    raise Unsupported("this vLLM's model runner has no sampler (only the last pipeline stage has one)")

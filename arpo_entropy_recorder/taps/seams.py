@@ -42,3 +42,17 @@ def require_parameters(function: Callable[..., Any], *names: str) -> None:
     if missing:
         where = getattr(function, "__qualname__", repr(function))
         raise Unsupported(f"{where} of this vLLM takes no {', '.join(missing)}")
+
+
+def find_sampler(runner: Any) -> Any:
+    """The runner's sampler. Raises Unsupported.
+
+    vLLM 0.8.5 moved it to the runner; in 0.8.4 it is the model's, in a multimodal wrapper the language model's.
+    """
+    model = getattr(runner, "model", None)
+    language_model = getattr(model, "language_model", None)
+    for owner in (runner, model, language_model):
+        sampler = getattr(owner, "sampler", None)
+        if sampler is not None:
+            return sampler
+    raise Unsupported("this vLLM's model runner has no sampler (only the last pipeline stage has one)")

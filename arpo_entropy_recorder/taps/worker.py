@@ -153,7 +153,7 @@ def call_tap(worker: Any, method: str, *args: Any) -> Any:
 
 
 class EntropyWorkerExtension:
-    """For engines in another process: `LLM(worker_extension_cls="arpo_entropy_recorder.taps.worker.Entropy...`.
+    """For engines in another process: the class that `LLM(worker_extension_cls=...)` names, by its full path.
 
     vLLM adds its methods to every worker, so the host reaches the tap by name and nothing is pickled.
     """

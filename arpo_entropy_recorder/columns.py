@@ -1,0 +1,55 @@
+"""A call's records by column, as the schema names them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder.batch import Batch
+from arpo_entropy_recorder.history import UNWRITTEN
+from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.trajectory import Segment
+
+
+def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
+    """[segments, window] float32 in [0, 1]: nats over ln(vocab_size).
+
+    NaN where a token was not recorded or its row is no number.
+    """
+    # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
+    entropies = np.minimum(nats / np.float32(math.log(vocab_size)), np.float32(1.0))
+    return np.where(nats == UNWRITTEN, np.float32(np.nan), entropies)
+
+
+def call_columns(
+    segments: list[Segment], entropies: np.ndarray, batch: Batch, settings: Settings, incomplete: bool
+) -> dict[str, Any]:
+    """Equally long columns by schema key, a row a segment; `entropies` is [segments, window], normalised."""
+    prompt_idx = np.array([segment.prompt_idx for segment in segments], dtype=np.int64)
+    columns: dict[str, Any] = {
+        "sample_idx": np.array([segment.sample_idx for segment in segments], dtype=np.int64),
+        "prompt_idx": [row if row >= 0 else None for row in prompt_idx.tolist()],
+        "parent_idx": [segment.parent_idx for segment in segments],
+        "round": np.array([segment.round for segment in segments], dtype=np.int64),
+        "tool": [segment.tool for segment in segments],
+        "is_after_tool_call": np.array([segment.is_after_tool_call for segment in segments], dtype=bool),
+        "token_id": [segment.token_ids[0] if segment.token_ids else None for segment in segments],
+        "entropy": entropies[:, 0],
+    }
+    if settings.window > 1:
+        columns["window"] = [
+            row[: len(segment.token_ids or ())] for row, segment in zip(entropies, segments, strict=True)
+        ]
+    if settings.record_tokens:
+        # As arrays: a step may wait in memory for its directory, with every token of it.
+        columns["tokens"] = [np.asarray(segment.token_ids or (), dtype=np.int32) for segment in segments]
+    if not batch.do_sample:
+        columns["do_sample"] = [False] * len(segments)
+    padding = batch.is_padding(prompt_idx)
+    if padding.any():
+        columns["padding"] = padding
+    if incomplete:
+        columns["incomplete"] = [True] * len(segments)
+    return columns
