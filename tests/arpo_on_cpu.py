@@ -12,24 +12,6 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 import torch
 
 
-class SearchTool:
-    """As ARPO's loader wants tools: built by its class path, with a tag and `execute`."""
-
-    trigger_tag = "search"
-
-    def execute(self, content, **_):
-        if len(content) % 5 == 3:
-            raise RuntimeError("the search engine is down")
-        return "" if len(content) % 7 == 4 else f"found {content}"
-
-
-class PythonTool:
-    trigger_tag = "python"
-
-    def execute(self, content, **_):
-        return str(len(content))
-
-
 def cpu_llm(**options):
     """What ARPO's class takes for granted of a GPU; returns the LLM class that it will build, with `options`."""
     import vllm
@@ -62,7 +44,7 @@ def make_config(**options):
     from omegaconf import OmegaConf
 
     tools = {
-        tag: {"class_path": f"{__name__}.{tag.title()}Tool", "params": {}} for tag in ("search", "python")
+        tag: {"class_path": f"arpo_tools.{tag.title()}Tool", "params": {}} for tag in ("search", "python")
     }
     return OmegaConf.create(
         {
