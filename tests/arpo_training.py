@@ -15,7 +15,11 @@ from pathlib import Path
 import pandas
 
 HERE = Path(__file__).parent
-SCRIPT = "ARPO_7B_Reasoning_1node.sh"
+SCRIPTS = {
+    "ARPO": ("ARPO_7B_Reasoning_1node.sh", "ARPO_8B_Deepsearch_1node.sh", "ARPO_14b_Deepsearch_1node.sh"),
+    "AEPO": ("AEPO_Qwen25_7B_DeepResearch.sh", "AEPO_Qwen3_14B_DeepResearch.sh"),
+}
+"""The launch scripts, by the directory of the clone whose `scripts` they are in."""
 QUESTIONS = (
     "Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?",
     "How many?", "Which one?", "Where?", "Is it so?",
@@ -29,7 +33,8 @@ SMALL = {
 """Variables of the launch script."""
 
 NO_GPU = """\
-    actor_rollout_ref.rollout.tools.tool_instances.python.class_path=arpo_tools.PythonTool \\
+    '++actor_rollout_ref.rollout.tools.tool_instances.python={class_path:arpo_tools.PythonTool,params:{}}' \\
+    '++actor_rollout_ref.rollout.tools.tool_instances.search={class_path:arpo_tools.SearchTool,params:{}}' \\
     actor_rollout_ref.rollout.tools.fail_on_error=True \\
     actor_rollout_ref.model.use_remove_padding=False \\
     actor_rollout_ref.actor.use_dynamic_bsz=False \\
@@ -50,35 +55,39 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None):
 
 
 def fill_in(script, home, agent, work):
-    """The text of ARPO's launch script for a run of seconds; AssertionError where a line is not as expected."""
+    """The text of a launch script for a run of seconds; AssertionError where a line is not as expected."""
     values = SMALL | {
-        "WANDB_API_KEY": '""',
+        "ACTOR_MODEL_PATH": agent,
         "TRAIN_FILES": work / "train.parquet",
         "VALID_FILES": work / "valid.parquet",
         "CUSTOM_REWARD_FUNCTION_PATH": work / "reward.py",
-        "SEARCH_CLASS_PATH": "arpo_tools.SearchTool",
     }
     for name, value in values.items():
         script, found = re.subn(rf"(?m)^{name}=\S*", f"{name}={value}", script)
-        assert found == 1, f"{SCRIPT} sets {name} {found} times"
-    for placeholder, path in (
-        ("<your_path_to_ARPO>", home),
-        ("<your_model_path>", agent),
-        ("<your_checkpoint_save_dir>", work / "saved"),
-    ):
-        assert placeholder in script, placeholder
-        script = script.replace(placeholder, str(path))
+        assert found == 1, f"the launch script sets {name} {found} times"
+    script = script.replace("<your_wandb_key>", "").replace("<your_path_to_ARPO>", str(home))
+    script = script.replace("<your_checkpoint_save_dir>", str(work / "saved"))
+    # As the README says of configurations that lack the key.
+    if "entropy_weight" not in (home / "scripts" / "config" / config_name(script)).read_text():
+        script = script.replace(
+            " actor_rollout_ref.rollout.entropy_w", " +actor_rollout_ref.rollout.entropy_w"
+        )
     after = "    trainer.rollout_data_dir=${ROLLOUT_SAVE_PATH} \\\n"  # where the README says to add lines
     assert script.count(after) == 1
     return script.replace(after, after + NO_GPU)
 
 
-def prepare(clone, agent, work):
-    """A copy of the clone's ARPO, with its launch script filled in, and data for it, in the directory `work`."""
-    home = work / "ARPO" / "ARPO"
-    shutil.copytree(clone / "ARPO", home, ignore=shutil.ignore_patterns(".git", "__pycache__"))
-    path = home / "scripts" / SCRIPT
-    path.write_text(fill_in(path.read_text(), home, agent, work))
+def config_name(script):
+    return re.search(r'(?m)^CONFIG_NAME="(.*)"', script)[1]
+
+
+def prepare(clone, variant, script, agent, work):
+    """A copy of the clone's ARPO or AEPO, with the launch script filled in, and data for it, in `work`."""
+    home = work / "clone" / variant
+    shutil.copytree(clone / variant, home, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+    text = (home / "scripts" / script).read_text()
+    (work / "launch.sh").symlink_to(home / "scripts" / script)
+    (home / "scripts" / script).write_text(fill_in(text, home, agent, work))
     rows = [
         {
             "data_source": "toy",
@@ -99,7 +108,7 @@ def train(work, steps, **environment):
     sockets = tempfile.mkdtemp(prefix="ray")  # their paths have to be short
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{HERE / 'trainer_on_cpu'}:{HERE}",
+        "PYTHONPATH": f"{HERE / 'trainer_on_cpu'}:{HERE}:{HERE.parent}",
         "TRAINER_GPUS": str(GPUS),
         "TRAINER_TEMP": sockets,
         "TEST_OPTIONS": f"trainer.total_training_steps={steps} {environment.pop('options', '')}",
@@ -109,7 +118,7 @@ def train(work, steps, **environment):
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{os.cpu_count() - 1}",
     }
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("ARPO_", "VLLM_"))}
-    command = ["bash", f"ARPO/ARPO/scripts/{SCRIPT}"]
+    command = ["bash", str((work / "launch.sh").resolve())]
     try:
         done = subprocess.run(
             command,
@@ -129,7 +138,7 @@ def train(work, steps, **environment):
 
 def saved(work, name):
     """The path of something that the trainer saved."""
-    (path,) = (work / "saved").glob(f"*/{name}")
+    (path,) = (work / "saved").glob(f"**/{name}")
     return path
 
 
