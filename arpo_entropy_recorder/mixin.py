@@ -6,6 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
+from arpo_entropy_recorder.repeated_masks import one_mask_a_token
 from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.step_files.layout import printable
 
@@ -23,6 +24,7 @@ class EntropyRecorderMixin:
 
     entropy_recorder: Any = None
     fast_logprobs: Any = None
+    _enabled = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "config" in kwargs:
@@ -31,6 +33,7 @@ class EntropyRecorderMixin:
         super().__init__(*args, **kwargs)
         settings = Settings.read(self.config)  # type: ignore[attr-defined]
         dp_rank, dp_size, tp_rank = parallel_ranks(self.config, kwargs.get("device_mesh"))  # type: ignore[attr-defined]
+        self._enabled = settings.enabled
         # Tensor-parallel ranks generate the same; the first one's records are the group's.
         if settings.enabled and tp_rank == 0:
             from arpo_entropy_recorder.recorder import EntropyRecorder
@@ -54,6 +57,8 @@ class EntropyRecorderMixin:
         """The class's own generate_sequences, recorded."""
         call = None
         with ExitStack() as around:
+            if self._enabled:
+                around.enter_context(one_mask_a_token(self.inference_engine))  # type: ignore[attr-defined]
             if self.fast_logprobs is not None:
                 around.enter_context(self.fast_logprobs.saving(self.inference_engine))  # type: ignore[attr-defined]
             if self.entropy_recorder is not None:

@@ -145,6 +145,7 @@ def main():
                 "loss_mask": output.batch["loss_mask"].tolist(),
                 "metrics": metrics,
                 "entropies": trace.entropies,
+                "masks": len(rollout.sampling_params.logits_processors),
                 "initial_entropies": dict(getattr(rollout, "initial_entropy_dict", {})),
             }
         )

@@ -24,6 +24,8 @@ BOUNDARY = {
     "EntropyRecorder.add_metrics",
     "EntropyRecorder._recorded.<locals>.generate",
     "EntropyRecorder._recorded.<locals>.attempt",
+    "one_mask_a_token",
+    "_without_repeats.<locals>.build",
     "Boundary.run",
     "Tap.guard",
     "RunnerV0Tap._before_sampler",

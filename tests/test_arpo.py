@@ -67,6 +67,12 @@ def test_outputs_are_those_of_the_unpatched_class(runs):
         assert ("entropy/initial/mean" in after["metrics"]) == (after["kind"] != "greedy")
 
 
+def test_masks_do_not_pile_up_as_they_do_in_the_unpatched_class(runs):
+    stock, recorded, _ = runs
+    assert [report["masks"] for report in stock] == [1, 2, 3, 4]
+    assert [report["masks"] for report in recorded] == [1, 1, 1, 1]
+
+
 def test_every_entropy_equals_the_forward_pass_over_its_own_context(runs, toy_agent):
     _, recorded, out = runs
     oracle = Oracle(toy_agent)
