@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from made_steps import make_run, make_step, texts_of
+from made_steps import make_run, make_step
 from matplotlib.collections import PathCollection, QuadMesh
 
 from arpo_entropy_recorder.analysis.statistics import Origins
@@ -68,24 +68,51 @@ def test_where_a_step_has_too_few_records_for_a_band_they_are_points():
     assert "fewer than 5" not in figure("steps", [make_step([(1, True, 0.5)] * 9)]).get_supxlabel()
 
 
-def test_many_rounds_are_told_by_a_scale_and_few_steps_by_points():
-    axes = figure("steps", make_run(steps=3, trajectories=60, rounds=30))
-    assert len(axes.axes) == 2
-    assert all(line.get_marker() == "o" for line in axes.axes[0].get_lines() if line.get_gid() == "curve")
+def test_many_rounds_are_told_by_a_scale_without_bands_and_few_steps_by_points():
+    picture = figure("steps", make_run(steps=3, trajectories=60, rounds=30))
+    assert len(picture.axes) == 2
+    assert all(line.get_marker() == "o" for line in picture.axes[0].get_lines() if line.get_gid() == "curve")
+    assert not picture.axes[0].collections
+    assert "Band" not in picture.get_supxlabel()
 
 
-def test_the_heat_maps_cells_are_the_means_and_cells_without_records_are_empty():
+def test_a_long_runs_lines_are_running_means_and_the_caption_says_so():
+    entropies = np.random.default_rng(0).random(90)
+    gone = (40, 41)  # steps without a record of round 1
+    kept = [step for step in range(1, 91) if step not in gone]
+    steps = [
+        make_step([(0, False, 0.5)] + [(1, True, entropies[step - 1])] * (step in kept), step)
+        for step in range(1, 91)
+    ]
+    picture = figure("steps", steps)
+    expected = [
+        [sum(three) / 3, sum(entropies[step - 1] for step in three) / 3]
+        for three in zip(kept, kept[1:], kept[2:], strict=False)
+    ]
+    assert np.allclose(curves(picture.axes[0])["round 1"], expected)
+    assert "running means over 3 steps" in picture.get_supxlabel().replace("\n", " ")
+    assert "running" not in figure("steps", steps[:30]).get_supxlabel()
+
+
+def test_the_heat_maps_cells_are_the_means_half_as_high_for_few_records_and_empty_for_none():
     gap = make_step([(0, False, 0.1), (3, True, 0.8)], global_step=9)
     axes = figure("heatmap", [*STEPS, gap]).axes[0]
     (mesh,) = [artist for artist in axes.collections if isinstance(artist, QuadMesh)]
     expected = {**mean_by("step", "round"), (9, 0): 0.1, (9, 3): 0.8}
-    grid = mesh.get_array()
+    counts = Counter((step, number) for step, _, number, _, _ in rows())
+    edges = mesh.get_coordinates()[:, 0, 1].tolist()
     for column, step in enumerate([1, 2, 3, 4, 9]):
         for number in range(4):
+            inside = [number <= low < number + 1 for low in edges[:-1]]
+            cell = mesh.get_array()[inside, column]
             if (step, number) in expected:
-                assert grid[number, column] == pytest.approx(expected[step, number])
+                assert cell.compressed() == pytest.approx(expected[step, number])
+                assert len(cell.compressed()) == len(cell) / (1 if counts[step, number] >= 5 else 2)
             else:
-                assert np.ma.is_masked(grid[number, column])
+                assert not cell.count()
+    assert "half the height: fewer than 5" in axes.figure.get_supxlabel().replace("\n", " ")
+    many = figure("heatmap", simulate_steps(3, 100)).get_supxlabel()
+    assert "half the height" not in many
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0 (start)", "1", "2", "3"]
 
 
@@ -152,20 +179,20 @@ def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_sim
     assert "10个训练步" in "".join(caption.split())
 
 
-@pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize(
-    ("num_rounds", "num_samples"), [(1, 1), (5, 12_345), (13, 20_000), (30, 3), (100, 100)]
+    ("count", "ticks"),
+    [
+        (2, [1, 2]),
+        (8, [*range(1, 9)]),
+        (20, [1, 5, 10, 15, 20]),
+        (32, [1, 5, 10, 15, 20, 25, 30]),
+        (60, [1, 10, 20, 30, 40, 50, 60]),
+    ],
 )
-def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples):
-    picture = figure(name, simulate_steps(num_rounds, num_samples))
-    drawn = [(text, box) for text, box in texts_of(picture) if text != "SIMULATED"]
-    page = picture.bbox
-    for text, box in drawn:
-        assert min(box.x0, box.y0, page.x1 - box.x1, page.y1 - box.y1) >= 0, text
-    for index, (text, box) in enumerate(drawn):
-        for other, other_box in drawn[index + 1 :]:
-            overlap = box.intersection(box, other_box)
-            assert overlap is None or min(overlap.width, overlap.height) < 2, (text, other)
+def test_a_windows_ticks_are_its_first_token_and_round_numbers(count, ticks):
+    window = np.full((2, count), 0.5)
+    axes = figure("window", [make_step([(0, False, 0.5), (1, True, 0.5)], window=window)]).axes[0]
+    assert axes.get_xticks().tolist() == ticks
 
 
 @pytest.mark.parametrize(

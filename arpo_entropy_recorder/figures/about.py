@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import Origins
-from arpo_entropy_recorder.figures.style import add_caption
+from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
 from arpo_entropy_recorder.step_files.layout import printable, shorten
 
@@ -34,17 +34,13 @@ class About:
         """True if any record shown is made up."""
         return self.origins.simulated
 
-    def finish(
-        self, axes: Axes, title: str, caption: list[str], pad: float | None = None, filled: bool = False
-    ) -> Figure:
+    def finish(self, axes: Axes, title: str, caption: list[str], filled: bool = False) -> Figure:
         """Give the axes' figure its title, its caption and, for simulated data, its mark; returns the figure.
 
         The mark lies behind the data, or in front of it where the axes are `filled`.
         """
-        axes.set_title(title + self.words(" (simulated)") if self.simulated else title, pad=pad)
-        figure = axes.get_figure(root=True)
-        assert figure is not None
-        add_caption(figure, [*caption, *self._source()], self.words.chinese is not None)
+        add_title(axes, title + self.words(" (simulated)") if self.simulated else title)
+        add_caption(axes, [*caption, *self._source()], self.words.chinese is not None)
         if self.simulated:  # so that it cannot pass for a measurement
             where: dict[str, Any] = {
                 "transform": axes.transAxes,
@@ -55,7 +51,7 @@ class About:
             look: dict[str, Any] = {"fontsize": 56, "fontweight": self.words.title_weight, "color": "#B00020"}
             depth: dict[str, Any] = {"alpha": 0.5, "zorder": 5} if filled else {"alpha": 0.2, "zorder": 0.5}
             axes.text(0.5, 0.5, "SIMULATED", **where, **look, **depth)
-        return figure
+        return figure_of(axes)
 
     def _source(self) -> list[str]:
         words, numbers = self.words, sorted(self.steps)

@@ -45,6 +45,11 @@ CHINESE = {
     "Lines: mean over the segments that are as long; n: all with a first token.": (
         "折线：长度足够的片段的均值；n：有首个 token 的片段数。"
     ),
+    "All are running means over {width} steps.": "均为 {width} 个训练步的滑动平均。",
+    "Cells of half the height: fewer than 5 records.": "半高的格：不足 5 条记录。",
+    "Dashed: 0.6; ARPO's paper says that entropy is usually above it after a tool result.": (
+        "虚线：0.6；ARPO 论文称工具反馈后的熵通常高于此值。"
+    ),
     "From the console log, which tells no spread within a round.": "取自控制台日志，日志不含轮内离散程度。",
     "Colour: mean of the records of a step and round; white: none.": "颜色：该训练步该轮记录的均值；白色：无记录。",
     "0 (start): the trajectories' first records, before any tool call.": (

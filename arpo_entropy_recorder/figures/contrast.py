@@ -6,7 +6,6 @@ from math import isfinite
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, ByTools
 from arpo_entropy_recorder.analysis.pairs import PROMPTS, PairedTest, Pairs
@@ -58,13 +57,14 @@ def plot_tools(tools: ByTools, about: About) -> Figure:
             shown += sum(cloud(axes, x, group, most, colour, lane * 0.7) for x, group in placed.items())
             label = f"{shorten(tool)} (n = {tools.totals[tool].n:,})"
             marks.append(means(axes, placed, label, marker, colour, bar="interval"))
-        entropy_axis(axes, words)
+        dashed = entropy_axis(axes, words)
         round_axis(axes, counts, words)
-        add_legend(axes, handles=marks, ncols=4, columnspacing=1.2)
+        add_legend(axes, marks)
         caption = [
             shown_of(words, shown, sum(counts.values())),
             words("Marks: mean."),
             interval_words(words, words("Bar")),
+            dashed,
         ]
         return about.finish(axes, words("Entropy after a tool result, by tool"), caption)
 
@@ -78,6 +78,7 @@ def plot_window(positions: ByPosition, about: About) -> Figure:
     words = about.words
     with styled(words):
         axes = new_figure().add_subplot()
+        lines = []
         for groups, label, colour, marker, style in (
             (positions.after_tool, words("after a tool result"), AFTER_TOOL, "o", "-"),
             (positions.initial, words("at the answer's start"), INITIAL, "D", "--"),
@@ -86,17 +87,20 @@ def plot_window(positions: ByPosition, about: About) -> Figure:
             if known:
                 at, mean, low, high = np.array(known).T
                 label = f"{label} (n = {groups[0].n:,})"
-                axes.plot(
+                lines += axes.plot(
                     at, mean, color=colour, marker=marker, ls=style, ms=5, lw=1.6, label=label, gid="curve"
                 )
                 axes.fill_between(at, low, high, color=colour, alpha=0.22, lw=0)
-        entropy_axis(axes, words)
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+        dashed = entropy_axis(axes, words)
+        count = len(positions.after_tool)
+        every = 1 if count <= 10 else 5 * -(-count // 50)
+        axes.set_xticks(sorted({1, *range(every, count + 1, every)}))
         axes.set_xlabel(words("Token of the segment (1: the first)"))
-        add_legend(axes, ncols=2)
+        add_legend(axes, lines)
         caption = [
             words("Lines: mean over the segments that are as long; n: all with a first token."),
             interval_words(words, words("Band")),
+            dashed,
         ]
         return about.finish(axes, words("How entropy fades within a segment"), caption)
 
@@ -127,7 +131,7 @@ def plot_change(pairs: Pairs, about: About) -> Figure:
             *_test_words(test, words),
             words("Records without a known start: {n:,}.", n=pairs.unpaired) if pairs.unpaired else "",
         ]
-        return about.finish(axes, words("Change of entropy against the trajectory's own start"), caption, 14)
+        return about.finish(axes, words("Change of entropy against the trajectory's own start"), caption)
 
 
 def _test_words(test: PairedTest, words: Words) -> list[str]:

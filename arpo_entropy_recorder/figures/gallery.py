@@ -15,7 +15,6 @@ from arpo_entropy_recorder.analysis.selection import KINDS, accumulate
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.contrast import plot_change, plot_tools, plot_window
-from arpo_entropy_recorder.figures.marks import interval_words
 from arpo_entropy_recorder.figures.rounds import plot_rounds, require_after_tool
 from arpo_entropy_recorder.figures.training import plot_heatmap, plot_steps
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
@@ -47,13 +46,9 @@ class Analysis:
             getattr(self, part).add(step)
 
 
-def _over_steps(analysis: Analysis, about: About) -> Figure:
-    return plot_steps(analysis.steps.curves(), about, interval_words(about.words, about.words("Band")))
-
-
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Analysis, About], Figure]]] = {
     "rounds": ((), lambda analysis, about: plot_rounds(analysis.rounds, about)),
-    "steps": (("steps",), _over_steps),
+    "steps": (("steps",), lambda analysis, about: plot_steps(analysis.steps.curves(), about)),
     "heatmap": (("steps",), lambda analysis, about: plot_heatmap(analysis.steps.curves(), about)),
     "tools": (("tools",), lambda analysis, about: plot_tools(analysis.tools, about)),
     "window": (("positions",), lambda analysis, about: plot_window(analysis.positions, about)),

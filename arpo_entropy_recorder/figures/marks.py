@@ -29,9 +29,9 @@ def cloud(axes: Axes, x: float, group: Group, most: int, colour: str, width: flo
     axes.scatter(
         x + jitter,
         points,
-        s=22 if few else 9 if len(points) < 300 else 5,
+        s=12 if few else 7,  # far smaller than a mean's mark
         color=colour,
-        alpha=0.7 if few else 0.35,
+        alpha=0.5 if few else 0.4,
         linewidths=0,
         clip_on=False,
         zorder=2,
@@ -61,25 +61,26 @@ def means(
         y,
         yerr=lengths,
         fmt=marker,
-        ms=7 if bar == "sd" else 5,
+        ms=7.5,
         mfc=colour,
-        mec="white",
+        mec=INK,
         mew=1.2,
         ecolor=INK,
         elinewidth=1.4,
-        capsize=4,
+        capsize=5,
         zorder=4,
     )
     drawn.lines[0].set_label(label)
     return drawn.lines[0]
 
 
-def entropy_axis(axes: Axes, words: Words) -> None:
-    """Normalised entropy from 0 to 1 on the y axis, with a faint line at 0.6."""
+def entropy_axis(axes: Axes, words: Words) -> str:
+    """Normalised entropy from 0 to 1 on the y axis, with a faint line at 0.6; returns the caption's words for it."""
     axes.set(ylim=(0, 1), yticks=np.arange(0, 1.01, 0.2), ylabel=words("Normalised entropy"))
     axes.axhline(HIGH_ENTROPY, color=FAINT, lw=1, ls=(0, (5, 4)), zorder=0)
     axes.annotate(f"{HIGH_ENTROPY}", (1, HIGH_ENTROPY), (4, 0), xycoords=("axes fraction", "data"),
                   textcoords="offset points", va="center", color=MUTED, fontsize=8.5)  # fmt: skip
+    return words("Dashed: 0.6; ARPO's paper says that entropy is usually above it after a tool result.")
 
 
 def round_axis(axes: Axes, counts: Mapping[int, int], words: Words) -> None:

@@ -41,13 +41,14 @@ def plot_rounds(rounds: Rounds, about: About) -> Figure:
             label = words("before any tool call (mean ± sd)")
             marks.append(means(axes, {START: rounds.initial}, label, "D", INITIAL))
             axes.axhline(rounds.initial.mean, color=INITIAL, lw=1, ls=(0, (1, 2)), zorder=1)
-        entropy_axis(axes, words)
+        dashed = entropy_axis(axes, words)
         round_axis(axes, {number: group.n for number, group in everything.items()}, words)
-        add_legend(axes, handles=marks, ncols=2)
+        add_legend(axes, marks)
         caption = [
             shown_of(words, shown, rounds.after_tool.n + rounds.initial.n),
             words("Marks and bars: mean ± 1 standard deviation (n - 1) of all records of the round."),
             words("Entropy in nats over ln(vocabulary size)."),
+            dashed,
             words("Dotted: mean before any tool call.") if rounds.initial.n else "",
             words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
         ]

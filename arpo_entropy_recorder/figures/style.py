@@ -1,14 +1,17 @@
-"""What all figures share: colours, type, caption, and the mark of simulated data."""
+"""What all figures share: colours, type, and what stands around the axes: title, legend, caption."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
 
 from arpo_entropy_recorder.figures.words import Words
 
@@ -16,18 +19,19 @@ from arpo_entropy_recorder.figures.words import Words
 AFTER_TOOL = "#0072B2"
 INITIAL = "#E69F00"
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX<"  # one more than colours, so that no two of many tools look alike
 INK = "#222222"
 MUTED = "#666666"
 FAINT = "#BBBBBB"
 CAPTION_POINTS = 8.5
+ONE_ROW = 0.22  # inches, of a legend
+WIDEST_MARGIN = 0.9  # inches, on the left of axes
 
 RC: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 12,
     "axes.titlelocation": "left",
-    "axes.titlepad": 28,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -58,21 +62,45 @@ def styled(words: Words) -> Iterator[None]:
 
 def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
     """An empty figure, in inches, whose parts are laid out so that no text is cut off."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def add_legend(axes: Axes, **settings: Any) -> None:
-    """The legend in a row of its own between title and axes, where it hides no data."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.015, 0.99), borderpad=0.2, **settings)
+def figure_of(axes: Axes) -> Figure:
+    """The figure that the axes are part of."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
-def add_caption(figure: Figure, parts: list[str], chinese: bool = False) -> None:
-    """Set the sentences `parts` below the axes, wrapped to the figure's width."""
+def add_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
+    """The legend above the axes, where it hides no data, in as few rows as fit their width."""
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.015, 1.0), "borderpad": 0.2}
+    widest = 0.88 * figure_of(axes).bbox.width
+    for rows in range(1, len(handles) + 1):
+        columns = -(-len(handles) // rows)
+        legend = axes.legend(handles=handles, ncols=columns, columnspacing=1.2, handlelength=1.6, **place)
+        if legend.get_window_extent().width <= widest:
+            break
+
+
+def add_title(axes: Axes, title: str) -> None:
+    """The title above the axes and their legend; the figure grows by the legend's further rows."""
+    figure, legend = figure_of(axes), axes.get_legend()
+    inches = legend.get_window_extent().height / figure.dpi if legend else 0
+    figure.set_figheight(figure.get_figheight() + max(inches - ONE_ROW, 0))
+    axes.set_title(title, pad=12 + 72 * inches)
+
+
+def add_caption(axes: Axes, parts: list[str], chinese: bool = False) -> None:
+    """Set the sentences `parts` below the axes, from their left edge on, wrapped to the figure's width."""
     from rich.console import Console
     from rich.text import Text
 
+    figure = figure_of(axes)
+    inches = figure.get_figwidth() - WIDEST_MARGIN
     # rich counts a Chinese character as two cells, and wraps between any two of them
-    cells = int(figure.get_figwidth() * 72 / (CAPTION_POINTS * (0.52 if chinese else 0.57)))
+    cells = int(inches * 72 / (CAPTION_POINTS * (0.52 if chinese else 0.55)))
     lines = Text(("" if chinese else " ").join(filter(None, parts))).wrap(Console(width=cells), cells)
-    figure.supxlabel("\n".join(line.plain.rstrip() for line in lines), x=0.015, ha="left",
+    edge = blended_transform_factory(axes.transAxes, figure.transSubfigure)
+    figure.supxlabel("\n".join(line.plain.rstrip() for line in lines), x=0, ha="left", transform=edge,
                      fontsize=CAPTION_POINTS, color=MUTED, linespacing=1.35)  # fmt: skip
