@@ -52,7 +52,7 @@ def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_whe
     (caption,) = [box for text, box in texts_of(picture) if text == picture.get_supxlabel()]
     assert caption.x0 == pytest.approx(axes.bbox.x0, abs=1)
     dashed = any(np.allclose(line.get_ydata(), 0.6) for line in axes.get_lines() if len(line.get_ydata()))
-    explained = "Dashed: 0.6; ARPO's paper says" in picture.get_supxlabel().replace("\n", " ")
+    explained = "Dashed: 0.6, usually exceeded" in picture.get_supxlabel().replace("\n", " ")
     assert dashed == explained == (name not in ("heatmap", "change"))
 
 

@@ -47,7 +47,7 @@ CHINESE = {
     ),
     "All are running means over {width} steps.": "均为 {width} 个训练步的滑动平均。",
     "Cells of half the height: fewer than 5 records.": "半高的格：不足 5 条记录。",
-    "Dashed: 0.6; ARPO's paper says that entropy is usually above it after a tool result.": (
+    "Dashed: 0.6, usually exceeded after a tool result (ARPO's paper).": (
         "虚线：0.6；ARPO 论文称工具反馈后的熵通常高于此值。"
     ),
     "From the console log, which tells no spread within a round.": "取自控制台日志，日志不含轮内离散程度。",

@@ -80,7 +80,7 @@ def entropy_axis(axes: Axes, words: Words) -> str:
     axes.axhline(HIGH_ENTROPY, color=FAINT, lw=1, ls=(0, (5, 4)), zorder=0)
     axes.annotate(f"{HIGH_ENTROPY}", (1, HIGH_ENTROPY), (4, 0), xycoords=("axes fraction", "data"),
                   textcoords="offset points", va="center", color=MUTED, fontsize=8.5)  # fmt: skip
-    return words("Dashed: 0.6; ARPO's paper says that entropy is usually above it after a tool result.")
+    return words("Dashed: 0.6, usually exceeded after a tool result (ARPO's paper).")
 
 
 def round_axis(axes: Axes, counts: Mapping[int, int], words: Words) -> None:

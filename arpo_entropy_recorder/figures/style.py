@@ -62,7 +62,7 @@ def styled(words: Words) -> Iterator[None]:
 
 def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
     """An empty figure, in inches, whose parts are laid out so that no text is cut off."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.07))
 
 
 def figure_of(axes: Axes) -> Figure:
@@ -78,7 +78,7 @@ def add_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
     widest = 0.88 * figure_of(axes).bbox.width
     for rows in range(1, len(handles) + 1):
         columns = -(-len(handles) // rows)
-        legend = axes.legend(handles=handles, ncols=columns, columnspacing=1.2, handlelength=1.6, **place)
+        legend = axes.legend(handles=handles, ncols=columns, columnspacing=1.2, handlelength=2.2, **place)
         if legend.get_window_extent().width <= widest:
             break
 
