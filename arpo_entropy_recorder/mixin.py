@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
-from arpo_entropy_recorder.repeated_masks import one_mask_a_token
+from arpo_entropy_recorder.masks import cheap_masks
 from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.step_files.layout import printable
 
@@ -58,7 +58,7 @@ class EntropyRecorderMixin:
         call = None
         with ExitStack() as around:
             if self._enabled:
-                around.enter_context(one_mask_a_token(self.inference_engine))  # type: ignore[attr-defined]
+                around.enter_context(cheap_masks(self.inference_engine))  # type: ignore[attr-defined]
             if self.fast_logprobs is not None:
                 around.enter_context(self.fast_logprobs.saving(self.inference_engine))  # type: ignore[attr-defined]
             if self.entropy_recorder is not None:

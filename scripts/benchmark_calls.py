@@ -5,7 +5,7 @@
 
 The same prompts and the same seed in every call, so that each has the same to do; the unpatched class first, then the
 recording one, each in a process of its own. The V0 engine leaves a mask in the loop's SamplingParams in every call:
-see arpo_entropy_recorder/repeated_masks.py. A training step is one call, a validation batch another.
+see arpo_entropy_recorder/masks.py. A training step is one call, a validation batch another.
 
 Prediction, written before the first measurement: a mask costs a look at a signature (15 us) and a fill (3 us) a
 token. A call here has some 5,000 tokens: 0.09 s more with each call, to stock's 1.3 s at first; after 60 calls stock
@@ -19,13 +19,15 @@ import datetime
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from benchmark_rollout import arpo_loop, made_run, measured, version
+from benchmark_rollout import arpo_loop, measured, version
 
 
 def main() -> None:
@@ -59,6 +61,8 @@ def main() -> None:
 
 def seconds_of_calls(args: argparse.Namespace) -> list[float]:
     """CPU seconds of each of `args.calls` calls of the kind `args.kind`."""
+    import torch
+
     from arpo_entropy_recorder.mixin import EntropyRecorderMixin
     from arpo_entropy_recorder.toy_agent import build_toy_agent
 
@@ -69,7 +73,15 @@ def seconds_of_calls(args: argparse.Namespace) -> list[float]:
         args.trajectories, args.initial = 64, 8
         rollout, batch = arpo_loop(agent, args, options)
         stock = super(EntropyRecorderMixin, rollout).generate_sequences
-        run = made_run(rollout, batch, stock if args.kind == "stock" else rollout.generate_sequences)
+        generate = stock if args.kind == "stock" else rollout.generate_sequences
+
+        def run(seed: int) -> Any:
+            random.seed(seed)
+            torch.manual_seed(seed)
+            rollout.initial_entropy_dict = {}
+            batch.meta_info["global_steps"] += 1
+            return generate(batch)
+
         return [measured(run, 0)[1] for _ in range(args.calls)]
 
 

@@ -134,9 +134,12 @@ def made_run(rollout: Any, batch: Any, generate: Callable[[Any], Any]) -> Run:
         torch.manual_seed(seed)
         # What the loops keep from call to call: ARPO the first entropies, ours a count.
         rollout.initial_entropy_dict, rollout._call = {}, seed
-        # And the V0 engine a mask a call, which benchmark_calls.py is about: here both kinds have one.
+        # And the V0 engine the masks of earlier calls, see benchmark_calls.py: here each call makes its own.
         if hasattr(rollout, "sampling_params"):
+            from vllm.entrypoints.openai.logits_processors import _get_allowed_token_ids_logits_processor
+
             rollout.sampling_params.logits_processors = None
+            _get_allowed_token_ids_logits_processor.cache_clear()
         # And V1 the keys and values of old prompts, which change who shares a step and so a random number.
         rollout.inference_engine.reset_prefix_cache()
         # A step of its own for each call: those of one step share a file, which would grow.

@@ -1,5 +1,6 @@
 """A mask that the V0 engine leaves in SamplingParams, call after call, is kept once; all else is as before."""
 
+import inspect
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -9,8 +10,8 @@ from engines import KIND, make_prompts, make_rollout
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arpo_entropy_recorder.masks import cheap_masks, cheapen
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.repeated_masks import drop_repeats, one_mask_a_token
 from arpo_entropy_recorder.rollout.loop import ToolRollout
 
 needs_v0 = pytest.mark.skipif(KIND != "v0", reason="the V0 engine of ARPO's pins: make test-pinned")
@@ -54,7 +55,7 @@ def test_any_list_of_processors_gives_the_same_logits_without_its_repeats(mask_c
     @given(st.lists(st.sampled_from([*masks, refill, double]), max_size=8))
     def check(processors):
         params = SimpleNamespace(logits_processors=list(processors))
-        drop_repeats(params)
+        cheapen(params)
         results = []
         for chosen in (processors, params.logits_processors):
             logits = torch.arange(5.0) - 2
@@ -72,16 +73,26 @@ def test_any_list_of_processors_gives_the_same_logits_without_its_repeats(mask_c
     check()
 
 
+def test_a_mask_is_asked_for_its_signature_once(mask_class):
+    mask = mask_class([0, 2, 3])
+    expected = inspect.signature(mask)
+    for _ in range(2):
+        cheapen(SimpleNamespace(logits_processors=[mask]))
+        # What the engine does before each use of it.
+        assert inspect.signature(mask) == expected == mask.__signature__
+    assert mask([], torch.zeros(5)).isinf().tolist() == [False, True, False, False, True]
+
+
 def test_no_processors_are_no_reason_to_fail(mask_class):
     for processors in (None, []):
         params = SimpleNamespace(logits_processors=processors)
-        drop_repeats(params)
+        cheapen(params)
         assert params.logits_processors == processors
 
 
 def test_an_engine_that_builds_no_processors_is_left_alone():
     for engine in (SimpleNamespace(), None):
-        with one_mask_a_token(SimpleNamespace(llm_engine=engine)):
+        with cheap_masks(SimpleNamespace(llm_engine=engine)):
             assert engine is None or vars(engine) == {}
 
 
