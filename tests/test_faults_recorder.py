@@ -7,6 +7,7 @@ again and the next call must be recorded in full. Long runs are marked `faults`.
 import json
 import logging
 import random
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,9 @@ from engines import KIND, ToolRollout, make_prompts, make_rollout
 
 from arpo_entropy_recorder import entropy
 from arpo_entropy_recorder.mixin import record_entropy
+
+if sys.version_info < (3, 11):
+    pytest.skip("functions are told apart by Python 3.11's co_qualname: NOT broken here", allow_module_level=True)
 
 TEXTS = ("Who?", "How many?")
 CONFIG = {

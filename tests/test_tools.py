@@ -40,6 +40,11 @@ def test_python_prints_what_the_code_prints_and_its_last_value(python, code, pri
     assert python(code) == printed
 
 
+def test_python_has_the_whole_standard_library_also_where_a_package_of_it_is_loaded_already(python):
+    code = "import collections.abc, encodings.idna, importlib.metadata, sqlite3\n'\u00e4'.encode('idna')"
+    assert python(code) == "b'xn--4ca'"
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
