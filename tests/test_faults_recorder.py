@@ -20,7 +20,9 @@ from arpo_entropy_recorder import entropy
 from arpo_entropy_recorder.mixin import record_entropy
 
 if sys.version_info < (3, 11):
-    pytest.skip("functions are told apart by Python 3.11's co_qualname: NOT broken here", allow_module_level=True)
+    pytest.skip(
+        "functions are told apart by Python 3.11's co_qualname: NOT broken here", allow_module_level=True
+    )
 
 TEXTS = ("Who?", "How many?")
 CONFIG = {

@@ -16,13 +16,17 @@ def confine(cpu_seconds: int, memory_bytes: int, file_bytes: int) -> None:
     """Limits that the operating system keeps; none can be raised again."""
     if os.geteuid() == 0:  # the kernel does not hold root to its process limit
         # An interpreter below /root is out of nobody's reach by name, though not by open directory.
-        moved = {path: f"/proc/self/fd/{os.open(path, os.O_PATH)}" for path in sys.path if os.path.isdir(path)}
+        moved = {
+            path: f"/proc/self/fd/{os.open(path, os.O_PATH)}" for path in sys.path if os.path.isdir(path)
+        }
         sys.path[:] = ["", *moved.values()]
         # Packages that are loaded by now look for their modules by a path of their own.
         for module in list(sys.modules.values()):
             for folder, handle in moved.items():
                 if hasattr(module, "__path__"):
-                    module.__path__ = [path.replace(f"{folder}/", f"{handle}/", 1) for path in module.__path__]
+                    module.__path__ = [
+                        path.replace(f"{folder}/", f"{handle}/", 1) for path in module.__path__
+                    ]
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
