@@ -59,20 +59,36 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `arpo-entropy` with the words `argv`; returns the exit status, 2 for what a user can put right."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # closed by the caller: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         args = _parse(words)
         status = args.run(args)
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"arpo-entropy: error: {printable(error)}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # the reader (`| head`) has gone; without this Python complains again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader (`| head`) has gone
         return 1
+    except OSError as error:  # a name too long, a directory that may not be entered, a full disk
+        _drop_output()
+        reason = str(error.strerror or error).partition("\n")[0]
+        return _refused(
+            f"{error.filename or 'standard output'}: {reason}; check the path, or make room there"
+        )
+
+
+def _refused(line: str) -> int:
+    print(f"arpo-entropy: error: {printable(line)}", file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """Without this Python would complain again of what it cannot flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -80,12 +96,17 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser = Parser(prog="arpo-entropy", description=about, epilog=EXAMPLE)
     parser.add_argument("--version", action="version", version=f"arpo-entropy {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    chosen = parser
     for name, summary in COMMANDS.items():
         if words[:1] == [name]:
             module = import_module(f".commands.{name}", __package__)
             subparser = subparsers.add_parser(name, help=summary, description=module.__doc__)
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
+            chosen = subparser
         else:
             subparsers.add_parser(name, help=summary, add_help=False)
-    return parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args

@@ -25,20 +25,26 @@ def watched_steps(paths: Sequence[str], skip_bad: bool = False) -> Iterator[Step
     """The steps in `paths`, with a bar on a terminal's stderr; says which steps lack data-parallel ranks.
 
     With `skip_bad` the files that cannot be read are named and left out; without, the first raises ReadError.
+    Files that hold no record at all raise it, too: nothing can be made of them.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     files: list[Path] = find_files(paths)
     lacking: list[int] = []
+    records = 0
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         if skip_bad:
             checking = progress.add_task("checking files", total=len(files))
             files = [file for file in files if _is_readable(file, partial(progress.advance, checking))]
         reading = progress.add_task("reading files", total=len(files))
-        for step in read_steps(files, progress=lambda _: progress.advance(reading)):
+        for step in read_steps(files, progress=lambda _: progress.advance(reading)) if files else ():
+            records += len(step)
             if step.missing_ranks:
                 lacking.append(step.global_step)
             yield step
+    if not records:
+        where = ", ".join(map(printable, paths))
+        raise ReadError(f"{where}: no records there; was the recorder on, and did a step end?")
     if lacking:
         which = f"{len(lacking)} steps are" if len(lacking) > 1 else f"step {lacking[0]} is"
         say(f"{which} without the records of some data-parallel ranks")

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pandas
+import pyarrow
+from pyarrow import parquet
 
 HERE = Path(__file__).parent
 SCRIPTS = {
@@ -97,8 +98,8 @@ def prepare(clone, variant, script, agent, work):
         }
         for index, question in enumerate(QUESTIONS)
     ]
-    pandas.DataFrame(rows).to_parquet(work / "train.parquet")
-    pandas.DataFrame(rows[:3]).to_parquet(work / "valid.parquet")
+    for name, chosen in (("train", rows), ("valid", rows[:3])):
+        parquet.write_table(pyarrow.Table.from_pylist(chosen), work / f"{name}.parquet")
     (work / "reward.py").write_text(REWARD)
     return work
 

@@ -238,9 +238,9 @@ def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_pat
     assert not list(tmp_path.glob(".page*"))
     capsys.readouterr()
     for words, message in (
-        (["-o", "nowhere/page.html"], "a directory that exists"),
+        (["-o", "nowhere/page.html"], "there is no directory nowhere; make it first"),
         (["--trajectories", "-1"], "from 0 on"),
-        (["--model", "no-such-model"], "tokenizer cannot be loaded"),
+        (["--model", "no-such-model"], "no such directory, nor a model of that name"),
     ):
         assert main(["report", ".", *words]) == 2
         error = capsys.readouterr().err

@@ -279,7 +279,7 @@ def test_directories_and_models_that_do_not_fit_are_refused_in_one_line(toy_agen
     (dumps / "1.jsonl").write_text(json.dumps(GOOD | {"output": "no tools"}))
     refused("no tool result .* name the policy's tools with --tools")
     (dumps / "1.jsonl").write_text(json.dumps(GOOD))
-    refused("cannot be loaded", RescoreSettings(str(tmp_path / "nothing"), str(dumps)))
+    refused("no such directory", RescoreSettings(str(tmp_path / "nothing"), str(dumps)))
     (dumps / "again.jsonl").write_text(json.dumps(GOOD))
     refused(r"step 1 is in .*jsonl, too")
     (dumps / "again.jsonl").unlink()

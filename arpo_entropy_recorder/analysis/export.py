@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +30,28 @@ def export(steps: Iterable[Step], path: Path) -> int:
         from pyarrow import csv, parquet
     except ImportError:
         raise UserError("export needs pyarrow: pip install 'arpo-entropy-recorder[export]'") from None
+    is_parquet = path.suffix.lower() == ".parquet"
     schema = pa.schema([pa.field(name, pa.type_for_alias(kind)) for name, kind in _scalars().items()])
-    if path.suffix == ".parquet":
+    if is_parquet:
         schema = pa.schema(
             [*schema, *(pa.field(name, pa.list_(pa.type_for_alias(of))) for name, of in LISTS.items())]
         )
     beside, rows = path.with_name(f".{path.name}.{os.getpid()}"), 0
     try:
-        open_writer = parquet.ParquetWriter if path.suffix == ".parquet" else csv.CSVWriter
-        with open_writer(beside, schema) as writer:
+        open_writer = parquet.ParquetWriter if is_parquet else csv.CSVWriter
+        # Opened here: pyarrow takes no name that is not UTF-8, and its errors are lines of its own.
+        with open(beside, "wb") as file, open_writer(file, schema) as writer:
             for step in steps:
                 writer.write_table(pa.table([_array(pa, step, field) for field in schema], schema=schema))
                 rows += len(step)
         os.replace(beside, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise UserError(
+            f"--output {path}: cannot be written: {error.strerror or error}; make room or choose another place"
+        ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
     return rows
 
 

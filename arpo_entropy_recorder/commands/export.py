@@ -1,11 +1,12 @@
 """Write all records as one table, a row each, for pandas, Polars, DuckDB or Spark.
 
-Columns are the keys of a record, null where it has none, and `validate`. Padding, greedy and validation records
-are all there: filter by `padding`, `do_sample` and `validate`. Needs pyarrow. CSV leaves the list columns out.
+Columns are the keys of a record, null where it has none, `validate`, and `stale`: recorded before a resume that
+went back to an earlier step, and not again yet. Padding, greedy, validation and stale records are all there:
+filter by `padding`, `do_sample`, `validate` and `stale`. Needs pyarrow. CSV leaves `window` and `tokens` out.
 
 examples:
   arpo-entropy export checkpoints -o entropies.parquet
-  duckdb -c "select round, avg(entropy) from 'entropies.parquet' where is_after_tool_call group by round"
+  duckdb -c "select round, avg(entropy) from 'entropies.parquet' where not stale group by round"
 """
 
 from __future__ import annotations
@@ -13,18 +14,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.commands.arguments import add_step_files, non_empty
+from arpo_entropy_recorder.commands.output import check_output
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    add_step_files(parser)
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="step files, a quoted glob of them, or a directory"
-    )
-    parser.add_argument(
-        "--skip_bad", action="store_true", help="name files that cannot be read and go on without"
-    )
-    parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="PATH", help="a .parquet or .csv file"
+        "-o", "--output", required=True, type=non_empty, metavar="PATH", help="a .parquet or .csv file"
     )
 
 
@@ -33,12 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.step_files.layout import printable
 
-    if args.output.suffix not in KINDS:
-        raise UserError(
-            f"--output {args.output}: unknown kind of table; end the name in {' or '.join(KINDS)}"
-        )
-    if not args.output.parent.is_dir():
-        raise UserError(f"--output {args.output}: there is no directory {args.output.parent}; make it first")
-    rows = export(watched_steps(args.paths, args.skip_bad), args.output)
-    print(printable(f"{args.output}: {rows:,} records"))
+    output = check_output(Path(args.output), KINDS)
+    rows = export(watched_steps(args.paths, args.skip_bad), output)
+    print(printable(f"{output}: {rows:,} records"))
     return 0

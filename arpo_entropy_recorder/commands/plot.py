@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import argparse
 
+from arpo_entropy_recorder.commands.arguments import non_empty
+from arpo_entropy_recorder.commands.output import check_output
 from arpo_entropy_recorder.schema import UserError
 
 FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
@@ -30,17 +32,20 @@ SOURCES = ("entropy_file", "log_file", "rollout_dir", "simulate")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("source (exactly one)")
-    source.add_argument("--entropy_file", nargs="+", metavar="PATH",
+    source.add_argument("--entropy_file", nargs="+", type=non_empty, metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
     source.add_argument(
         "--skip_bad",
         action="store_true",
         help="with --entropy_file: name files that cannot be read and go on without",
     )
-    source.add_argument("--log_file", metavar="PATH", help="console log of a training run that recorded")
-    source.add_argument("--rollout_dir", metavar="DIR", help="trajectories that verl dumped; their entropies go to "
-                        "DIR/entropies (options: arpo-entropy rescore --help)")  # fmt: skip
-    source.add_argument("--model", metavar="PATH", help="with --rollout_dir: the checkpoint that wrote them")
+    source.add_argument("--log_file", type=non_empty, metavar="PATH",
+                        help="console log of a training run that recorded")  # fmt: skip
+    source.add_argument("--rollout_dir", type=non_empty, metavar="DIR",
+                        help="trajectories that verl dumped; their entropies go to DIR/entropies "
+                             "(options: arpo-entropy rescore --help)")  # fmt: skip
+    source.add_argument("--model", type=non_empty, metavar="PATH",
+                        help="with --rollout_dir: the checkpoint that wrote them")  # fmt: skip
     source.add_argument(
         "--simulate", action="store_true", help="made-up data, marked SIMULATED in the picture"
     )
@@ -56,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a picture has."""
-    parser.add_argument("--output", metavar="PATH", help="the picture, as .png, .pdf or .svg "
+    parser.add_argument("--output", type=non_empty, metavar="PATH", help="the picture, as .png, .pdf or .svg "
                         "(default: entropy_increase.png), for other figures entropy_FIGURE.png")  # fmt: skip
     parser.add_argument(
         "--format", choices=("png", "pdf", "svg"), help="kind of picture, where --output has no suffix"
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.step_files.layout import printable
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
-    path = picture_path(args.output or default_output(figure_name, args.format), args.format)
+    path = check_output(picture_path(args.output or default_output(figure_name, args.format), args.format))
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)

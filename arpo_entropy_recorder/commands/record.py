@@ -19,17 +19,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from arpo_entropy_recorder.commands.arguments import fraction, non_empty, non_negative, positive, seconds
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.step_files.layout import printable
 
@@ -46,9 +46,9 @@ CALLS = {"search": "a query between <search> and </search>", "python": "code bet
 
 def configure(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model and data")
-    model.add_argument("--model", required=True, metavar="PATH",
+    model.add_argument("--model", required=True, type=non_empty, metavar="PATH",
                        help="directory or hub name of a model; 'toy' builds a tiny agent on the spot")  # fmt: skip
-    model.add_argument("--prompts", metavar="FILE",
+    model.add_argument("--prompts", type=non_empty, metavar="FILE",
                        help=".parquet or .jsonl with 'prompt' (chat messages or text), or .txt with one a line; "
                             "only the toy has its own")  # fmt: skip
     model.add_argument("--tools", metavar="LIST",
@@ -60,23 +60,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
                        help="argument for vLLM's LLM, as max_model_len=8192; may be repeated")  # fmt: skip
     rollout = parser.add_argument_group("rollout")
     for option, kind, default, meaning in (
-        ("--steps", _positive, 1, "steps, a file each"),
-        ("--batch-size", _positive, 8, "prompts a step"),
-        ("--n", _positive, 4, "trajectories a prompt"),
-        ("--temperature", _non_negative, 1.0, "sampling temperature"),
-        ("--top-p", _fraction, 1.0, "nucleus sampling; the entropy is taken before it"),
-        ("--max-tool-calls", _positive, 5, "tool calls a trajectory"),
-        ("--tool-timeout", _seconds, 30.0, "seconds a tool call"),
-        ("--response-length", _positive, 1024, "tokens a response, tool results included"),
+        ("--steps", positive, 1, "steps, a file each"),
+        ("--batch-size", positive, 8, "prompts a step"),
+        ("--n", positive, 4, "trajectories a prompt"),
+        ("--temperature", non_negative, 1.0, "sampling temperature"),
+        ("--top-p", fraction, 1.0, "nucleus sampling; the entropy is taken before it"),
+        ("--max-tool-calls", positive, 5, "tool calls a trajectory"),
+        ("--tool-timeout", seconds, 30.0, "seconds a tool call"),
+        ("--response-length", positive, 1024, "tokens a response, tool results included"),
         ("--seed", int, 0, "seed of the sampling"),
     ):
         rollout.add_argument(option, type=kind, default=default, metavar="N",
                              help=f"{meaning} (default: %(default)s)")  # fmt: skip
     recording = parser.add_argument_group("recording")
-    recording.add_argument("--window", type=_positive, default=1, metavar="K",
+    recording.add_argument("--window", type=positive, default=1, metavar="K",
                            help="record the first K tokens of each segment (default: %(default)s)")  # fmt: skip
     recording.add_argument("--record-tokens", action="store_true", help="keep each segment's token ids")
-    recording.add_argument("--out", default=os.environ.get("ARPO_ENTROPY_DIR") or ".", metavar="DIR",
+    recording.add_argument("--out", type=non_empty, default=os.environ.get("ARPO_ENTROPY_DIR") or ".", metavar="DIR",
                            help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
     recording.add_argument("--verbose", action="store_true", help="show what vLLM logs")
 
@@ -94,23 +94,32 @@ def run(args: argparse.Namespace) -> int:
         TOY_TOOLS if is_toy and args.tools is None else args.tools or "", timeout=args.tool_timeout
     )
     options = _engine_options(args.engine)
-    out = _writable(Path(args.out))
+    out = Path(args.out)
+    is_new = not out.exists()
+    _check_writable(out)
     os.environ.pop("ARPO_ENTROPY_DIR", None)  # meant for training; here what was typed wins
-    if args.steps * args.batch_size > len(prompts):
-        _say(f"{len(prompts)} prompts for {args.steps} x {args.batch_size}: they are used again in turn")
     if args.system is None:
         named = [CALLS[tag] for tag in tools]
         args.system = SYSTEM.format(calls=" or ".join(named)) if named and not is_toy else ""
-    with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
-        if is_toy:
-            _needs("safetensors", "tokenizers")
-            from arpo_entropy_recorder.toy_agent import build_toy_agent
+    try:
+        with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
+            if is_toy:
+                _needs("safetensors", "tokenizers")
+                from arpo_entropy_recorder.toy_agent import build_toy_agent
 
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-            args.model = str(build_toy_agent(directory))
-            options = TOY_ENGINE | options
-        engine = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
-        _record(args, engine, prompts, tools, out)
+                os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+                args.model = str(build_toy_agent(directory))
+                options = TOY_ENGINE | options
+            engine = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
+            if args.steps * args.batch_size > len(prompts):
+                _say(
+                    f"{len(prompts)} prompts for {args.steps} x {args.batch_size}: they are used again in turn"
+                )
+            _record(args, engine, prompts, tools, out)
+    finally:
+        if is_new:  # if nothing was recorded in it
+            with suppress(OSError):
+                out.rmdir()
     return _list_files(out, args.steps)
 
 
@@ -192,14 +201,13 @@ def _engine_options(items: list[str]) -> dict[str, Any]:
     return options
 
 
-def _writable(out: Path) -> Path:
+def _check_writable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: cannot make the directory: {error.strerror}") from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise UserError(f"--out {out}: no permission to write there; choose another directory")
-    return out
 
 
 def _list_files(out: Path, steps: int) -> int:
@@ -214,29 +222,3 @@ def _list_files(out: Path, steps: int) -> int:
 
 def _say(line: str) -> None:
     print(printable(f"arpo-entropy record: {line}"), file=sys.stderr)
-
-
-def _number(text: str, kind: type, accepts: Callable[[Any], bool], wanted: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not accepts(value):
-        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
-    return value
-
-
-def _positive(text: str) -> int:
-    return _number(text, int, lambda value: value >= 1, "a whole number from 1 on")
-
-
-def _non_negative(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value < math.inf, "a number from 0 on")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def _fraction(text: str) -> float:
-    return _number(text, float, lambda value: 0 < value <= 1, "above 0 and up to 1")

@@ -19,6 +19,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arpo_entropy_recorder.commands.arguments import add_step_files, non_empty, whole
+from arpo_entropy_recorder.commands.output import check_output
 from arpo_entropy_recorder.schema import UserError
 
 if TYPE_CHECKING:
@@ -26,44 +28,38 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="step files, a quoted glob of them, or a directory"
-    )
-    parser.add_argument("-o", "--output", default="report.html", type=Path, metavar="PATH",
-                        help="the page (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--model", "--tokenizer", metavar="PATH",
+    add_step_files(parser)
+    parser.add_argument("-o", "--output", default="report.html", type=non_empty, metavar="PATH",
+                        help="the page, as .html (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--model", "--tokenizer", type=non_empty, metavar="PATH",
                         help="the run's model or tokenizer, to show what was written")  # fmt: skip
-    parser.add_argument("--trajectories", type=int, default=20, metavar="N",
+    parser.add_argument("--trajectories", type=whole, default=20, metavar="N",
                         help="trajectories to show (default: %(default)s)")  # fmt: skip
-    parser.add_argument(
-        "--skip_bad", action="store_true", help="name files that cannot be read and go on without"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.report.page import make_report, write_report
+    from arpo_entropy_recorder.step_files.files import find_files
     from arpo_entropy_recorder.step_files.layout import printable
 
-    output: Path = args.output
-    if args.trajectories < 0:
-        raise UserError(f"--trajectories {args.trajectories}: give a number from 0 on")
-    if output.is_dir() or not output.parent.is_dir():
-        raise UserError(f"--output {output}: name a file in a directory that exists")
-    transcriber = _transcriber(args.model, args.paths) if args.trajectories else None
+    output = check_output(Path(args.output), (".html", ".htm"))
+    # Before a tokenizer is loaded for them.
+    files = find_files(args.paths)
+    transcriber = _transcriber(args.model, files) if args.trajectories else None
     page = make_report(watched_steps(args.paths, args.skip_bad), transcriber, args.trajectories)
     write_report(page, output)
     print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))
     return 0
 
 
-def _transcriber(model: str | None, paths: list[str]) -> Transcriber | None:
+def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
     """By the tokenizer that was asked for, else by that of rescored records if it is still there."""
     from arpo_entropy_recorder.progress import say
     from arpo_entropy_recorder.report.transcript import Transcriber
     from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
 
-    chosen = model or _rescored_with(paths)
+    chosen = model or _rescored_with(files)
     if chosen is None:
         return None
     try:
@@ -75,12 +71,12 @@ def _transcriber(model: str | None, paths: list[str]) -> Transcriber | None:
         return None
 
 
-def _rescored_with(paths: list[str]) -> str | None:
+def _rescored_with(files: list[Path]) -> str | None:
     """The model of rescored records, if it can be told."""
     from arpo_entropy_recorder.rescore.ledger import read_ledger
 
-    for path in map(Path, paths):
-        ledger = read_ledger(path if path.is_dir() else path.parent)
+    for directory in dict.fromkeys(file.parent for file in files):
+        ledger = read_ledger(directory)
         if ledger is not None:
             return next((step["model"] for step in ledger["steps"].values()), None)
     return None

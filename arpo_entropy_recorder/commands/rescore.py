@@ -28,6 +28,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arpo_entropy_recorder.commands.arguments import non_empty, non_negative, positive
 from arpo_entropy_recorder.schema import UserError
 
 if TYPE_CHECKING:
@@ -38,21 +39,30 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "rollout_dir", metavar="DIR", help="trajectories that verl dumped: <step>.jsonl, or one such file"
+        "rollout_dir",
+        type=non_empty,
+        metavar="DIR",
+        help="trajectories that verl dumped: <step>.jsonl, or one such file",
     )
     parser.add_argument(
-        "--model", required=True, metavar="PATH", help="the Hugging Face checkpoint that wrote them"
+        "--model",
+        required=True,
+        type=non_empty,
+        metavar="PATH",
+        help="the Hugging Face checkpoint that wrote them",
     )
-    parser.add_argument("--out", metavar="DIR", help="where the step files go (default: DIR/entropies)")
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="T",
+    parser.add_argument(
+        "--out", type=non_empty, metavar="DIR", help="where the step files go (default: entropies in DIR)"
+    )
+    parser.add_argument("--temperature", type=non_negative, default=1.0, metavar="T",
                         help="the rollout's sampling temperature (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--window", type=int, default=1, metavar="K",
+    parser.add_argument("--window", type=positive, default=1, metavar="K",
                         help="score the first K tokens of each segment (default: %(default)s)")  # fmt: skip
     parser.add_argument("--tools", default="search,python", metavar="TAGS",
                         help="tags of the policy's tools (default: %(default)s)")  # fmt: skip
     parser.add_argument("--dtype", choices=DTYPES, default="auto",
                         help="precision of the model; auto: the checkpoint's (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--max-batch-tokens", type=int, default=16384, metavar="N",
+    parser.add_argument("--max-batch-tokens", type=positive, default=16384, metavar="N",
                         help="tokens run at once, which bounds the memory (default: %(default)s)")  # fmt: skip
     parser.add_argument(
         "--skip_bad", action="store_true", help="name lines that cannot be used and go on without"
@@ -64,11 +74,6 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.rescore.run import RescoreSettings
     from arpo_entropy_recorder.step_files.layout import printable
 
-    for name, least in (("window", 1), ("max_batch_tokens", 1), ("temperature", 0)):
-        if not getattr(args, name) >= least:
-            raise UserError(
-                f"--{name.replace('_', '-')} {getattr(args, name)}: give a number from {least} on"
-            )
     tools = tuple(filter(None, (tag.strip() for tag in args.tools.split(","))))
     if not tools:
         raise UserError("--tools: name at least one tag, as search,python")

@@ -20,14 +20,11 @@ from __future__ import annotations
 import argparse
 import sys
 
+from arpo_entropy_recorder.commands.arguments import add_step_files
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="step files, a quoted glob of them, or a directory"
-    )
-    parser.add_argument(
-        "--skip_bad", action="store_true", help="name files that cannot be read and go on without"
-    )
+    add_step_files(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV, a line for each group of records")

@@ -10,22 +10,25 @@ examples:
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
+from arpo_entropy_recorder.commands.arguments import non_empty, seconds
+from arpo_entropy_recorder.commands.output import check_output
 from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
 from arpo_entropy_recorder.schema import UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="where step files appear; need not exist yet"
+        "directory", type=non_empty, metavar="DIR", help="where step files appear; need not exist yet"
     )
     parser.add_argument(
         "--figure", choices=FIGURES, default="rounds", help="which figure (default: %(default)s)"
     )
     add_picture_options(parser)
-    parser.add_argument("--interval", type=float, default=5.0, metavar="SECONDS",
+    parser.add_argument("--interval", type=seconds, default=5.0, metavar="SECONDS",
                         help="time between looks at the directory (default: %(default)s)")  # fmt: skip
 
 
@@ -34,17 +37,17 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.figures.words import choose_words
     from arpo_entropy_recorder.progress import say
 
-    if not args.interval > 0:
-        raise UserError(f"--interval {args.interval}: give a number of seconds above 0")
-    path = picture_path(args.output or default_output(args.figure, args.format), args.format)
+    directory = Path(args.directory)
+    _check_directory(directory)
+    path = check_output(picture_path(args.output or default_output(args.figure, args.format), args.format))
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)
-    say(f"watching {args.directory}; Ctrl-C ends it")
+    say(f"watching {directory}; Ctrl-C ends it")
     seen: frozenset[tuple[str, int, int]] = frozenset()
     try:
         while True:
-            now, started = _state(args.directory), time.monotonic()
+            now, started = _state(directory), time.monotonic()
             if now != seen:
                 seen = now
                 try:
@@ -54,6 +57,18 @@ def run(args: argparse.Namespace) -> int:
             time.sleep(max(args.interval, time.monotonic() - started))
     except KeyboardInterrupt:
         return 0
+
+
+def _check_directory(directory: Path) -> None:
+    """Raise UserError for what is there and can never be listed: a file, or what may not be read."""
+    try:
+        os.listdir(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(
+            f"{directory}: cannot be watched: {error.strerror}; give the directory where step files appear"
+        ) from error
 
 
 def _state(directory: Path) -> frozenset[tuple[str, int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -71,9 +72,12 @@ def write_report(html: str, path: Path) -> None:
         beside.write_text(html, encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
-        raise UserError(f"--output {path}: cannot write the report: {error.strerror or error}") from error
+        raise UserError(
+            f"--output {path}: cannot be written: {error.strerror or error}; make room or choose another place"
+        ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _trajectories(

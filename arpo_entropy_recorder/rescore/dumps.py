@@ -51,7 +51,8 @@ def find_dumps(directory: Path) -> list[Path]:
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
-        raise UserError(f"{printable(directory)}: no such file or directory; give trainer.rollout_data_dir")
+        what = "neither a file nor a directory" if directory.exists() else "no such file or directory"
+        raise UserError(f"{printable(directory)}: {what}; give what trainer.rollout_data_dir named")
     files = sorted(directory.glob("*.jsonl"), key=lambda file: (_number(file) or 0, file.name))
     if not files:
         raise UserError(f"{printable(directory)}: no .jsonl in it; give what trainer.rollout_data_dir named")
@@ -81,7 +82,7 @@ def read_dumps(file: Path, skip: Callable[[UserError], object] | None = None) ->
         else:
             steps.setdefault(step, []).append(line)
     if not steps and skip is None:
-        raise UserError(f"{printable(file)}: no trajectory in it; leave the file out")
+        raise UserError(f"{printable(file)}: the file is empty: no trajectory in it; leave it out")
     digest = hashlib.sha256(data).hexdigest()
     return [Dump(file, step, lines, digest) for step, lines in sorted(steps.items())]
 
@@ -90,9 +91,11 @@ def _parse(text: bytes, where: str, default_step: int | None) -> tuple[int, Line
     try:
         entry = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({printable(error)}); was the dump cut short?") from None
+        raise UserError(
+            f"{where}: not JSON ({printable(error)}); verl dumps a JSON object a line: was this one cut short?"
+        ) from None
     if not isinstance(entry, dict):
-        raise UserError(f"{where}: not a JSON object; a line has 'input' and 'output'")
+        raise UserError(f"{where}: not a JSON object; verl dumps one a line, with 'input' and 'output'")
     step = entry.get("step", default_step)
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise UserError(f"{where} 'step': not a step number; add it, or name the file <step>.jsonl")
@@ -102,7 +105,7 @@ def _parse(text: bytes, where: str, default_step: int | None) -> tuple[int, Line
     prompt, response = _first(entry, PROMPT_TEXT), _first(entry, RESPONSE_TEXT)
     if not (prompt and response):
         lacking = RESPONSE_TEXT[0] if prompt else PROMPT_TEXT[0]
-        raise UserError(f"{where}: no key {lacking!r}; a line has 'input' and 'output'")
+        raise UserError(f"{where}: no key {lacking!r}; verl dumps 'input' and 'output'")
     return step, Line(where, _text(entry, prompt, where), _text(entry, response, where))
 
 

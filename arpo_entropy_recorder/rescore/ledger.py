@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from arpo_entropy_recorder.step_files.layout import StepKey, printable
 from arpo_entropy_recorder.step_files.shards import write_file
 
 LEDGER = "rescore.json"
+JOURNALS = ".entropy_recorder.dp*"
 MARK = b'"source":"rescored"'
 
 
@@ -29,6 +31,7 @@ class Ledger:
     def __init__(self, directory: Path, model: str, settings: dict[str, Any]) -> None:
         self.directory, self.model = directory, model
         try:
+            self._is_new = not directory.exists()
             directory.mkdir(parents=True, exist_ok=True)
             self._claim = Claim(directory, 0, 1)
         except OSError as error:
@@ -67,6 +70,12 @@ class Ledger:
             raise UserError(f"{printable(path)}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
+        """Gives the directory up, and takes it away if it was made for nothing."""
+        if self._is_new and not self._steps:
+            with suppress(OSError):  # another process may have come there
+                for journal in self.directory.glob(JOURNALS):
+                    journal.unlink()
+                self.directory.rmdir()
         self._claim.release()
 
     def _path(self, dump: Dump) -> Path:

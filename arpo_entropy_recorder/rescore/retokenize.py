@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from arpo_entropy_recorder.rescore.dumps import Line
@@ -76,8 +77,14 @@ def load_tokenizer(path: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--model {path}: its tokenizer cannot be loaded: {reason}") from error
+        # What transformers says then is of its hub, or a list over many lines.
+        if not Path(path).exists():
+            reason = "no such directory, nor a model of that name in the Hugging Face cache"
+        elif not (Path(path) / "config.json").is_file():
+            reason = "not a directory with a config.json; give a Hugging Face checkpoint"
+        else:
+            reason = f"its tokenizer cannot be loaded: {str(error).strip().partition(chr(10))[0]}"
+        raise UserError(f"--model {path}: {reason}") from error
 
 
 def tokenize(line: Line, tokenizer: Any, tools: Sequence[str]) -> Tokenized:

@@ -54,7 +54,7 @@ def rescore(
     Raises UserError.
     """
     files = find_dumps(Path(settings.rollout_dir))
-    _require_results(files, settings.tools)
+    _require_results(files, settings, skip)
     sizes = [max(file.stat().st_size, 1) for file in files]
     summary = Summary()
     seen: dict[int, Path] = {}
@@ -88,13 +88,29 @@ def _part(progress: Progress, what: str, weight: float) -> Callable[[float], obj
     return lambda share: progress(what, share * weight)
 
 
-def _require_results(files: Sequence[Path], tools: Sequence[str]) -> None:
-    """Raise UserError, before a model is loaded, where no dump has a result after one of the tools' calls."""
-    lines = (line for file in files for dump in read_dumps(file, lambda _: None) for line in dump.lines)
-    # Of token ids it is not known before there is a tokenizer.
-    if not any(isinstance(line.response, list) or has_result(line.response, tools) for line in lines):
-        calls = " or ".join(f"</{tool}>" for tool in tools)
-        raise UserError(
-            f"{printable(files[0].parent)}: no tool result (<{RESULT_TAG}> after {calls}) in {len(files)} files; "
-            "name the policy's tools with --tools"
-        )
+def _require_results(files: Sequence[Path], settings: RescoreSettings, skip: Skip | None) -> None:
+    """Raise UserError, before a model is loaded, where no dump has a result after one of the tools' calls.
+
+    The error of a line that cannot be used comes first: what is no dump has no tags either.
+    """
+    bad: list[UserError] = []
+    usable = 0
+    for file in files:
+        for dump in read_dumps(file, bad.append if skip else None):
+            usable += len(dump.lines)
+            # Of token ids it is not known before there is a tokenizer.
+            if any(
+                isinstance(line.response, list) or has_result(line.response, settings.tools)
+                for line in dump.lines
+            ):
+                return
+    if not usable and bad:
+        raise bad[0]
+    where = f"{printable(settings.rollout_dir)}: "
+    if not usable:
+        raise UserError(f"{where}empty: no trajectory in it; give what trainer.rollout_data_dir named")
+    calls = " or ".join(f"</{tool}>" for tool in settings.tools)
+    raise UserError(
+        f"{where}no tool result (<{RESULT_TAG}> after {calls}) in {usable:,} trajectories; name the policy's tools "
+        "with --tools"
+    )

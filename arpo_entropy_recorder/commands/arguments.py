@@ -1,0 +1,64 @@
+"""What several commands take: step files, and words that are numbers or paths of a certain kind."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+# A sleep may not be of any length, and no one waits longer than a day for the next look.
+LONGEST_WAIT = 86_400
+
+
+def add_step_files(parser: argparse.ArgumentParser) -> None:
+    """The arguments `paths` and `skip_bad` of the commands that read step files."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=non_empty,
+        metavar="PATH",
+        help="step files, a quoted glob of them, or a directory",
+    )
+    parser.add_argument(
+        "--skip_bad", action="store_true", help="name files that cannot be read and go on without"
+    )
+
+
+def non_empty(text: str) -> str:
+    """A path, or a name; an empty one, as of a shell's unset variable, would be the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; is a variable unset?")
+    return text
+
+
+def positive(text: str) -> int:
+    return _number(text, int, lambda value: value >= 1, "a whole number from 1 on")
+
+
+def whole(text: str) -> int:
+    return _number(text, int, lambda value: value >= 0, "a whole number from 0 on")
+
+
+def non_negative(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number from 0 on")
+
+
+def seconds(text: str) -> float:
+    return _number(
+        text, float, lambda value: 0 < value <= LONGEST_WAIT, f"a number above 0 and up to {LONGEST_WAIT:,}"
+    )
+
+
+def fraction(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value <= 1, "above 0 and up to 1")
+
+
+def _number(text: str, kind: type, accepts: Callable[[Any], bool], wanted: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not accepts(value):
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+    return value
