@@ -21,17 +21,24 @@ from typing import Any
 from arpo_entropy_recorder.taps.seams import Seams
 
 
-@contextmanager
-def cheap_masks(llm: Any) -> Iterator[None]:
-    """Around one generate_sequences call on a vLLM LLM. Engines other than V0 have nothing to spare."""
-    seams = Seams()
-    with suppress(Exception):
-        seams.wrap(llm.llm_engine, "_build_logits_processors", _cheapening)
-    try:
-        yield
-    finally:
+class CheapMasks:
+    """Spares the calls made inside `with sparing(llm)` what is said above."""
+
+    def __init__(self) -> None:
+        self._seams = Seams()
+
+    @contextmanager
+    def sparing(self, llm: Any) -> Iterator[None]:
+        """Around one generate_sequences call on a vLLM LLM. Engines other than V0 have nothing to spare."""
         with suppress(Exception):
-            seams.restore()
+            # What an interrupt kept from coming off comes off now.
+            self._seams.restore()
+            self._seams.wrap(llm.llm_engine, "_build_logits_processors", _cheapening)
+        try:
+            yield
+        finally:
+            with suppress(Exception):
+                self._seams.restore()
 
 
 def _cheapening(stock: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,6 @@ import logging
 from contextlib import ExitStack
 from typing import Any
 
-from arpo_entropy_recorder.masks import cheap_masks
 from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.step_files.layout import printable
 
@@ -24,7 +23,7 @@ class EntropyRecorderMixin:
 
     entropy_recorder: Any = None
     fast_logprobs: Any = None
-    _enabled = False
+    cheap_masks: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "config" in kwargs:
@@ -33,7 +32,6 @@ class EntropyRecorderMixin:
         super().__init__(*args, **kwargs)
         settings = Settings.read(self.config)  # type: ignore[attr-defined]
         dp_rank, dp_size, tp_rank = parallel_ranks(self.config, kwargs.get("device_mesh"))  # type: ignore[attr-defined]
-        self._enabled = settings.enabled
         # Tensor-parallel ranks generate the same; the first one's records are the group's.
         if settings.enabled and tp_rank == 0:
             from arpo_entropy_recorder.recorder import EntropyRecorder
@@ -43,6 +41,10 @@ class EntropyRecorderMixin:
                 "entropy recorder: rank %d writes to %s", dp_rank, printable(settings.save_dir.resolve())
             )
         # Each tensor-parallel rank has an engine of its own that waits for the slowest.
+        if settings.enabled:
+            from arpo_entropy_recorder.masks import CheapMasks
+
+            self.cheap_masks = CheapMasks()
         if settings.enabled and settings.fast_logprobs:
             from arpo_entropy_recorder.fast_logprobs import FastLogprobs
 
@@ -57,8 +59,8 @@ class EntropyRecorderMixin:
         """The class's own generate_sequences, recorded."""
         call = None
         with ExitStack() as around:
-            if self._enabled:
-                around.enter_context(cheap_masks(self.inference_engine))  # type: ignore[attr-defined]
+            if self.cheap_masks is not None:
+                around.enter_context(self.cheap_masks.sparing(self.inference_engine))  # type: ignore[attr-defined]
             if self.fast_logprobs is not None:
                 around.enter_context(self.fast_logprobs.saving(self.inference_engine))  # type: ignore[attr-defined]
             if self.entropy_recorder is not None:

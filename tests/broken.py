@@ -24,7 +24,7 @@ BOUNDARY = {
     "EntropyRecorder.add_metrics",
     "EntropyRecorder._recorded.<locals>.generate",
     "EntropyRecorder._recorded.<locals>.attempt",
-    "cheap_masks",
+    "CheapMasks.sparing",
     "_cheapening.<locals>.build",
     "Boundary.run",
     "Tap.guard",

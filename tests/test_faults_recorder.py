@@ -116,7 +116,7 @@ class Bench:
         """Everything that a tap may leave: the attributes of the instances that it wraps, and hooks."""
         runner = self.llm.collective_rpc(lambda worker: worker.model_runner)[0]
         sampler = getattr(runner, "sampler", None) or runner.model.sampler
-        held = (self.llm, sampler, getattr(sampler, "sampling_states", sampler))
+        held = (self.llm, self.llm.llm_engine, sampler, getattr(sampler, "sampling_states", sampler))
         return [set(vars(owner)) for owner in held], len(getattr(sampler, "_forward_pre_hooks", ()))
 
     def attempt(self, breaking, tally, name, **config):

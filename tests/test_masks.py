@@ -10,7 +10,7 @@ from engines import KIND, make_prompts, make_rollout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.masks import cheap_masks, cheapen
+from arpo_entropy_recorder.masks import CheapMasks, cheapen
 from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.rollout.loop import ToolRollout
 
@@ -92,8 +92,20 @@ def test_no_processors_are_no_reason_to_fail(mask_class):
 
 def test_an_engine_that_builds_no_processors_is_left_alone():
     for engine in (SimpleNamespace(), None):
-        with cheap_masks(SimpleNamespace(llm_engine=engine)):
+        with CheapMasks().sparing(SimpleNamespace(llm_engine=engine)):
             assert engine is None or vars(engine) == {}
+
+
+def test_a_wrapper_that_an_interrupt_left_comes_off_at_the_next_call():
+    engine = SimpleNamespace(_build_logits_processors=lambda params: params)
+    stock, masks = engine._build_logits_processors, CheapMasks()
+    for _ in range(2):
+        interrupted = masks.sparing(SimpleNamespace(llm_engine=engine))
+        interrupted.__enter__()
+        assert engine._build_logits_processors.__wrapped__ is stock
+    with masks.sparing(SimpleNamespace(llm_engine=engine)):
+        pass
+    assert engine._build_logits_processors is stock
 
 
 class MaskingRollout(ToolRollout):
