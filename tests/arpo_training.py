@@ -62,12 +62,17 @@ def fill_in(script, home, agent, work):
         "TRAIN_FILES": work / "train.parquet",
         "VALID_FILES": work / "valid.parquet",
         "CUSTOM_REWARD_FUNCTION_PATH": work / "reward.py",
+        "SAVE_PATH": work / "saved",
+        "ROLLOUT_SAVE_PATH": work / "saved/rollout",
+        "WANDB_API_KEY": "",
     }
     for name, value in values.items():
-        script, found = re.subn(rf"(?m)^{name}=\S*", f"{name}={value}", script)
+        script, found = re.subn(rf"(?m)^((?:export )?{name}=)\S*", rf"\g<1>{value}", script)
         assert found == 1, f"the launch script sets {name} {found} times"
-    script = script.replace("<your_wandb_key>", "").replace("<your_path_to_ARPO>", str(home))
-    script = script.replace("<your_checkpoint_save_dir>", str(work / "saved"))
+    # Some lead to where their authors train.
+    script, found = re.subn(r"(?m)^(export PYTHONPATH=)\S*(/verl_\w+)", rf"\g<1>{home}\g<2>", script)
+    assert found == 1
+    script = script.replace("<your_path_to_ARPO>", str(home))
     # As the README says of configurations that lack the key.
     if "entropy_weight" not in (home / "scripts" / "config" / config_name(script)).read_text():
         script = script.replace(
