@@ -53,6 +53,8 @@ def watched_steps(paths: Sequence[str], skip_bad: bool = False) -> Iterator[Step
 def _is_readable(file: Path, done: Callable[[], None]) -> bool:
     try:
         decode(read_bytes(file), file)
+    except FileNotFoundError:
+        return True  # joined since it was listed: the reader finds what there is now
     except ReadError as error:
         say(f"skipped: {error}")
         return False

@@ -53,6 +53,11 @@ def test_padding_rows_are_those_at_the_end_of_the_whole_batch(rank, padded):
     assert view.is_padding(np.arange(3)).tolist() == padded
 
 
+def test_step_0_is_a_step():
+    """Validation before training is verl's step 0."""
+    assert batch([[1]], global_steps=0, validate=True).global_step == 0
+
+
 def test_meta_info_says_which_call_it_is():
     assert batch([[1]]).global_step is None
     view = batch([[1]], global_steps=7, validate=True, do_sample=False)

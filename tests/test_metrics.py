@@ -24,6 +24,20 @@ def test_the_means_are_of_starts_and_of_what_follows_results():
     assert not metrics
 
 
+def test_each_round_has_its_own_mean():
+    metrics = entropy_metrics(
+        {
+            "sample_idx": np.array([0, 0, 0, 1, 1]),
+            "round": np.array([0, 1, 2, 0, 1]),
+            "is_after_tool_call": np.array([False, True, True, False, True]),
+            "entropy": np.array([0.1, 0.5, 0.9, 0.3, 0.7]),
+        }
+    )
+    assert metrics["entropy/round_1/mean"] == pytest.approx(0.6)
+    assert metrics["entropy/round_2/mean"] == pytest.approx(0.9)
+    assert metrics["entropy/after_tool/mean"] == pytest.approx(0.7)
+
+
 def test_padding_and_nulls_are_left_out_and_a_figure_without_records_is_absent():
     padded = COLUMNS | {"padding": np.array([False, True, False, True, True, False])}
     assert entropy_metrics(padded) == {"entropy/initial/mean": pytest.approx(0.1)}

@@ -14,6 +14,7 @@ from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
 from arpo_entropy_recorder.rollout.loop import Prompts
 from arpo_entropy_recorder.rollout.prompts import encode_prompts, pad_left
 from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.toy_agent import build_toy_agent
 
 QUESTIONS = ("Who wrote it?", "How many are there, and where?", "Why?")
 SMALL = {"response_length": 48, "n": 2, "initial_rollouts": 1} if KIND == "v2" else {}
@@ -291,6 +292,32 @@ def test_directories_and_models_that_do_not_fit_are_refused_in_one_line(toy_agen
     (recording / "entropy_step_1.json").write_text("[]\n")
     refused("a recording", out=recording)
     assert (recording / "entropy_step_1.json").read_text() == "[]\n"
+
+
+def test_a_step_whose_first_segment_is_long_is_known_as_rescored_and_rescored_again(toy_agent, tmp_path):
+    thought = "<think>" + "a " * 3000 + "</think>"
+    for step, thought_of_step in ((1, thought), (2, "")):
+        line = GOOD | {"output": thought_of_step + GOOD["output"], "step": step}
+        (tmp_path / f"{step}.jsonl").write_text(json.dumps(line))
+    out = tmp_path / "out"
+    for seed in (0, 1):
+        model = build_toy_agent(tmp_path / f"model{seed}", seed=seed, max_length=8192)
+        for step in (1, 2):
+            rescore(out, RescoreSettings(str(model), str(tmp_path / f"{step}.jsonl")))
+    assert len(read(out, 1)) == len(read(out, 2))
+
+
+def test_a_model_whose_error_has_no_words_is_told_by_the_errors_name(monkeypatch):
+    import transformers
+
+    from arpo_entropy_recorder.rescore.prefill import load_model
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(UserError, match="--model here: cannot be loaded: MemoryError"):
+        load_model("here")
 
 
 def test_the_guides_script_plots_a_dump_with_one_command(toy_agent, tmp_path):

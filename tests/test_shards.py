@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rank_processes import (
+    RECORDS,
     RankProcess,
     columns,
     found,
@@ -15,6 +16,7 @@ from rank_processes import (
     whole_files,
 )
 
+from arpo_entropy_recorder import progress
 from arpo_entropy_recorder.reader import read_steps
 from arpo_entropy_recorder.step_files import shards
 from arpo_entropy_recorder.writer import StepWriter
@@ -156,6 +158,21 @@ def test_shards_joined_while_being_read_are_found_in_the_joined_file(tmp_path, m
     monkeypatch.setattr(reader, "read_bytes", late)
     (step,) = read_steps(paths)
     assert Counter(step.columns["token_id"].tolist()) == once(token_ids(1, 0), token_ids(1, 1))
+
+
+def test_shards_joined_before_skip_bad_has_tried_them_are_found(tmp_path, monkeypatch, job):
+    ranks = job(2)
+    ranks.record(1, 0)
+    listed = progress.find_files
+
+    def join_meanwhile(paths):
+        files = listed(paths)
+        ranks.record(1, 1)
+        return files
+
+    monkeypatch.setattr(progress, "find_files", join_meanwhile)
+    (step,) = progress.watched_steps([str(tmp_path)], skip_bad=True)
+    assert (len(step), step.missing_ranks) == (2 * RECORDS, ())
 
 
 def test_shards_that_a_shell_listed_before_they_were_joined(tmp_path, job):

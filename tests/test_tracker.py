@@ -274,3 +274,19 @@ def test_rows_that_read_the_same_are_started_in_turn_whatever_the_calls():
     assert found == [0, 1, 2]
     # AEPO's order: each row once, then all of them again.
     assert [s.prompt_idx for s in tracker.begin([[7, 8], [7, 8], [5, 6], [7, 8], [7, 8]])] == [0, 0, 1, 2, 2]
+
+
+def test_a_copy_made_right_after_a_result_and_passed_later_is_still_after_it():
+    tracker = TrajectoryTracker()
+    tokens = [300, 301, 302]
+    tracker.begin([tokens])
+    tracker.end([[400, 401]], ["</search>"])
+    tokens += [400, 401, 500, 501]
+    kept = tokens.copy()
+    tracker.begin([tokens])
+    tracker.end([[600, 601]], ["</python>"])
+    tokens += [600, 601, 700]
+    after_python, after_search = tracker.begin([tokens, kept])
+    assert (after_python.round, after_python.tool, after_python.parent_idx) == (2, "python", None)
+    assert (after_search.round, after_search.tool, after_search.parent_idx) == (1, "search", 0)
+    assert after_search.is_after_tool_call

@@ -336,6 +336,13 @@ def test_a_journal_cut_short_by_a_death_is_no_obstacle(tmp_path):
     assert [int(s.columns["run"][0]) for s in read_steps([tmp_path])] == [0, 1]
 
 
+def test_a_journal_of_many_starts_is_read_to_its_end(tmp_path):
+    lines = (b'{"run":%d,"dp_size":1,"host":"%b","pid":1}\n' % (run, b"h" * 60) for run in range(20_000))
+    (tmp_path / ".entropy_recorder.dp0").write_bytes(b"".join(lines))
+    record(tmp_path, [1])
+    assert [int(s.columns["run"][0]) for s in read_steps([tmp_path])] == [20_000]
+
+
 def test_left_over_temporary_files_go_with_the_next_run_of_their_rank_only(tmp_path):
     for rank in (0, 1, 10):
         (tmp_path / f".entropy_step_3.json.dp{rank}.tmp").write_bytes(b'[\n{"half')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Ledger:
         """Write a step's records, then note it as done. Raises UserError."""
         path = self._path(dump)
         try:
-            if path.exists() and MARK not in path.read_bytes()[:4096]:
+            if path.exists() and not _is_rescored(path):
                 raise UserError(f"{printable(path)}: a recording, not rescored before; choose another --out")
             # One version: nothing here replaces anything, and steps may be done in any order.
             texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
@@ -94,6 +95,12 @@ def read_ledger(directory: Path) -> dict[str, Any] | None:
         raise UserError(
             f"{printable(path)}: cannot be read ({printable(error)}); remove it and rescore again"
         ) from None
+
+
+def _is_rescored(path: Path) -> bool:
+    """By the first record: a record is a line, as long as its tokens, and names its source at the end."""
+    with path.open("rb") as file:
+        return any(MARK in line for line in itertools.islice(file, 2))
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ import os
 import re
 import socket
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,11 +114,11 @@ class Claim:
             )
 
     def _start(self, directory: Path, dp_size: int, at_least: int) -> None:
-        own = parse_journal(os.pread(self._fd, 1 << 20, 0))
-        others: Mapping[int, History] = read_journals(directory)
+        histories = read_journals(directory)
+        own = histories.get(self.rank, History())
         # Ranks of one job agree without asking: of the same world size, they start the same run; of another
         # world size, they belong to a job before.
-        seen = [h.run + (h.dp_size != dp_size) for r, h in others.items() if r != self.rank and h.run >= 0]
+        seen = [h.run + (h.dp_size != dp_size) for r, h in histories.items() if r != self.rank and h.run >= 0]
         self.run = max([at_least, own.run + 1, *seen])
         self.append({"run": self.run, "dp_size": dp_size, "host": socket.gethostname(), "pid": os.getpid()})
         for name in os.listdir(directory):
