@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arpo_entropy_recorder.output import written_whole
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.schema import FIELDS, NULL, UserError
 
@@ -36,22 +35,12 @@ def export(steps: Iterable[Step], path: Path) -> int:
         schema = pa.schema(
             [*schema, *(pa.field(name, pa.list_(pa.type_for_alias(of))) for name, of in LISTS.items())]
         )
-    beside, rows = path.with_name(f".{path.name}.{os.getpid()}"), 0
-    try:
-        open_writer = parquet.ParquetWriter if is_parquet else csv.CSVWriter
-        # Opened here: pyarrow takes no name that is not UTF-8, and its errors are lines of its own.
-        with open(beside, "wb") as file, open_writer(file, schema) as writer:
-            for step in steps:
-                writer.write_table(pa.table([_array(pa, step, field) for field in schema], schema=schema))
-                rows += len(step)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(
-            f"--output {path}: cannot be written: {error.strerror or error}; make room or choose another place"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+    open_writer, rows = parquet.ParquetWriter if is_parquet else csv.CSVWriter, 0
+    # Opened here: pyarrow takes no name that is not UTF-8, and its errors are lines of its own.
+    with written_whole(path) as beside, open(beside, "wb") as file, open_writer(file, schema) as writer:
+        for step in steps:
+            writer.write_table(pa.table([_array(pa, step, field) for field in schema], schema=schema))
+            rows += len(step)
     return rows
 
 

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from arpo_entropy_recorder.commands.arguments import add_step_files, non_empty
-from arpo_entropy_recorder.commands.output import check_output
+from arpo_entropy_recorder.output import check_output
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 
 from arpo_entropy_recorder.commands.arguments import non_empty
-from arpo_entropy_recorder.commands.output import check_output
 from arpo_entropy_recorder.schema import UserError
 
 FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.step_files.layout import printable
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
-    path = check_output(picture_path(args.output or default_output(figure_name, args.format), args.format))
+    path = picture_path(args.output or default_output(figure_name, args.format), args.format)
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import add_step_files, non_empty, whole
-from arpo_entropy_recorder.commands.output import check_output
+from arpo_entropy_recorder.output import check_output
 from arpo_entropy_recorder.schema import UserError
 
 if TYPE_CHECKING:

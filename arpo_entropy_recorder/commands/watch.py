@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from arpo_entropy_recorder.commands.arguments import non_empty, seconds
-from arpo_entropy_recorder.commands.output import check_output
 from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
 from arpo_entropy_recorder.schema import UserError
 
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     directory = Path(args.directory)
     _check_directory(directory)
-    path = check_output(picture_path(args.output or default_output(args.figure, args.format), args.format))
+    path = picture_path(args.output or default_output(args.figure, args.format), args.format)
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)

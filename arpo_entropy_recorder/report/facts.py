@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.rescore.ledger import read_ledger
 
@@ -23,9 +24,8 @@ class RunFacts:
     stale: list[int] = field(default_factory=list)
     lacking: dict[int, tuple[int, ...]] = field(default_factory=dict)
     ranks: set[int] = field(default_factory=set)
-    sources: Counter[str] = field(default_factory=Counter)
+    origins: Origins = field(default_factory=Origins)
     records: int = 0
-    incomplete: int = 0
     window: int = 1
     runs: int = 0
     has_tokens: bool = False
@@ -48,12 +48,7 @@ class RunFacts:
         self.records += len(step)
         if "dp_rank" in columns:
             self.ranks |= set(np.unique(columns["dp_rank"]).tolist()) | set(step.missing_ranks)
-        if "source" in columns:
-            self.sources.update(source or "recorded" for source in columns["source"].tolist())
-        else:
-            self.sources["recorded"] += len(step)
-        if "incomplete" in columns:
-            self.incomplete += int(columns["incomplete"].sum())
+        self.origins.add(step)
         if "window" in columns:
             self.window = max(self.window, columns["window"].shape[1])
         if "run" in columns and len(step):
@@ -71,14 +66,20 @@ class RunFacts:
             ("Training steps", _range(self.steps)),
             ("Validation steps", _range(self.validations)),
             ("Records", f"{self.records:,}"),
-            ("Source", ", ".join(f"{name} ({count:,})" for name, count in sorted(self.sources.items()))),
+            (
+                "Source",
+                ", ".join(f"{name} ({count:,})" for name, count in sorted(self.origins.sources.items())),
+            ),
             ("Window", f"first {self.window} tokens of a segment" if self.window > 1 else "first token"),
             ("Token ids", "in the records" if self.has_tokens else "not recorded"),
             ("Data-parallel ranks", f"{len(self.ranks)}" if self.ranks else ""),
             ("Ranks missing", lacking + more),
             ("Stale steps", f"{len(self.stale)}, left out: {_range(self.stale)}" if self.stale else ""),
             ("Starts of the recorder", f"{self.runs}" if self.runs > 1 else ""),
-            ("Records of incomplete calls", f"{self.incomplete:,}" if self.incomplete else ""),
+            (
+                "Records of incomplete calls",
+                f"{self.origins.incomplete:,}" if self.origins.incomplete else "",
+            ),
         ]
         for ledger in filter(None, map(read_ledger, self.directories)):
             models = Counter(step["model"] for step in ledger["steps"].values())

@@ -13,8 +13,6 @@ import numpy as np
 from arpo_entropy_recorder.analysis.pairs import initial_entropies
 from arpo_entropy_recorder.reader import Step
 
-KEPT = ("round", "tool", "is_after_tool_call", "entropy", "window", "token_id", "tokens")
-
 
 @dataclass(frozen=True)
 class Record:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +11,7 @@ from xml.etree.ElementTree import Element
 from arpo_entropy_recorder.analysis.selection import accumulate
 from arpo_entropy_recorder.figures.gallery import PARTS, Analysis
 from arpo_entropy_recorder.figures.rounds import require_after_tool
+from arpo_entropy_recorder.output import written_whole
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.highest import Highest
@@ -20,7 +19,6 @@ from arpo_entropy_recorder.report.markup import page, tag
 from arpo_entropy_recorder.report.sections import QUESTION, figures, footer, headline, numbers, settings
 from arpo_entropy_recorder.report.trajectories import highest_places, trajectory_section
 from arpo_entropy_recorder.report.transcript import Transcriber, Transcript
-from arpo_entropy_recorder.schema import UserError
 
 
 @dataclass
@@ -67,17 +65,8 @@ def make_report(steps: Iterable[Step], transcriber: Transcriber | None = None, t
 
 def write_report(html: str, path: Path) -> None:
     """Write the page beside `path` and rename it there. Raises UserError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as beside:
         beside.write_text(html, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(
-            f"--output {path}: cannot be written: {error.strerror or error}; make room or choose another place"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def _trajectories(

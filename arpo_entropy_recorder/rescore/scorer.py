@@ -57,7 +57,7 @@ class Scorer:
         model = load_model(settings.model, settings.dtype)
         self.prefill = Prefill(model, allowed, settings.temperature, max_batch_tokens)
         self._most_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
-        self._norm = np.float32(math.log(len(allowed)))
+        self._sampleable = len(allowed)
 
     def read(self, dump: Dump, skip: Skip | None) -> Iterator[tuple[int, Tokenized]]:
         """The usable trajectories, each with its place in the dump."""
@@ -110,6 +110,7 @@ class Scorer:
         progress: Callable[[float], object],
     ) -> list[list[np.ndarray]]:
         """Each segment's first tokens' normalised entropies, float32 [up to window], by trajectory."""
+        from arpo_entropy_recorder.columns import normalised
         from arpo_entropy_recorder.rescore.prefill import Probe
 
         probes, windows = [], []
@@ -127,8 +128,7 @@ class Scorer:
         found: list[list[np.ndarray]] = [[] for _ in probes]
         try:
             for index, nats in self.prefill.entropies(probes):
-                normalised = np.minimum(nats / self._norm, np.float32(1.0))
-                found[index] = np.split(normalised, np.cumsum(windows[index]))[:-1]
+                found[index] = np.split(normalised(nats, self._sampleable), np.cumsum(windows[index]))[:-1]
                 progress(len(probes[index].tokens) / total)
         except RuntimeError as error:  # torch's OutOfMemoryError is one
             if "out of memory" not in str(error).lower():

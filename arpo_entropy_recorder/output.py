@@ -1,9 +1,10 @@
-"""Whether a command's result can be written, asked before the work of which it is the result."""
+"""Where a command's result goes: asked before the work whether it can be written, and written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from arpo_entropy_recorder.schema import UserError
@@ -31,3 +32,20 @@ def check_output(path: Path, suffixes: Sequence[str] = ()) -> Path:
     except OSError as error:
         raise UserError(f"{where}: cannot be written: {error.strerror}; choose another place") from error
     return path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, renamed to `path` at the end of the block, or removed. Raises UserError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"--output {path}: cannot be written: {reason}; make room or choose another place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
