@@ -34,14 +34,19 @@ class Edit(NamedTuple):
     lines: tuple[str, ...]
 
 
+def statement(pattern: str) -> re.Pattern[str]:
+    """A statement on lines of its own, with its comment, in any indentation and with either line end."""
+    return re.compile(rf"(?m)^(?P<indent>[ \t]*){pattern}[ \t]*(?:#[^\r\n]*)?(?P<eol>\r?\n)")
+
+
+# A call's arguments: on one line, or on lines that are indented deeper than the one that closes them.
+ARGUMENTS = r"\((?:[^\r\n]*|[ \t]*\r?\n(?:(?P=indent)[ \t]+\S[^\r\n]*\r?\n)+(?P=indent))\)"
 EDITS = (
     Edit(
         WORKERS,
         "vllm_rollout_cls = vLLMRolloutWithTools",
         # Forks take the class from a module, or have more than one mode that picks it.
-        re.compile(
-            r"(?m)^(?P<indent>[ \t]*)vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools[ \t]*(?P<eol>\r?\n)"
-        ),
+        statement(r"vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools"),
         (
             "from arpo_entropy_recorder.mixin import record_entropy  # missing? pip install -e arpo-entropy-recorder",
             "vllm_rollout_cls = record_entropy(vllm_rollout_cls)",
@@ -50,10 +55,7 @@ EDITS = (
     Edit(
         TRAINER,
         "test_gen_batch_padded, pad_size = pad_dataproto_to_divisor(",
-        re.compile(
-            r"(?m)^(?P<indent>[ \t]*)test_gen_batch_padded, pad_size = pad_dataproto_to_divisor\("
-            r"(?:.*|(?:.*\n)+?(?P=indent))\)[ \t]*(?P<eol>\r?\n)"
-        ),
+        statement(r"test_gen_batch_padded, pad_size = pad_dataproto_to_divisor" + ARGUMENTS),
         (
             "test_gen_batch_padded.meta_info.update(global_steps=self.global_steps, pad_size=pad_size)"
             "  # for arpo-entropy-recorder",
@@ -61,10 +63,9 @@ EDITS = (
     ),
     Edit(
         TRAINER,
-        "gen_batch = batch.pop(` with, after it, `is_last_step =",
-        re.compile(
-            r"(?m)^(?P<indent>[ \t]*)gen_batch = \w+\.pop\((?:.*\n)*?.*?(?P<eol>\r?\n)(?=(?P=indent)is_last_step = )"
-        ),
+        "gen_batch = batch.pop(",
+        # Forks name the batch otherwise, or pop in one branch or another.
+        statement(r"gen_batch(?:: \w+)? = \w+\.pop" + ARGUMENTS),
         ('gen_batch.meta_info["global_steps"] = self.global_steps  # for arpo-entropy-recorder',),
     ),
 )

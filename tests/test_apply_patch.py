@@ -122,19 +122,17 @@ def test_revert_of_a_stock_tree_does_nothing(tmp_path):
 def test_drifted_fork_gets_every_edit_and_is_restored(tmp_path):
     workers = STOCK[WORKERS].replace(
         "vllm_rollout_cls = vLLMRolloutWithTools\n",
-        "vllm_rollout_cls = chosen.vLLMRolloutWithTools\n"
+        "vllm_rollout_cls = chosen.vLLMRolloutWithTools  # mine\n"
         '                elif mode == "tree":\n'
         "                    vllm_rollout_cls = vLLMRolloutWithTools\n",
     )
-    trainer = (
-        "import more\n" * 300 + STOCK[TRAINER] + "                                is_last_step = again\n"
-    )
+    trainer = "import more\n" * 300 + STOCK[TRAINER]
     for stock, drifted in {
-        "gen_batch = batch.pop(": "gen_batch = new_batch.pop(",
+        "gen_batch = batch.pop(": "gen_batch: DataProto = new_batch.pop(",
         "divisor(test_gen_batch, self.actor_rollout_wg.world_size)": "divisor(\n"
-        "                test_gen_batch, max(1, self.actor_rollout_wg.world_size)\n            )",
-        "                is_last_step = self": "                if more:\n"
-        "                    is_last_step = True\n"
+        "                test_gen_batch, max(1, self.actor_rollout_wg.world_size)\n            )  # all ranks",
+        "                is_last_step = self": "                if again:\n"
+        "                    gen_batch = batch.pop(batch_keys=(1, 2))\n"
         "                is_last_step = self",
     }.items():
         assert trainer.count(stock) == 1
@@ -144,10 +142,12 @@ def test_drifted_fork_gets_every_edit_and_is_restored(tmp_path):
     succeed(tree)
     record, validate, train = (edit.lines for edit in apply_patch.EDITS)
     indented = "".join(" " * 20 + line + "\n" for line in record)
-    want = re.sub("(vllm_rollout_cls = .*Tools\n)", rf"\1{indented}", workers)
+    want = re.sub("(vllm_rollout_cls = .*Tools.*\n)", rf"\1{indented}", workers)
     assert (tree / WORKERS).read_text() == want
     want = trainer.replace("            if not self", f"            {validate[0]}\n            if not self")
-    want = want.replace(f"{'':16}is_last_step = self", f"{'':16}{train[0]}\n{'':16}is_last_step = self")
+    pops = want.split("non_tensor_batch_keys_to_pop,\n                )\n")
+    want = f"non_tensor_batch_keys_to_pop,\n                )\n{'':16}{train[0]}\n".join(pops)
+    want = want.replace("pop(batch_keys=(1, 2))\n", f"pop(batch_keys=(1, 2))\n{'':20}{train[0]}\n")
     assert (tree / TRAINER).read_text() == want
     succeed(tree, "--revert")
     assert contents(tree) == before
@@ -221,7 +221,7 @@ def test_tree_of_which_one_file_was_restored_is_completed(tmp_path):
     [
         (WORKERS, "vllm_rollout_cls = vLLMRolloutWithTools"),
         (TRAINER, "test_gen_batch_padded, pad_size = pad_dataproto_to_divisor("),
-        (TRAINER, "is_last_step ="),
+        (TRAINER, "gen_batch = batch.pop("),
     ],
 )
 def test_missing_anchor_is_named_and_no_file_changes(tmp_path, file, anchor):
@@ -232,6 +232,24 @@ def test_missing_anchor_is_named_and_no_file_changes(tmp_path, file, anchor):
         assert str(tree / file) in message
         assert anchor in message
         assert contents(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("anchor", "drifted"),
+    [
+        ("divisor(test_gen_batch, self.actor_rollout_wg.world_size)", "divisor(*padded(test_gen_batch))[:2]"),
+        ("divisor(test_gen_batch, self.actor_rollout_wg.world_size)", "divisor(test_gen_batch,\n  8)"),
+        ("divisor(test_gen_batch, self.actor_rollout_wg.world_size)", "divisor(test_gen_batch, 8); done = 1"),
+        ("gen_batch = batch.pop(", "gen_batch = batch.pop(self.keys).to(device) if (\n"),
+    ],
+)
+def test_a_statement_whose_end_is_not_sure_is_refused_however_the_file_goes_on(tmp_path, anchor, drifted):
+    assert STOCK[TRAINER].count(anchor) == 1
+    text = STOCK[TRAINER].replace(anchor, drifted) + "            later(\n            )\n"
+    tree = make_tree(tmp_path / "tree", {TRAINER: text})
+    before = contents(tree)
+    assert "is missing" in refuse(tree)
+    assert contents(tree) == before
 
 
 def test_missing_file_is_named(tmp_path):
