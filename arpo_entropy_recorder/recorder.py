@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +70,8 @@ class EntropyRecorder:
         self._boundary = Boundary(settings.strict)
         self._counted_steps = 0
         self._warned_step_count = False
+        # The last sampled training call: what the trainer called its step, and its metrics.
+        self._sampled: tuple[Any, dict[str, float]] = None, {}
 
     @property
     def entropy_history(self) -> EntropyHistory | None:
@@ -103,9 +105,9 @@ class EntropyRecorder:
         if call is not None and collected is not None:
             self._boundary.run(self._finish, call, *collected)
 
-    def add_metrics(self, output: Any, call: Call | None) -> None:
+    def add_metrics(self, prompts: Any, output: Any, call: Call | None) -> None:
         """Put the call's metrics into `output.meta_info["metrics"]`, which reaches the trainer's loggers."""
-        self._boundary.run(self._add_metrics, output, call)
+        self._boundary.run(self._add_metrics, prompts, output, call)
 
     def _start(self, prompts: Any) -> Call:
         pad_token_id = getattr(self._rollout.tokenizer, "pad_token_id", None)
@@ -122,6 +124,9 @@ class EntropyRecorder:
 
     def _step_of(self, batch: Batch) -> int:
         if batch.global_step is not None:
+            if not batch.validate:
+                # Where only training is told the step, a validation is of the last one.
+                self._counted_steps = batch.global_step
             return batch.global_step
         if not self._warned_step_count:
             self._warned_step_count = True
@@ -215,9 +220,23 @@ class EntropyRecorder:
                 len(call.segments),
             )
 
-    def _add_metrics(self, output: Any, call: Call | None) -> None:
+    def _add_metrics(self, prompts: Any, output: Any, call: Call | None) -> None:
+        meta_info = getattr(prompts, "meta_info", None)
+        if not isinstance(meta_info, Mapping):
+            meta_info = {}
+        step, metrics = meta_info.get("global_steps"), self._metrics_of(call)
+        if not meta_info.get("validate"):
+            if meta_info.get("do_sample", True):
+                self._sampled = step, metrics
+            elif self._sampled[0] == step:
+                # A REMAX baseline: the trainer unites it with its step's sampled call, and asserts that their
+                # metrics are equal.
+                metrics = self._sampled[1]
+        if metrics:
+            output.meta_info["metrics"] = {**output.meta_info.get("metrics", {}), **metrics}
+
+    def _metrics_of(self, call: Call | None) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        # A greedy baseline's metrics would stand against those of its step's sampled call.
         if call is not None and call.columns and (call.batch.do_sample or call.batch.validate):
             metrics = entropy_metrics(call.columns)
         for name, count in (
@@ -227,5 +246,4 @@ class EntropyRecorder:
         ):
             if count:
                 metrics[f"entropy/{name}"] = count
-        if metrics:
-            output.meta_info["metrics"] = {**output.meta_info.get("metrics", {}), **metrics}
+        return metrics

@@ -46,7 +46,7 @@ def main():
     for step in (1, 2):
         loop.generate_sequences(make_prompts(tokenizer, TEXTS, global_steps=step))
         report[str(step)] = [asdict(segment) for segment in loop.segments]
-    report["history"] = loop.entropy_history is not None
+    report["history"] = loop.arpo_entropy_recorder.entropy_history is not None
     (out / "report.json").write_text(json.dumps(report))
 
 

@@ -73,7 +73,7 @@ def run_rank(rank, llm, tokenizer, out, dp_size, tp_size):
         segments.append([asdict(segment) for segment in rollout.segments])
         if step == 1:
             distributed.barrier()
-    records = rollout.entropy_recorder is not None
+    records = rollout.arpo_entropy_recorder is not None
     report = {"dp_rank": dp_rank, "tp_rank": tp_rank, "records": records, "segments": segments}
     (out / f"rank{rank}.json").write_text(json.dumps(report))
     distributed.barrier()

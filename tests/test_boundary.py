@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.mixin import parallel_ranks, record_entropy
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.settings import Settings
 
@@ -128,11 +128,11 @@ def test_the_engine_is_given_the_very_arguments_and_training_the_very_outputs(na
         assert list(args[0][0]) == [1, 2, 3]
     assert not left_on(engine.llm)
     if name in WELL_FORMED:
-        assert rollout.entropy_recorder.failures == 0
+        assert rollout.arpo_entropy_recorder.failures == 0
         assert [r["token_id"] for r in records(tmp_path)] == [1]
         assert "incomplete" not in records(tmp_path)[0]
     else:
-        assert rollout.entropy_recorder.failures == 1
+        assert rollout.arpo_entropy_recorder.failures == 1
         assert records(tmp_path) == []
 
 
@@ -158,7 +158,7 @@ def test_outputs_of_an_unknown_form_are_handed_on_untouched(returns, engine, loo
     assert got is returns
     if isinstance(returns, Iterator):
         assert len(list(returns)) == 1, "its items are the rollout's"
-    assert rollout.entropy_recorder.failures >= 1
+    assert rollout.arpo_entropy_recorder.failures >= 1
     assert all(r.get("incomplete") for r in records(tmp_path))
     assert not left_on(engine.llm)
 
@@ -168,7 +168,7 @@ def test_a_completion_without_a_stop_reason_is_recorded(engine, loop, tmp_path):
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and output())
     rollout.generate_sequences(batch())
     assert [r["token_id"] for r in records(tmp_path)] == [1]
-    assert not rollout.entropy_recorder.failures
+    assert not rollout.arpo_entropy_recorder.failures
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_meta_info_that_is_missing_or_frozen_is_fine(meta_info, engine, loop, tm
     prompts = SimpleNamespace(batch={"input_ids": torch.tensor([[1, 2, 3]])}, meta_info=meta_info)
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and output())
     rollout.generate_sequences(prompts)
-    assert not rollout.entropy_recorder.failures
+    assert not rollout.arpo_entropy_recorder.failures
     assert len(records(tmp_path)) == 1
 
 
@@ -219,7 +219,7 @@ def test_meta_info_that_is_missing_or_frozen_is_fine(meta_info, engine, loop, tm
 def test_an_output_that_takes_no_metrics_is_returned_as_it_is(told, engine, loop):
     before = repr(told)
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and told)
-    rollout.entropy_recorder._boundary.failures = 1
+    rollout.arpo_entropy_recorder._boundary.failures = 1
     assert rollout.generate_sequences(batch()) is told
     assert repr(told) == before
 
@@ -228,7 +228,7 @@ def test_the_loops_own_metrics_keep_their_dict(engine, loop):
     own = {"tools/total_calls": 3}
     told = output({"metrics": own})
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and told)
-    rollout.entropy_recorder._boundary.failures = 4
+    rollout.arpo_entropy_recorder._boundary.failures = 4
     rollout.generate_sequences(batch())
     assert own == {"tools/total_calls": 3}
     assert told.meta_info["metrics"] == own | {"entropy/recorder_failures": 4}
@@ -238,7 +238,7 @@ def test_a_tokenizer_without_a_padding_token(engine, loop, oracle, tmp_path):
     tokenizer = SimpleNamespace(get_vocab=oracle.tokenizer.get_vocab, decode=oracle.tokenizer.decode)
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and output(), tokenizer)
     rollout.generate_sequences(batch())
-    assert not rollout.entropy_recorder.failures
+    assert not rollout.arpo_entropy_recorder.failures
     assert records(tmp_path)[0]["prompt_idx"] == 0
 
 
@@ -258,7 +258,7 @@ def test_a_tokenizer_that_fails_costs_lineage_and_no_more(engine, loop, oracle, 
 
     rollout = loop(script, tokenizer)
     rollout.generate_sequences(batch())
-    assert rollout.entropy_recorder.failures == 1
+    assert rollout.arpo_entropy_recorder.failures == 1
     assert [r["incomplete"] for r in records(tmp_path)] == [True]
 
 
@@ -271,7 +271,7 @@ def test_generate_called_from_another_thread_is_recorded(engine, loop, tmp_path)
 
     rollout = loop(script)
     rollout.generate_sequences(batch())
-    assert not rollout.entropy_recorder.failures
+    assert not rollout.arpo_entropy_recorder.failures
     assert len(records(tmp_path)) == 1
 
 
@@ -290,7 +290,7 @@ def test_generate_called_by_two_threads_at_once_is_marked_incomplete(engine, loo
     rollout = loop(script)
     rollout.generate_sequences(batch())
     assert len(engine.passed) == 2
-    assert rollout.entropy_recorder.failures == 1
+    assert rollout.arpo_entropy_recorder.failures == 1
     assert [r["incomplete"] for r in records(tmp_path)] == [True]
 
 
@@ -300,7 +300,7 @@ def test_an_error_of_the_engine_passes_and_what_a_retry_makes_is_marked(engine, 
     with pytest.raises(ValueError, match="the engine's own"):
         rollout.generate_sequences(batch())
     assert not left_on(engine.llm)
-    assert not rollout.entropy_recorder.failures
+    assert not rollout.arpo_entropy_recorder.failures
     assert records(tmp_path) == []
 
     def retries(generate):
@@ -324,7 +324,7 @@ def test_what_is_meant_to_end_the_process_passes(passing, engine, loop):
     with pytest.raises(passing):
         rollout.generate_sequences(batch())
     assert not left_on(engine.llm)
-    rollout.entropy_recorder._finish = lambda *_: (_ for _ in ()).throw(passing())
+    rollout.arpo_entropy_recorder._finish = lambda *_: (_ for _ in ()).throw(passing())
     engine.returns = [answer([1])]
     if passing is not GeneratorExit:
         with pytest.raises(passing):
@@ -353,7 +353,7 @@ def test_who_wraps_generate_meanwhile_keeps_the_wrapper(engine, loop, tmp_path):
         rollout.script = lambda generate: generate([[4, 5, 6]]) and output()
         rollout.generate_sequences(batch(global_steps=2))
         assert (len(seen), len(records(tmp_path, 2))) == (3, 1)
-        assert not rollout.entropy_recorder.failures
+        assert not rollout.arpo_entropy_recorder.failures
     finally:
         del llm.generate
 
@@ -370,7 +370,7 @@ def test_a_call_within_a_call_belongs_to_the_outer_one(engine, loop, tmp_path):
 
     rollout = loop(outer)
     rollout.generate_sequences(batch())
-    assert not rollout.entropy_recorder.failures
+    assert not rollout.arpo_entropy_recorder.failures
     assert [r["prompt_idx"] for r in records(tmp_path)] == [0, 1, 0]
     assert records(tmp_path, 9) == []
     assert not left_on(engine.llm)
@@ -408,7 +408,7 @@ def test_an_engine_that_is_none_is_one_line_at_construction(oracle, tmp_path):
 
 
 def test_the_setting_reaches_the_writer(loop):
-    assert loop(None, entropy_pending_steps=2).entropy_recorder._writer.max_pending_steps == 2
+    assert loop(None, entropy_pending_steps=2).arpo_entropy_recorder._writer.max_pending_steps == 2
 
 
 @pytest.mark.parametrize("value", [0, -1, "many", 1.5, [], True])
@@ -416,3 +416,55 @@ def test_no_number_of_steps_is_one_line(value):
     with pytest.raises(UserError, match="entropy_pending_steps=") as error:
         Settings.read({"entropy_pending_steps": value}, {})
     assert "\n" not in str(error.value)
+
+
+class TakesNotes(Loop):
+    """A fork whose class keeps entropies of its own, as the guide shows, under names that a recorder may like too."""
+
+    def __init__(self, *args):
+        self.entropy_history = []
+        self.entropy_recorder = None
+        self.fast_logprobs = self.cheap_masks = 3
+        super().__init__(*args)
+
+    def generate_sequences(self, prompts, **kwargs):
+        assert self.entropy_recorder is None
+        self.entropy_history.append({"entropy": 0.5})
+        return super().generate_sequences(prompts, **kwargs)
+
+
+@pytest.mark.parametrize("switch", ["on", "off"])
+def test_a_class_with_notes_of_its_own_keeps_them(switch, engine, oracle, tmp_path):
+    config = {"entropy_save_dir": str(tmp_path), "entropy_recorder": switch}
+    rollout = record_entropy(TakesNotes)(
+        engine.llm, oracle.tokenizer, config, lambda generate: generate([[1, 2, 3]]) and output()
+    )
+    rollout.generate_sequences(batch())
+    assert rollout.entropy_history == [{"entropy": 0.5}]
+    assert (rollout.entropy_recorder, rollout.fast_logprobs, rollout.cheap_masks) == (None, 3, 3)
+    assert len(list(tmp_path.glob("entropy_step_*.json"))) == (switch == "on")
+
+
+def test_off_looks_at_nothing_of_the_class(oracle):
+    class Bare:
+        config = MappingProxyType({"entropy_recorder": "off"})
+
+        def __init__(self, device_mesh):
+            pass
+
+    assert record_entropy(Bare)(device_mesh=object()).arpo_entropy_recorder is None
+
+
+def test_a_mesh_without_the_dimensions_of_verl_is_no_obstacle():
+    assert parallel_ranks({}, SimpleNamespace(mesh_dim_names=("fsdp",))) == (0, 1, 0)
+
+
+def test_a_validation_that_is_not_told_the_step_is_of_the_last_training_step(engine, loop, tmp_path):
+    rollout = loop(lambda generate: generate([[1, 2, 3]]) and output())
+    rollout.generate_sequences(batch(global_steps=7))
+    for _ in range(2):
+        rollout.generate_sequences(batch(validate=True, global_steps=None))
+    assert sorted(path.name for path in tmp_path.glob("entropy_*.json")) == [
+        "entropy_step_7.json",
+        "entropy_validate_step_7.json",
+    ]

@@ -89,7 +89,7 @@ class Bench:
         assert self.outputs(rollout, 2) == self.stock[1]
         self.reference = [self.records(rollout, step) for step in (1, 2)]
         assert all(self.reference)
-        assert not rollout.entropy_recorder.failures
+        assert not rollout.arpo_entropy_recorder.failures
 
     def rollout(self, **config):
         self.runs += 1
@@ -109,7 +109,7 @@ class Bench:
         return output.responses, output.loss_masks, output.texts, output.prompt_idx, told
 
     def records(self, rollout, step):
-        path = rollout.entropy_recorder.settings.save_dir / f"entropy_step_{step}.json"
+        path = rollout.arpo_entropy_recorder.settings.save_dir / f"entropy_step_{step}.json"
         return json.loads(path.read_text()) if path.exists() else []
 
     def wrappers(self):
@@ -131,13 +131,13 @@ class Bench:
         same = self.outputs(rollout, 2) == self.stock[1]
         tally.check(same, name, "the outputs of the call after it are not stock's")
         tally.check(self.wrappers() == self.clean, name, "a wrapper is left after the next call")
-        rollout.entropy_recorder._writer.close()
+        rollout.arpo_entropy_recorder._writer.close()
         first, second = (self.records(rollout, step) for step in (1, 2))
         # Nothing wrong is ever written: a record is the reference's, or it is marked, or it is not there.
         whole = [record for record in first if "incomplete" not in record]
         tally.check(all(record in self.reference[0] for record in whole), name, "a wrong record")
         tally.check(second == self.reference[1], name, "the next call is not recorded in full")
-        told = rollout.entropy_recorder.failures or first == self.reference[0]
+        told = rollout.arpo_entropy_recorder.failures or first == self.reference[0]
         tally.check(told, name, "records are missing and nobody was told")
         tally.attempts += 1
         tally.survivors += first == self.reference[0]
@@ -220,8 +220,8 @@ def test_an_interrupt_passes_and_the_next_call_is_whole(bench, capsys):
             tally.check(bench.wrappers() == bench.clean, name, "a wrapper is left")
         tally.check(bench.outputs(rollout, 2) == bench.stock[1], name, "other outputs")
         tally.check(bench.wrappers() == bench.clean, name, "a wrapper is left after the next call")
-        tally.check(not rollout.entropy_recorder.failures, name, "an interrupt was counted as a failure")
-        rollout.entropy_recorder._writer.close()
+        tally.check(not rollout.arpo_entropy_recorder.failures, name, "an interrupt was counted as a failure")
+        rollout.arpo_entropy_recorder._writer.close()
         found = bench.records(rollout, 2)
         tally.check(found == bench.reference[1], name, "the next call is not recorded in full")
         tally.attempts += 1
@@ -286,7 +286,7 @@ def test_without_room_in_the_buffer_the_engine_is_told_to_expect_nothing(bench):
     for at in range(bench.events[reserve]):
         bench.attempt(Tracer((reserve, at), torch.OutOfMemoryError("no room")), tally, reserve)
     assert not tally.wrong
-    tap = rollout.entropy_recorder._tap
+    tap = rollout.arpo_entropy_recorder._tap
     runner = bench.llm.collective_rpc(lambda worker: worker.model_runner)[0]
     tap.open(1)
     tap.expect(4, 1, 0)

@@ -59,7 +59,7 @@ def stub_engine(llm, monkeypatch, loop):
     def generate(self, prompts, *args, **kwargs):
         if loop.real:
             return stock(self, prompts, *args, **kwargs)
-        history = loop.entropy_history
+        history = loop.arpo_entropy_recorder.entropy_history
         first = history.size - len(prompts)
         rows = np.arange(len(prompts))
         for position in range(WINDOW):
@@ -106,7 +106,7 @@ def run_long(llm, oracle, directory, monkeypatch, capsys, steps, warm_up, real_e
         },
     )
     stub_engine(llm, monkeypatch, loop)
-    writer, flushes, memory, before = loop.entropy_recorder._writer, [], [], None
+    writer, flushes, memory, before = loop.arpo_entropy_recorder._writer, [], [], None
     stock_flush = writer.flush
 
     def flush():
@@ -141,7 +141,7 @@ def run_long(llm, oracle, directory, monkeypatch, capsys, steps, warm_up, real_e
     assert records == made
     after = held(llm)
     assert {name: (before[name], after[name]) for name in after if after[name] > before[name]} == {}
-    assert not loop.entropy_recorder.failures
+    assert not loop.arpo_entropy_recorder.failures
     return grown, early, late
 
 

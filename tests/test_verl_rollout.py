@@ -123,10 +123,10 @@ def test_training_greedy_and_validation_calls_of_a_rollout_of_verl(llm, oracle, 
     rollout = make_rollout(record_entropy(VerlToolRollout), llm, oracle.tokenizer, tmp_path)
     assert isinstance(rollout, BaseRollout)
     rollout.config = config(n=3, initial_rollouts=2, beam_size=2, temperature=0.8, response_length=96)
-    rollout.entropy_recorder.settings = rollout.entropy_recorder.settings.read(rollout.config)
+    rollout.arpo_entropy_recorder.settings = rollout.arpo_entropy_recorder.settings.read(rollout.config)
     prompts = make_prompts(oracle.tokenizer, TEXTS)
 
-    segments = {}
+    segments, outputs = {}, {}
     for kind, meta_info in {
         "train": {"global_steps": 5},
         "greedy": {"global_steps": 5, "do_sample": False},
@@ -135,8 +135,18 @@ def test_training_greedy_and_validation_calls_of_a_rollout_of_verl(llm, oracle, 
         torch.manual_seed(3)
         output = rollout.generate_sequences(proto(prompts, **meta_info))
         segments[kind] = rollout.segments
-        assert ("entropy/initial/mean" in output.meta_info["metrics"]) == (kind != "greedy")
+        assert "entropy/initial/mean" in output.meta_info["metrics"]
+        outputs[kind] = output.meta_info["metrics"]
         assert len(output) == len(rollout.trajectories)
+
+    ours = {
+        kind: {name: value for name, value in metrics.items() if name.startswith("entropy/")}
+        for kind, metrics in outputs.items()
+    }
+    # The trainer of a REMAX baseline unites both outputs: verl's union asserts that what both have is equal.
+    DataProto(meta_info={"metrics": ours["greedy"]}).union(DataProto(meta_info={"metrics": ours["train"]}))
+    with pytest.raises(AssertionError):
+        DataProto(meta_info={"metrics": {}}).union(DataProto(meta_info={"metrics": ours["train"]}))
 
     step, validation = tmp_path / "entropy_step_5.json", tmp_path / "entropy_validate_step_5.json"
     assert sorted(tmp_path.glob("entropy_*.json")) == [step, validation]
