@@ -12,7 +12,15 @@ import numpy as np
 
 from arpo_entropy_recorder.step_files.decode import Columns, ReadError, concatenate, decode
 from arpo_entropy_recorder.step_files.files import find_files, key_of, list_step_files, missing, read_bytes
-from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, newest_by_rank, parse_name
+from arpo_entropy_recorder.step_files.journal import read_journals
+from arpo_entropy_recorder.step_files.layout import (
+    Shard,
+    StepKey,
+    Version,
+    newest_by_rank,
+    parse_name,
+    printable,
+)
 
 __all__ = ["ReadError", "Step", "find_files", "read_steps"]
 
@@ -75,10 +83,17 @@ def read_steps(
     for _, in_directory in groupby(find_files(paths, validate=validate), key=lambda file: file.parent):
         # A validation alone, as of an older checkpoint, records no training step again, nor the other way round.
         highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
-        for _, of_step in groupby(in_directory, key=_group):
-            files = list(of_step)
+        steps = [list(of_step) for _, of_step in groupby(in_directory, key=_group)]
+        named = {key_of(files[0]): files[0] for files in steps if parse_name(files[0].name)}
+        for files in steps:
             for step in _read(files):
-                step.stale = _is_stale(step.columns, highest[step.validate])
+                if parse_name(files[0].name):
+                    step.stale = _is_stale(step.columns, highest[step.validate])
+                elif twin := named.get(StepKey(step.global_step, step.validate)):
+                    raise ReadError(
+                        f"{printable(files[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
+                        "leave one of them out"
+                    )
                 yield step
             for file in files:
                 if progress is not None:
@@ -141,18 +156,39 @@ def _join_shards(files: list[Path]) -> tuple[Columns, tuple[int, ...]]:
     newer = [shard for shard in shards if shard.version > versions.get(shard.rank, oldest)]
     if not newer:
         return columns, ()
-    dp_size = max((shard.version.run, shard.size) for shard in newer)[1]
+    newest_run, dp_size = max((shard.version.run, shard.size) for shard in newer)
     newest = newest_by_rank(shard for shard in newer if shard.size == dp_size)
+    versions |= {rank: shard.version for rank, shard in newest.items()}
+    present = _current(versions, directory, newer[0].key, newest_run, dp_size)
     parts = []
-    for rank in range(dp_size):
+    for rank in sorted(present):
         if rank in newest:
             file = directory / newest[rank].file_name
             parts.append(decode(read_bytes(file), file))
-        elif rank in versions:
+        else:
             rows = _ranks(columns) == rank
             parts.append({name: column[rows] for name, column in columns.items()})
-    missing_ranks = tuple(rank for rank in range(dp_size) if rank not in newest and rank not in versions)
-    return concatenate(parts), missing_ranks
+    return concatenate(parts), tuple(sorted(set(range(dp_size)) - present))
+
+
+def _current(
+    versions: dict[int, Version], directory: Path, key: StepKey, newest_run: int, dp_size: int
+) -> set[int]:
+    """The ranks whose version of a step is not one that a resumed job is yet to replace."""
+    if all(version.run == newest_run for version in versions.values()):
+        return set(versions)
+    try:
+        histories = read_journals(directory)
+    except OSError:
+        histories = {}
+    # In a whole file that holds ranks beyond the world's size, those of an earlier run are of another world.
+    resized = max(versions) >= dp_size
+    return {
+        rank
+        for rank, version in versions.items()
+        if version.run == newest_run
+        or not (resized or (rank in histories and not histories[rank].is_current(key, version.run)))
+    }
 
 
 def _ranks(columns: Columns) -> np.ndarray:

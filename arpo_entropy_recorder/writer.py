@@ -68,7 +68,8 @@ class StepWriter:
         self._noted_run = -1
         if not enabled:
             return
-        _WRITERS[self.directory.resolve(), dp_rank] = self
+        self._place = self.directory.resolve(), dp_rank
+        _WRITERS[self._place] = self
         try:
             self._open()
         except OSError as error:
@@ -92,7 +93,12 @@ class StepWriter:
         """
         if not self.enabled:
             return
-        if _WRITERS.get((self.directory.resolve(), self.dp_rank)) is not self:
+        holder = _WRITERS.get(self._place)
+        if holder is None:
+            # A later one has come and gone: what follows is a run of its own.
+            _WRITERS[self._place] = self
+            self._start_over()
+        elif holder is not self:
             raise RuntimeError(f"a later recorder of this process writes to {printable(self.directory)}")
         key = StepKey(int(global_step), bool(validate))
         latest = self._latest.get(key.validate)
@@ -124,6 +130,8 @@ class StepWriter:
             if self.pending_steps:
                 log.error("entropy recorder: %d steps could not be written and are lost", self.pending_steps)
             self.enabled = False
+            if _WRITERS.get(self._place) is self:
+                del _WRITERS[self._place]
             atexit.unregister(self._at_exit)
             if self._claim is not None:
                 self._claim.release()
@@ -138,17 +146,31 @@ class StepWriter:
         try:
             if self.pending_steps:
                 self._open()
-            for step in list(self._steps.values()):
-                if step.waits:
-                    self._write(step)
+            trouble = self._write_waiting()
             self._forget_written()
             if self.dp_size > 1 and self._claim is not None:
                 consolidate(self.directory, self.dp_rank, self.dp_size, now)
+            if trouble is not None:
+                raise trouble
         except (OSError, UserError) as error:
             log.error(
                 "entropy recorder: %d steps wait in memory, tried again at each flush: %s: %s",
                 self.pending_steps, *self._told(error),
             )  # fmt: skip
+
+    def _write_waiting(self) -> OSError | None:
+        """Writes the steps that wait; returns the error of one that could not be written."""
+        trouble = None
+        for step in list(self._steps.values()):
+            if step.waits:
+                try:
+                    self._write(step)
+                except OSError as error:
+                    trouble = error
+                    # One name may be taken; a disk that is full or has gone is not asked for step after step.
+                    if not isinstance(error, (IsADirectoryError, PermissionError)):
+                        break
+        return trouble
 
     def _open(self) -> None:
         """Takes the directory, again if it vanished meanwhile."""

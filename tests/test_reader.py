@@ -183,6 +183,17 @@ def test_a_renamed_file_goes_by_its_records(tmp_path):
     assert [s.global_step for s in read_steps([put(tmp_path, [record()], "mine.json")])] == [0]
 
 
+def test_a_copy_under_another_name_is_not_counted_twice_nor_makes_steps_stale(tmp_path):
+    for step, run in ((1, 0), (2, 1), (3, 1)):
+        put(tmp_path, [record(global_step=step, run=run)], f"entropy_step_{step}.json")
+    shutil.copy(tmp_path / "entropy_step_3.json", tmp_path / "best.json")
+    pattern = str(tmp_path / "*.json")
+    with pytest.raises(ReadError, match=r"best\.json: step 3 is in entropy_step_3\.json, too; leave one"):
+        list(read_steps([pattern]))
+    (tmp_path / "entropy_step_3.json").unlink()
+    assert [(s.global_step, s.stale) for s in read_steps([pattern])] == [(3, False), (1, False), (2, False)]
+
+
 def test_a_renamed_validation_file_is_not_read_as_training(tmp_path):
     kept = put(tmp_path, [record(global_step=7)], "Best_Validate_run.json")
     plain = put(tmp_path, [record()], "validate-old.json")

@@ -282,6 +282,50 @@ def test_a_joined_step_is_replaced_after_a_resume(tmp_path, job):
     assert not shard_files(tmp_path)
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (4, 2), (2, 4)])
+@pytest.mark.parametrize("journals", ["kept", "left behind"])
+def test_what_a_resumed_rank_has_not_recorded_again_is_missing_not_mixed_in(
+    tmp_path, job, before, after, journals
+):
+    ranks = job(before)
+    for step in (1, 2, 3, 4):
+        ranks.record(step)
+    ranks.close()
+    if journals == "left behind":  # as with `cp DIR/*`
+        for journal in tmp_path.glob(".entropy_recorder.dp*"):
+            journal.unlink()
+    ranks = job(after)
+    ranks.record(3, 0)
+    assert [
+        (s.global_step, set(s.columns["run"].tolist()), s.missing_ranks, s.stale)
+        for s in read_steps([tmp_path])
+    ] == [
+        (1, {0}, (), False),
+        (2, {0}, (), False),
+        (3, {1}, tuple(range(1, after)), False),
+        (4, {0}, (), True),
+    ]
+    ranks.record(3, *range(1, after))
+    *_, third, fourth = read_steps([tmp_path])
+    assert (set(third.columns["run"].tolist()), third.missing_ranks) == ({1}, ())
+    assert fourth.stale
+
+
+def test_a_step_whose_name_is_taken_is_in_no_other_steps_way(tmp_path, job, caplog):
+    (tmp_path / "entropy_step_1.json").mkdir()
+    ranks = job(2)
+    for step in (1, 2, 3):
+        ranks.record(step)
+    assert names(tmp_path) == [
+        "entropy_step_1.dp0of2.run0.call0.json",
+        "entropy_step_1.dp1of2.run0.call0.json",
+        "entropy_step_1.json",
+        "entropy_step_2.json",
+        "entropy_step_3.json",
+    ]
+    assert "Is a directory" in caplog.text
+
+
 def test_a_rank_restarted_alone_does_not_outdate_its_earlier_steps(tmp_path, job):
     ranks = job(2)
     ranks.record(1, 0)

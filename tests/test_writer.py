@@ -1,7 +1,9 @@
+import errno
 import json
 import logging
 import os
 import signal
+import stat
 import subprocess
 import time
 import tracemalloc
@@ -326,6 +328,69 @@ def test_a_second_recorder_in_one_process_is_a_run_of_its_own(tmp_path):
     second.add(2, False, columns(2))
     second.close()
     assert [int(s.columns["run"][0]) for s in read_steps([tmp_path])] == [0, 1]
+
+
+def test_a_recorder_whose_follower_has_gone_starts_a_run_of_its_own(tmp_path):
+    first = StepWriter(tmp_path)
+    first.add(1, False, columns(1))
+    StepWriter(tmp_path).close()
+    first.add(2, False, columns(2))
+    first.close()
+    assert [int(s.columns["run"][0]) for s in read_steps([tmp_path])] == [0, 2]
+
+
+def test_a_directory_that_is_moved_and_linked_to_is_written_on(tmp_path):
+    writer = StepWriter(tmp_path / "a")
+    writer.add(1, False, columns(1))
+    writer.flush()
+    (tmp_path / "a").rename(tmp_path / "b")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    writer.add(2, False, columns(2))
+    writer.close()
+    assert [(s.global_step, int(s.columns["run"][0])) for s in read_steps([tmp_path / "b"])] == [
+        (1, 0),
+        (2, 0),
+    ]
+
+
+def test_a_step_whose_name_is_taken_waits_alone(tmp_path):
+    (tmp_path / "entropy_step_1.json").mkdir()
+    writer = StepWriter(tmp_path)
+    for step in (1, 2, 3):
+        writer.add(step, False, columns(step))
+        writer.flush()
+    assert writer.pending_steps == 1
+    (tmp_path / "entropy_step_1.json").rmdir()
+    writer.close()
+    assert [s.global_step for s in read_steps([tmp_path])] == [1, 2, 3]
+
+
+def test_a_file_system_that_cannot_sync_a_directory_has_the_files_all_the_same(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def fsync(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    writer = StepWriter(tmp_path)
+    writer.add(1, False, columns(1))
+    writer.flush()
+    assert writer.pending_steps == 0
+    writer.close()
+
+
+def test_step_files_without_their_journal_are_older_than_what_is_recorded_there(tmp_path):
+    record(tmp_path, [1, 2, 3, 4])
+    (tmp_path / ".entropy_recorder.dp0").unlink()
+    record(tmp_path, [2])
+    assert [(int(s.columns["run"][0]), s.stale) for s in read_steps([tmp_path])] == [
+        (0, False),
+        (1, False),
+        (0, True),
+        (0, True),
+    ]
 
 
 def test_a_journal_cut_short_by_a_death_is_no_obstacle(tmp_path):

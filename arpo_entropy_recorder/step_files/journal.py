@@ -20,15 +20,18 @@ from pathlib import Path
 import orjson
 
 from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.step_files.layout import StepKey, is_temporary_of, printable
+from arpo_entropy_recorder.step_files.layout import Shard, StepKey, is_temporary_of, parse_name, printable
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\.entropy_recorder\.dp(\d+)", re.ASCII)
+_RUN = re.compile(rb'"run":(\d{1,9})\b')
+# `run` is among a record's last keys.
+TAIL_BYTES = 4096
 # Runs have up to nine digits in a shard's name.
 MAX_RUN = 10**9 - 1
 # The file system has no locks (some NFS and Lustre mounts).
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
 
 
 @dataclass
@@ -71,12 +74,27 @@ def read_journals(directory: Path) -> dict[int, History]:
     return {int(match[1]): parse_journal((directory / match[0]).read_bytes()) for match in names}
 
 
+def highest_run(directory: Path) -> int:
+    """The highest run of the step files in `directory`, by names and last records; -1 without any. Raises OSError."""
+    runs = [-1]
+    for name in os.listdir(directory):
+        parsed, path = parse_name(name), directory / name
+        if isinstance(parsed, Shard):
+            runs.append(parsed.version.run)
+        elif parsed is not None and path.is_file():
+            with open(path, "rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - TAIL_BYTES, 0))
+                # A record without the key is of run 0.
+                runs += [0, *map(int, _RUN.findall(file.read()))]
+    return max(runs)
+
+
 class Claim:
     """This process's hold on `directory` as data-parallel rank `rank` of `dp_size`, until `release`.
 
     `run` tells how often a recorder had been started in the directory before; a rank that is new to it goes
-    by the other ranks; `run` is never below `at_least`. Raises UserError if another process holds the rank's
-    place, and OSError.
+    by the other ranks, the first by the step files that are there; `run` is never below `at_least`.
+    Raises UserError if another process holds the rank's place, and OSError.
     """
 
     def __init__(self, directory: Path, rank: int, dp_size: int, at_least: int = 0) -> None:
@@ -119,6 +137,9 @@ class Claim:
         # Ranks of one job agree without asking: of the same world size, they start the same run; of another
         # world size, they belong to a job before.
         seen = [h.run + (h.dp_size != dp_size) for r, h in histories.items() if r != self.rank and h.run >= 0]
+        if own.run < 0 and not seen:
+            # Perhaps step files whose journals stayed behind, as with `cp DIR/*`.
+            seen = [highest_run(directory) + 1]
         self.run = max([at_least, own.run + 1, *seen])
         self.append({"run": self.run, "dp_size": dp_size, "host": socket.gethostname(), "pid": os.getpid()})
         for name in os.listdir(directory):

@@ -44,11 +44,13 @@ def write_file(path: Path, parts: Iterable[bytes], rank: int) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # The file is there. Some file systems (CIFS, FUSE) cannot sync a directory, and see to its names themselves.
+    with contextlib.suppress(OSError):
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def remove_shards(directory: Path, shards: Iterable[Shard]) -> None:
@@ -64,6 +66,7 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
     None, no further call is to come. Raises OSError.
     """
     tried: set[Shard] = set()
+    trouble: OSError | None = None
     while not tried.issuperset(_candidates(directory, dp_size, now)):
         with _lock(directory) as locked:
             if not locked:
@@ -71,9 +74,14 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
             candidates = _candidates(directory, dp_size, now)
             histories = read_journals(directory)
             for key in sorted({shard.key for shard in candidates}):
-                _join(directory, [s for s in candidates if s.key == key], rank, dp_size, histories)
+                try:
+                    _join(directory, [s for s in candidates if s.key == key], rank, dp_size, histories)
+                except OSError as error:  # one step's name may be taken
+                    trouble = error
             tried.update(candidates)
         # Who found the lock taken has gone and left its step to us: look again.
+    if trouble is not None:
+        raise trouble
 
 
 def _candidates(directory: Path, dp_size: int, now: StepKey | None) -> set[Shard]:
