@@ -93,8 +93,9 @@ def test_the_paired_numbers_equal_an_independent_computation():
     assert test.effect == pytest.approx(oracle.fmean(changes) / oracle.stdev(changes))
     assert test.rising == sum(change > 0 for change in changes) / len(changes)
     assert test.p == pytest.approx(stats.wilcoxon(changes).pvalue)
-    middle, half = oracle.fmean(changes), 1.96 * oracle.stdev(changes) / len(changes) ** 0.5
-    assert (test.low, test.high) == pytest.approx((middle - half, middle + half), abs=half / 5)
+    quantile = stats.t.ppf(0.975, len(changes) - 1)
+    middle, half = oracle.fmean(changes), quantile * oracle.stdev(changes) / len(changes) ** 0.5
+    assert (test.low, test.high) == pytest.approx((middle - half, middle + half))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,51 @@ def test_without_a_true_effect_the_interval_leaves_zero_out_about_as_often_as_it
         test = pairs.test()
         wrong += not test.low <= 0 <= test.high
     assert wrong <= 15  # about 6 expected; over trajectories as if independent it is about 60
-    assert "over n = 32 prompts with 512 trajectories (" in test.answer
+    assert "over n = 32 prompts with 512 trajectories; " in test.answer
+
+
+def of_changes(changes):
+    """The test of so many prompts' changes."""
+    pairs = Pairs()
+    n = len(changes)
+    pairs.add(
+        make_step(
+            [(0, False, 0.5)] * n + [(1, True, 0.5 + change) for change in changes],
+            sample_idx=np.tile(np.arange(n), 2),
+            prompt_idx=np.tile(np.arange(n), 2),
+        )
+    )
+    return pairs.test()
+
+
+@pytest.mark.parametrize("n", [5, 6, 8, 12])
+def test_few_prompts_without_a_true_effect_are_seldom_called_one(n):
+    random = np.random.default_rng(n)
+    tests = [of_changes(random.normal(0, 0.05, n)) for _ in range(200)]
+    assert sum(test.verdict.startswith(("Yes", "No:")) for test in tests) <= 18  # 10 or less expected
+    # And the interval keeps what it says: a bootstrap's leaves zero out 16 to 34 times.
+    assert sum(not test.low <= 0 <= test.high for test in tests) <= 18
+
+
+def test_no_answer_is_given_that_the_test_beside_it_denies():
+    test = of_changes([0.01, 0.02, 0.03, 0.04, 0.05])
+    assert test.low > 0
+    assert test.p > 0.05
+    assert test.answer.startswith(
+        "No clear difference between after-tool and initial entropy: mean change +0.03"
+    )
+
+
+def test_changes_that_only_rounding_makes_are_none():
+    pairs = Pairs()
+    records = [(0, False, 0.3)] + [(1, True, value) for value in (0.1, 0.2, 0.6)]
+    one = [(0, False, 0.3), (1, True, 0.4)]
+    samples = np.concatenate([np.repeat(np.arange(49), 4), [49, 49]])
+    pairs.add(make_step(records * 49 + one, sample_idx=samples, prompt_idx=samples))
+    test = pairs.test()
+    assert test.rising == 1 / 50
+    assert test.p > 0.3
+    assert test.answer.startswith("No clear difference")
 
 
 def test_a_prompt_counts_once_a_call_and_rank_and_who_tells_none_for_itself():
@@ -176,4 +221,4 @@ def test_without_pairs_or_with_too_few_there_is_no_answer():
     assert "No answer" in pairs.test().answer
     pairs.add(make_step([(0, False, 0.2), (1, True, 0.9)], sample_idx=np.array([0, 0])))
     assert "No answer" in pairs.test().answer
-    assert "1 trajectories are too few" in pairs.test().answer
+    assert "there have to be 5 trajectories, not 1" in pairs.test().answer

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from arpo_entropy_recorder.analysis.statistics import Group
+from arpo_entropy_recorder.analysis.statistics import INTERVAL_LEAST, Group
 from arpo_entropy_recorder.reader import Step
 
 # Changes that differ by less are equal: what is left is how their sums were rounded.
 ROUNDING = 1e-12
+SIGNIFICANT = 0.05
 PROMPTS, TRAJECTORIES = "prompts", "trajectories"
 
 
@@ -21,7 +23,7 @@ class PairedTest:
     A trajectory's change is its mean after-tool entropy - its initial one. Rollouts of one prompt resemble one
     another, so that what is tested are the `n` prompts' mean changes; `over` is "prompts", or "trajectories"
     where no record tells its prompt and each trajectory stands for itself. `trajectories` counts those that
-    have both entropies. `change` is the mean, `low` to `high` its 95 % interval, `p` from Wilcoxon's
+    have both entropies. `change` is the mean, `low` to `high` its 95 % interval by Student's t, `p` from Wilcoxon's
     signed-rank test, `effect` Cohen's d_z = mean / sd, `rising` the share that is above zero. NaN where not
     defined.
     """
@@ -55,20 +57,35 @@ class PairedTest:
         return f"d_z = {self.effect:.2f}, Wilcoxon signed-rank p {self.p_words}"
 
     @property
+    def verdict(self) -> str:
+        """Whether the entropy after tool results exceeds the initial one; Yes or No only if interval and p agree."""
+        if np.isnan(self.low):
+            return "No answer"
+        if self.low <= 0 <= self.high or self.p >= SIGNIFICANT:
+            return "No clear difference between after-tool and initial entropy"
+        if self.low > 0:
+            return "Yes: after-tool entropy exceeds the initial one"
+        return "No: after-tool entropy is below the initial one"
+
+    @property
+    def numbers(self) -> str:
+        """What the verdict rests on."""
+        if not self.n:
+            return "no trajectory has both an initial and an after-tool entropy"
+        change = f"mean change {self.change:+.4f}"
+        if np.isnan(self.low):
+            return (
+                f"{change}, but for an interval there have to be {INTERVAL_LEAST} {self.over}, not {self.n}"
+            )
+        return (
+            f"{change}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], {self.strength}, over n = {self.size}; "
+            f"it rises for {self.rising:.0%} of the {self.over}"
+        )
+
+    @property
     def answer(self) -> str:
         """One line: does the entropy after tool results exceed the initial one?"""
-        if not self.n:
-            return "No answer: no trajectory has both an initial and an after-tool entropy."
-        numbers = f"mean change {self.change:+.4f}"
-        if np.isnan(self.low):
-            return f"No answer: {numbers}, but {self.n} {self.over} are too few for an interval."
-        verdict = "Yes: after-tool entropy exceeds" if self.low > 0 else "No: after-tool entropy is below"
-        if self.low <= 0 <= self.high:
-            verdict = "No clear difference between after-tool and"
-        return (
-            f"{verdict} the initial one: {numbers}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], "
-            f"{self.strength}, over n = {self.size} ({self.rising:.0%} rise)."
-        )
+        return f"{self.verdict}: {self.numbers}."
 
 
 @dataclass
@@ -106,17 +123,20 @@ class Pairs:
 
     def test(self) -> PairedTest:
         """Test the prompts' mean changes against zero."""
-        changes = self.changes
-        group = Group()
-        group.add(changes)
-        p = effect = float("nan")
-        if group.n > 1 and np.ptp(changes) > ROUNDING:
+        changes = np.where(np.abs(self.changes) < ROUNDING, 0.0, self.changes)
+        n, mean = len(changes), float(changes.mean()) if len(changes) else math.nan
+        low = high = p = effect = math.nan
+        if n >= INTERVAL_LEAST and np.ptp(changes) <= ROUNDING:
+            low = high = mean
+        elif n >= INTERVAL_LEAST:
             from scipy import stats
 
-            p, effect = float(stats.wilcoxon(changes).pvalue), group.mean / group.sd
-        rising = float((changes > 0).mean()) if group.n else float("nan")
+            # For few prompts a bootstrap's interval is too narrow: 13 % instead of 5 % false answers for eight.
+            low, high = map(float, stats.ttest_1samp(changes, 0).confidence_interval(0.95))
+            p, effect = float(stats.wilcoxon(changes).pvalue), mean / float(changes.std(ddof=1))
+        rising = float((changes > 0).mean()) if n else math.nan
         over = PROMPTS if self._prompts_known else TRAJECTORIES
-        return PairedTest(group.n, over, self.trajectories, group.mean, *group.interval(), p, effect, rising)
+        return PairedTest(n, over, self.trajectories, mean, low, high, p, effect, rising)
 
 
 def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, bool]:
