@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from arpo_entropy_recorder.trajectory import SHARED_INTS
+
 
 class Batch:
     """A view of the `prompts` of generate_sequences (verl's DataProto, or anything with its attributes).
@@ -29,14 +31,16 @@ class Batch:
         self._pad_token_id = -1 if pad_token_id is None else pad_token_id
         self._dp_rank, self._dp_size = dp_rank, dp_size
         self._started: Counter[bytes] = Counter()
+        self._objects_of: dict[bytes, tuple[dict[tuple[int, ...], int], list[list[int]]]] = {}
         self._input_ids = prompts.batch["input_ids"]
 
     def rows_of(self, starts: list[list[int]]) -> list[int]:
         """The row of each starting prompt, by content; [len(starts)] ints.
 
-        Rows that read the same share their starts out in order, as a loop that repeats each row does: of six
-        starts over rows 3 and 8, three belong to each. Fewer starts than rows take the rows in turn, call by call.
-        A start that is in no row gets -1.
+        Of rows that read the same each may start another number of trajectories. Copies of a row's list share its
+        int objects, which tells the rows apart if there are as many sets of objects as rows. Else the rows share
+        the starts out in order, as a loop that repeats each row does: of six starts over rows 3 and 8, three belong
+        to each. Fewer starts than rows take the rows in turn, call by call. A start that is in no row gets -1.
         """
         starts_by_content: dict[bytes, list[int]] = {}
         for i, start in enumerate(starts):
@@ -47,10 +51,25 @@ class Batch:
             matches = rows_by_content.get(content, [-1])
             started = self._started[content]
             self._started[content] += len(members)
+            alike = len(matches) > 1
+            order = self._order_of_objects(content, [starts[i] for i in members]) if alike else {}
             for k, i in enumerate(members):
                 place = k * len(matches) // len(members) if len(members) >= len(matches) else started + k
+                if alike and len(order) == len(matches):
+                    place = order[_objects(starts[i])]
                 rows[i] = matches[place % len(matches)]
         return rows
+
+    def _order_of_objects(self, content: bytes, starts: list[list[int]]) -> dict[tuple[int, ...], int]:
+        """The sets of int objects that have started with `content` so far, numbered in order."""
+        order, kept = self._objects_of.setdefault(content, ({}, []))
+        # Python keeps one object for each small int, in whatever list it is.
+        if starts[0] and max(starts[0]) > SHARED_INTS:
+            for start in starts:
+                if order.setdefault(_objects(start), len(order)) == len(kept):
+                    # So that no later int is given one of these addresses.
+                    kept.append(list(start))
+        return order
 
     def is_padding(self, prompt_idx: np.ndarray) -> np.ndarray:
         """[n] bool: rows that only fill the last rank's chunk up (`pad_size` rows at the whole batch's end)."""
@@ -69,3 +88,8 @@ class Batch:
             start = int((row != self._pad_token_id).argmax())
             by_content.setdefault(row[start:].tobytes(), []).append(index)
         return by_content
+
+
+def _objects(tokens: list[int]) -> tuple[int, ...]:
+    """Which int objects a list holds."""
+    return tuple(map(id, tokens))

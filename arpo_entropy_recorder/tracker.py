@@ -12,11 +12,9 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 
-from arpo_entropy_recorder.trajectory import Segment, Trajectory, common_prefix
+from arpo_entropy_recorder.trajectory import SHARED_INTS, Segment, Trajectory, common_prefix
 
 STOP_TAG = re.compile(r"</([\w.-]+)>\s*$")
-# Python keeps one object for each int up to this one.
-SHARED_INTS = 256
 # What may follow these is no tool's result, whatever stop strings a loop has.
 NO_TOOLS = {"think", "answer"}
 

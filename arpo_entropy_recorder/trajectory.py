@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+# Python keeps one object for each int up to this one, whatever lists it is in.
+SHARED_INTS = 256
+
 
 @dataclass(frozen=True)
 class ToolResult:

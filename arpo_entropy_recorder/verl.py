@@ -23,7 +23,7 @@ def swap_in(places: str) -> list[type]:
     """Replace every class named in `places` ("module:Class,...") by its recording subclass, and return those.
 
     The module's package is looked at too: verl hands its rollout classes on from there. A class that records
-    already stays as it is. UserError if a module or a class is not there.
+    already stays as it is. UserError if a module or a class is not there, or if it looks itself up by its name.
     """
     recording = []
     for place in places.split(","):
@@ -36,6 +36,11 @@ def swap_in(places: str) -> list[type]:
                 f"arpo_entropy_recorder.verl: no rollout class {place.strip()!r} ({error}); "
                 "name yours as ARPO_ENTROPY_ROLLOUT=module:Class"
             ) from error
+        if any(_names_itself(method, class_name) for method in vars(stock).values()):
+            raise UserError(
+                f"arpo_entropy_recorder.verl: {place.strip()} calls super({class_name}, self), which would find the "
+                "recording class under that name and never end; use scripts/apply_patch.sh instead"
+            )
         cls = record_entropy(stock)
         package = sys.modules.get(module_name.rpartition(".")[0])
         for holder in (module, package):
@@ -43,6 +48,11 @@ def swap_in(places: str) -> list[type]:
                 setattr(holder, class_name, cls)
         recording.append(cls)
     return recording
+
+
+def _names_itself(method: object, class_name: str) -> bool:
+    code = getattr(method, "__code__", None)
+    return code is not None and {"super", class_name} <= set(code.co_names)
 
 
 swap_in(os.environ.get("ARPO_ENTROPY_ROLLOUT", ROLLOUT))

@@ -39,6 +39,22 @@ def test_starts_in_any_order_get_a_row_of_their_content(rows, rng):
     assert [rows[i] for i in batch(rows).rows_of(starts)] == starts
 
 
+def test_rows_that_read_the_same_but_start_unlike_numbers_are_told_by_their_objects():
+    """AEPO: a probe for each row, then as many starts as the probes' entropies ask for."""
+    view = batch([[900, 1], [900, 1], [900, 1]])
+    lists = [[int("900"), 1] for _ in range(3)]
+    assert view.rows_of(lists) == [0, 1, 2]
+    starts = [0, 1, 1, 1, 2, 2]
+    assert view.rows_of([lists[row].copy() for row in starts]) == starts
+
+
+def test_rows_that_read_the_same_share_their_starts_where_objects_do_not_tell_rows():
+    view = batch([[900, 1], [900, 1]])
+    assert view.rows_of([[int("900"), 1] for _ in range(6)]) == [0, 0, 0, 1, 1, 1]
+    one = [int("900"), 1]
+    assert batch([[900, 1], [900, 1]]).rows_of([one.copy() for _ in range(4)]) == [0, 0, 1, 1]
+
+
 def test_a_start_that_is_in_no_row_gets_minus_one():
     assert batch([[1, 2], [3]]).rows_of([[2], [1, 2], [9]]) == [-1, 0, -1]
 

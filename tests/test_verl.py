@@ -51,6 +51,18 @@ def succeed(code, path, place=PLACE, **kwargs):
     assert result.returncode == 0, result.stderr
 
 
+def test_a_class_that_would_look_itself_up_for_ever_is_refused(a_verl):
+    module = a_verl / "a_verl" / "rollout" / "with_tools.py"
+    module.write_text(
+        module.read_text()
+        + "class OldStyle(ToolRollout):\n    def __init__(self):\n        super(OldStyle, self).__init__()\n"
+    )
+    result = worker("", a_verl, "a_verl.rollout.with_tools:OldStyle")
+    assert result.returncode != 0
+    assert "OldStyle calls super(OldStyle, self)" in result.stderr
+    assert "use scripts/apply_patch.sh instead" in result.stderr
+
+
 def test_class_records_wherever_it_is_looked_up(a_verl):
     succeed(
         "from a_verl.rollout.with_tools import ToolRollout as looked_up_later\n"
