@@ -71,7 +71,8 @@ def _store_nats(history, slots, index, total, weighted):
     tl.store(history + tl.load(slots + index).to(tl.int64), tl.where(nats <= 0.0, 0.0, nats))
 
 
-# The integers that change from call to call are not specialised, or a new value would stall on a compilation.
+# What differs from call to call, integers and the alignment of what points into the index tensor, is not
+# specialised on, or a new value would stall on a compilation.
 @triton.jit(do_not_specialize=["history", "slots", "rows", "temperature", "splits", "tiles"])
 def _entropy_kernel(  # type: ignore[no-untyped-def]
     history,

@@ -22,7 +22,7 @@ from arpo_entropy_recorder.taps.seams import Seams
 
 
 class CheapMasks:
-    """Spares the calls made inside `with sparing(llm)` what is said above."""
+    """Takes both costs off the calls made inside `with sparing(llm)`."""
 
     def __init__(self) -> None:
         self._seams = Seams()

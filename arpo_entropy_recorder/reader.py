@@ -178,16 +178,16 @@ def _current(
     if all(version.run == newest_run for version in versions.values()):
         return set(versions)
     try:
-        histories = read_journals(directory)
+        runs_by_rank = read_journals(directory)
     except OSError:
-        histories = {}
+        runs_by_rank = {}
     # In a whole file that holds ranks beyond the world's size, those of an earlier run are of another world.
     resized = max(versions) >= dp_size
     return {
         rank
         for rank, version in versions.items()
         if version.run == newest_run
-        or not (resized or (rank in histories and not histories[rank].is_current(key, version.run)))
+        or not (resized or (rank in runs_by_rank and not runs_by_rank[rank].is_current(key, version.run)))
     }
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.arguments import generate_arguments
 from arpo_entropy_recorder.batch import Batch
 from arpo_entropy_recorder.boundary import Boundary
 from arpo_entropy_recorder.columns import call_columns, normalised
+from arpo_entropy_recorder.generate_call import generate_arguments
 from arpo_entropy_recorder.history import EntropyHistory
 from arpo_entropy_recorder.metrics import entropy_metrics
 from arpo_entropy_recorder.settings import Settings
@@ -90,7 +90,6 @@ class EntropyRecorder:
             # A generate_sequences within another: its segments are the outer call's.
             yield None
             return
-        collected = None
         try:
             _, call = self._boundary.run(self._start, prompts)
             self._current = call

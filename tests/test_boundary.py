@@ -85,6 +85,7 @@ WELL_FORMED = {
     "positional": lambda: (([[1, 2, 3]], None), {}),
     "by keyword": lambda: ((), {"prompts": [[1, 2, 3]], "sampling_params": SimpleNamespace(n=1)}),
     "by the old keyword": lambda: ((), {"prompt_token_ids": [[1, 2, 3]]}),
+    "by the old third argument": lambda: ((None, SimpleNamespace(n=1), [[1, 2, 3]]), {}),
     "one prompt": lambda: (([1, 2, 3],), {}),
     "a dict": lambda: (({"prompt_token_ids": [1, 2, 3]},), {}),
     "a list of dicts": lambda: (([{"prompt_token_ids": [1, 2, 3]}], [SimpleNamespace(n=1)]), {}),

@@ -21,8 +21,8 @@ def find_files(paths: Sequence[str | Path], *, validate: bool | None = None) -> 
     """The step files that `paths` name: files, directories, and patterns as `entropy_step_*.json`.
 
     Each file once, however often and in whatever spelling it is named, by directory and then in the order of
-    training. With `validate` only the training
-    (False) or validation (True) steps. Raises ReadError where a path leads to no file.
+    training. With `validate` only the training (False) or validation (True) steps. Raises ReadError where a path
+    leads to no file.
     """
     found: dict[str, Path] = {}
     directories: dict[str, Path] = {}

@@ -35,7 +35,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.E
 
 
 @dataclass
-class History:
+class Runs:
     """What one rank's journal says: its last start, and the first step that each run recorded."""
 
     run: int = -1
@@ -49,9 +49,9 @@ class History:
         return all(key < first for first in later) and (self.run <= run or self.run in self.first)
 
 
-def parse_journal(text: bytes) -> History:
-    """A journal's history. A line cut short by a death or a full disk is passed over."""
-    history = History()
+def parse_journal(text: bytes) -> Runs:
+    """A journal's runs. A line cut short by a death or a full disk is passed over."""
+    runs = Runs()
     for line in text.splitlines():
         try:
             entry = orjson.loads(line)
@@ -59,17 +59,17 @@ def parse_journal(text: bytes) -> History:
             if not 0 <= run < MAX_RUN:
                 continue
             if "first" in entry:
-                history.first[run] = StepKey(*entry["first"])
+                runs.first[run] = StepKey(*entry["first"])
             else:
-                history.run, history.dp_size = run, int(entry["dp_size"])
-                history.holder = f"process {int(entry['pid'])} on {entry['host']}"
+                runs.run, runs.dp_size = run, int(entry["dp_size"])
+                runs.holder = f"process {int(entry['pid'])} on {entry['host']}"
         except (ValueError, KeyError, TypeError):
             continue
-    return history
+    return runs
 
 
-def read_journals(directory: Path) -> dict[int, History]:
-    """The history of every rank that ever recorded in `directory`. Raises OSError."""
+def read_journals(directory: Path) -> dict[int, Runs]:
+    """The runs of every rank that ever recorded in `directory`. Raises OSError."""
     names = [match for match in map(_NAME.fullmatch, os.listdir(directory)) if match]
     return {int(match[1]): parse_journal((directory / match[0]).read_bytes()) for match in names}
 
@@ -132,11 +132,13 @@ class Claim:
             )
 
     def _start(self, directory: Path, dp_size: int, at_least: int) -> None:
-        histories = read_journals(directory)
-        own = histories.get(self.rank, History())
+        runs_by_rank = read_journals(directory)
+        own = runs_by_rank.get(self.rank, Runs())
         # Ranks of one job agree without asking: of the same world size, they start the same run; of another
         # world size, they belong to a job before.
-        seen = [h.run + (h.dp_size != dp_size) for r, h in histories.items() if r != self.rank and h.run >= 0]
+        seen = [
+            h.run + (h.dp_size != dp_size) for r, h in runs_by_rank.items() if r != self.rank and h.run >= 0
+        ]
         if own.run < 0 and not seen:
             # Perhaps step files whose journals stayed behind, as with `cp DIR/*`.
             seen = [highest_run(directory) + 1]

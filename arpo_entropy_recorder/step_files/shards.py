@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 
 from arpo_entropy_recorder.step_files.encode import body, file_parts
-from arpo_entropy_recorder.step_files.journal import History, read_journals
+from arpo_entropy_recorder.step_files.journal import Runs, read_journals
 from arpo_entropy_recorder.step_files.layout import (
     Shard,
     StepKey,
@@ -72,10 +72,10 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
             if not locked:
                 return
             candidates = _candidates(directory, dp_size, now)
-            histories = read_journals(directory)
+            runs_by_rank = read_journals(directory)
             for key in sorted({shard.key for shard in candidates}):
                 try:
-                    _join(directory, [s for s in candidates if s.key == key], rank, dp_size, histories)
+                    _join(directory, [s for s in candidates if s.key == key], rank, dp_size, runs_by_rank)
                 except OSError as error:  # one step's name may be taken
                     trouble = error
             tried.update(candidates)
@@ -114,7 +114,7 @@ def _lock(directory: Path) -> Iterator[bool]:
 
 
 def _join(
-    directory: Path, shards: list[Shard], rank: int, dp_size: int, histories: Mapping[int, History]
+    directory: Path, shards: list[Shard], rank: int, dp_size: int, runs_by_rank: Mapping[int, Runs]
 ) -> None:
     """Joins the newest version of each rank's records of a step, if no rank is missing or out of date."""
     key = shards[0].key
@@ -137,7 +137,7 @@ def _join(
     for r in range(dp_size):
         if r not in versions:
             return
-        if r in histories and not histories[r].is_current(key, versions[r].run):
+        if r in runs_by_rank and not runs_by_rank[r].is_current(key, versions[r].run):
             return
 
     def texts() -> Iterator[bytes]:

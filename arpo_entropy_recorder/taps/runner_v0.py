@@ -70,7 +70,7 @@ class RunnerV0Tap(Tap):
 
 
 def _temperature(params: Any) -> float:
-    """A sequence's temperature; NaN, so that its entropy is null, where this seam comes before a change."""
+    """A sequence's temperature; NaN, and so a null entropy, if vLLM changes its logits after this hook."""
     penalised = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0
     return math.nan if penalised or params.min_tokens else params.temperature
 

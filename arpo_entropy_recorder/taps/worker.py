@@ -136,8 +136,8 @@ def tap_class(runner: Any) -> type[Tap]:
 def call_tap(worker: Any, method: str, *args: Any) -> Any:
     """Entry point of the host in a worker, as `LLM.collective_rpc(call_tap, args=(method, ...))`.
 
-    `method` is `check` (make the tap; returns None, or why this engine cannot be tapped), `open`, `expect`
-    or `close`.
+    `method` is `check` (make the tap; returns None, or why this engine cannot be tapped), `open`, `expect`,
+    `close` or, in the same process, `buffer`.
     """
     runner = worker.model_runner
     if method == "check":

@@ -1,4 +1,4 @@
-"""What a call of vLLM's `LLM.generate` asks for, in any of the forms that it takes."""
+"""What a call of vLLM's `LLM.generate` asks for, in the forms that it takes token ids in."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 
 def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:
-    """The token lists and the number of completions a prompt of an `LLM.generate(*args, **kwargs)` call.
+    """The token lists and the number of completions per prompt of an `LLM.generate(*args, **kwargs)` call.
 
     The lists are the caller's own objects wherever they are lists. Raises TypeError for prompts without tokens.
     """
     prompts = kwargs.get("prompt_token_ids")
+    if prompts is None and len(args) > 2 and isinstance(args[2], list):
+        prompts = args[2]  # until vLLM 0.10, `prompt_token_ids` was the third argument
     if prompts is None:
         prompts = kwargs["prompts"] if "prompts" in kwargs else args[0]
     if isinstance(prompts, (dict, str)) or (len(prompts) and isinstance(prompts[0], int)):
@@ -18,7 +20,7 @@ def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[l
     params = kwargs.get("sampling_params", args[1] if len(args) > 1 else None)
     completions = {getattr(p, "n", 1) for p in (params if isinstance(params, (list, tuple)) else [params])}
     if len(completions) > 1:
-        raise TypeError("one generate call asks for different numbers of completions a prompt")
+        raise TypeError("one generate call asks for different numbers of completions per prompt")
     return [_token_list(prompt) for prompt in prompts], completions.pop()
 
 
