@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
-from arpo_entropy_recorder.step_files.journal import History, parse_journal
+from arpo_entropy_recorder.step_files.journal import Runs, parse_journal
 from arpo_entropy_recorder.step_files.layout import StepKey
 
 SECONDS = int(os.environ.get("ARPO_FUZZ_SECONDS", "45"))
@@ -39,10 +39,10 @@ def test_what_the_fuzzer_found_in_a_journal_stays_found():
         b'{"run": 9999999999999999999999999999990, "dp_size": 1, "host": "a", "pid": 1}\n'
     )
     assert history.run == -1
-    history = History(run=10**8, first={10**8: StepKey(7, False)})
+    history = Runs(run=10**8, first={10**8: StepKey(7, False)})
     assert history.is_current(StepKey(6, False), 0)
     assert not history.is_current(StepKey(7, False), 0)
-    assert not History(run=10**8).is_current(StepKey(6, False), 0)
+    assert not Runs(run=10**8).is_current(StepKey(6, False), 0)
 
 
 def test_what_the_fuzzer_found_in_a_log_stays_found(tmp_path):
