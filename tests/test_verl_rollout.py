@@ -143,10 +143,14 @@ def test_training_greedy_and_validation_calls_of_a_rollout_of_verl(llm, oracle, 
         kind: {name: value for name, value in metrics.items() if name.startswith("entropy/")}
         for kind, metrics in outputs.items()
     }
+
     # The trainer of a REMAX baseline unites both outputs: verl's union asserts that what both have is equal.
-    DataProto(meta_info={"metrics": ours["greedy"]}).union(DataProto(meta_info={"metrics": ours["train"]}))
+    def logged(metrics):
+        return proto(prompts, metrics=metrics)
+
+    logged(ours["greedy"]).union(logged(ours["train"]))
     with pytest.raises(AssertionError):
-        DataProto(meta_info={"metrics": {}}).union(DataProto(meta_info={"metrics": ours["train"]}))
+        logged({}).union(logged(ours["train"]))
 
     step, validation = tmp_path / "entropy_step_5.json", tmp_path / "entropy_validate_step_5.json"
     assert sorted(tmp_path.glob("entropy_*.json")) == [step, validation]
