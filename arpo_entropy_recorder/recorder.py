@@ -10,13 +10,13 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from arpo_entropy_recorder.batch import Batch
 from arpo_entropy_recorder.boundary import Boundary
+from arpo_entropy_recorder.call import Call
 from arpo_entropy_recorder.columns import call_columns, normalised
 from arpo_entropy_recorder.generate_call import generate_arguments
 from arpo_entropy_recorder.history import EntropyHistory
@@ -25,27 +25,12 @@ from arpo_entropy_recorder.settings import Settings
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.seams import Seams
 from arpo_entropy_recorder.tracker import TrajectoryTracker
-from arpo_entropy_recorder.trajectory import Segment
 from arpo_entropy_recorder.writer import StepWriter
 
 logger = logging.getLogger(__name__)
 
 # Tokens that surely hold `</result>`, or a tag like it, and the white space around it, however they are cut.
 RESULT_END_TOKENS = 24
-
-
-@dataclass
-class Call:
-    """What is known of one generate_sequences call."""
-
-    batch: Batch
-    global_step: int
-    tracker: TrajectoryTracker
-    segments: list[Segment] = field(default_factory=list)
-    # What the running `generate` was asked for.
-    announced: list[Segment] | None = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    incomplete: bool = False
 
 
 class EntropyRecorder:
@@ -82,6 +67,10 @@ class EntropyRecorder:
     def failures(self) -> int:
         """How often the recorder itself has failed so far."""
         return self._boundary.failures
+
+    def close(self) -> None:
+        """Write what still waits in memory and give the directory up; what is recorded later is not written."""
+        self._boundary.run(self._writer.close)
 
     @contextmanager
     def recording(self, prompts: Any) -> Iterator[Call | None]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from arpo_entropy_recorder.schema import RESULT_TAG, UserError
 
+# A window of this size is wider than a segment; one that is far wider asks for more memory than there is.
+MOST_WINDOW = 10_000
 TRUE, FALSE = {"1", "true", "on", "yes"}, {"0", "false", "off", "no", ""}
 
 
@@ -21,7 +23,8 @@ class Settings:
 
     enabled: `entropy_recorder` (on/off), `ARPO_ENTROPY_DISABLE=1`.
     save_dir: `entropy_save_dir`, `ARPO_ENTROPY_DIR`; `.` by default, as in the guide.
-    window: `entropy_window`, `ARPO_ENTROPY_WINDOW`: entropies of the first k tokens of a segment.
+    window: `entropy_window`, `ARPO_ENTROPY_WINDOW`: entropies of the first k tokens of a segment,
+        up to 10,000.
     record_tokens: `record_tokens`, `ARPO_ENTROPY_TOKENS`: keep each segment's token ids.
     fast_logprobs: `fast_logprobs`, `ARPO_ENTROPY_FAST_LOGPROBS`: spare the engine log-probabilities that ARPO does
         not read.
@@ -54,14 +57,30 @@ class Settings:
         disabled = _switch("ARPO_ENTROPY_DISABLE", environ.get("ARPO_ENTROPY_DISABLE", "0"))
         return cls(
             enabled=not disabled and _switch(*value("entropy_recorder", "", True)),
-            save_dir=Path(str(value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")[1])).expanduser(),
-            window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1)),
+            save_dir=_directory(*value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")),
+            window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1), most=MOST_WINDOW),
             record_tokens=_switch(*value("record_tokens", "ARPO_ENTROPY_TOKENS", False)),
             fast_logprobs=_switch(*value("fast_logprobs", "ARPO_ENTROPY_FAST_LOGPROBS", False)),
             pending_steps=_count("steps", *value("entropy_pending_steps", "ARPO_ENTROPY_PENDING_STEPS", 100)),
             result_end=str(value("entropy_result_end", "ARPO_ENTROPY_RESULT_END", cls.result_end)[1]).strip(),
             strict=_switch(*value("entropy_strict", "ARPO_ENTROPY_STRICT", False)),
         )
+
+
+def without_tilde(text: str) -> Path:
+    """The path `text` with the home directory that `~` or `~user` stands for. Raises UserError where it has none."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        name = text.partition("/")[0]
+        raise UserError(f"{text}: there is no home directory {name}; write the path out") from error
+
+
+def _directory(name: str, value: Any) -> Path:
+    try:
+        return without_tilde(str(value))
+    except UserError as error:
+        raise UserError(f"{name}={error}") from error
 
 
 def _switch(name: str, value: Any) -> bool:
@@ -71,11 +90,12 @@ def _switch(name: str, value: Any) -> bool:
     raise UserError(f"{name}={value!r} is neither on nor off; write on or off")
 
 
-def _count(of: str, name: str, value: Any) -> int:
+def _count(of: str, name: str, value: Any, most: int | None = None) -> int:
     try:
         count = int(str(value))
     except ValueError:
         count = 0
-    if count < 1:
-        raise UserError(f"{name}={value!r} is not a number of {of}; write a whole number from 1 on")
+    if count < 1 or (most and count > most):
+        wanted = f"from 1 to {most:,}" if most else "from 1 on"
+        raise UserError(f"{name}={value!r} is not a number of {of}; write a whole number {wanted}")
     return count

@@ -53,13 +53,11 @@ Run = Callable[[int], Any]
 
 def own_loop(agent: Path, args: argparse.Namespace, options: dict[str, Any]) -> tuple[Any, Any]:
     """Our ToolRollout, recording, and a batch for it."""
-    from transformers import AutoTokenizer
-
     from arpo_entropy_recorder.mixin import record_entropy
     from arpo_entropy_recorder.rollout.engine import load_engine
     from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 
-    llm = load_engine(
+    llm, tokenizer = load_engine(
         str(agent),
         {
             "dtype": "float32",
@@ -71,7 +69,6 @@ def own_loop(agent: Path, args: argparse.Namespace, options: dict[str, Any]) -> 
         },
         verbose=False,
     )
-    tokenizer = AutoTokenizer.from_pretrained(agent)
     tools = {"search": lambda query: f"found {query}", "python": lambda code: str(len(code))}
     options |= {"n": 8, "initial_rollouts": args.initial, "beam_size": 2, "max_tool_calls": 100}
     rollout = record_entropy(ToolRollout)(llm, tokenizer, options, tools)

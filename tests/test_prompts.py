@@ -2,6 +2,7 @@
 
 import json
 
+import jinja2
 import numpy as np
 import pytest
 
@@ -104,6 +105,23 @@ def text_of(ids):
 def test_the_chat_template_is_applied_where_there_is_one():
     tokens = encode_prompts(["q", CHAT], ChatTokenizer(), system="tools")
     assert [text_of(t) for t in tokens] == ["system:tools|user:q", "system:s|user:u"]
+
+
+class StrictTokenizer(ChatTokenizer):
+    def apply_chat_template(self, messages, **options):
+        if messages[0]["role"] == "system":
+            raise jinja2.exceptions.TemplateError("System role not supported\nat line 3")
+        return super().apply_chat_template(messages, **options)
+
+
+def test_a_template_that_refuses_our_system_message_is_told_with_the_way_round():
+    with pytest.raises(
+        UserError, match=r"prompt 1: .*\(System role not supported\); pass --system ''"
+    ) as caught:
+        encode_prompts(["q"], StrictTokenizer(), system="tools")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"prompt 2: .* write messages with roles that it takes"):
+        encode_prompts(["q", CHAT], StrictTokenizer())
 
 
 def test_without_a_chat_template_the_texts_are_joined():

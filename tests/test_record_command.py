@@ -53,6 +53,30 @@ def test_the_toy_is_recorded_step_by_step(recorded):
             assert len(r["window"]) == min(3, len(r["tokens"]))
 
 
+@needs_vllm
+def test_an_earlier_runs_file_is_not_shown_as_the_result_of_a_step_that_was_lost(tmp_path):
+    (tmp_path / "entropy_step_1.json").write_text("[]")
+    (tmp_path / ".entropy_step_1.json.dp0.tmp").mkdir()  # where the recorder would write
+    done = record(*WORDS, "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lost = "entropy_step_1.json, entropy_step_2.json (entropy_step_1.json: of an earlier run)"
+    assert f"{tmp_path}: not written: {lost}" in done.stderr
+    assert (tmp_path / "entropy_step_1.json").read_text() == "[]"
+
+
+@needs_vllm
+def test_settings_for_training_do_not_steer_it_and_a_tilde_is_the_home_directory(tmp_path):
+    """With more prompts at once than one prefill takes, which seeded requests on a CPU have to survive."""
+    for_training = {"ARPO_ENTROPY_WINDOW": "3", "ARPO_ENTROPY_DISABLE": "1", "ARPO_ENTROPY_TOKENS": "1"}
+    words = ["--model", "toy", "--batch-size", "16", "--n", "4", "--response-length", "60", "--out=~/x"]
+    done = record(*words, HOME=str(tmp_path), **for_training)
+    assert done.returncode == 0, done.stderr
+    records = json.loads((tmp_path / "x" / "entropy_step_1.json").read_text())
+    assert len({r["sample_idx"] for r in records}) == 64
+    assert not any({"window", "tokens"} & set(r) for r in records)
+
+
 BAD = {
     "no prompts option": (["--model", "gpt2"], "--prompts"),
     "missing file": (["--model", "toy", "--prompts", "missing.jsonl"], "missing.jsonl: cannot read"),
@@ -69,6 +93,12 @@ BAD = {
     "temperature below 0": (["--model", "toy", "--temperature", "-1"], "-1 is not a number from 0 on"),
     "top-p above 1": (["--model", "toy", "--top-p", "1.5"], "1.5 is not above 0"),
     "engine argument": (["--model", "toy", "--engine", "max_model_len"], "KEY=VALUE"),
+    "an engine without a tokenizer": (
+        ["--model", "toy", "--engine", "skip_tokenizer_init=true"],
+        "leave it out",
+    ),
+    "a window beyond all measure": (["--model", "toy", "--window", "1000000000"], "from 1 to 10,000"),
+    "a home of nobody": (["--model", "toy", "--out=~nosuchuser/x"], "no home directory ~nosuchuser"),
     "no words": ([], "--model"),
 }
 
@@ -85,6 +115,15 @@ def test_bad_input_is_one_line_and_status_2(name, tmp_path, monkeypatch, capsys)
     assert expected in line
     assert "Traceback" not in printed.err
     assert not list(tmp_path.glob("**/entropy_step_*"))
+
+
+@pytest.mark.parametrize("missing", ["safetensors", "tokenizers"])
+def test_a_missing_package_is_named_as_pip_knows_it(missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "arpo_entropy_recorder.commands.arguments.find_spec", lambda name: None if name == missing else True
+    )
+    assert main(["record", "--model", "toy", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f": pip install {missing}\n")
 
 
 def test_without_vllm_one_line_says_where_to_run(tmp_path):

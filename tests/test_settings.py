@@ -36,6 +36,8 @@ def test_off_is_off(config):
         ({"entropy_window": "abc"}, "entropy_window"),
         ({"entropy_window": 0}, "entropy_window"),
         ({"entropy_window": 1.5}, "entropy_window"),
+        ({"entropy_window": 10_001}, "entropy_window"),
+        ({"entropy_save_dir": "~nosuchuser/x"}, "entropy_save_dir=~nosuchuser/x: there is no home directory"),
         ({"record_tokens": "perhaps"}, "record_tokens"),
         ({"entropy_recorder": "perhaps"}, "entropy_recorder"),
         ({"entropy_pending_steps": -1}, "entropy_pending_steps"),

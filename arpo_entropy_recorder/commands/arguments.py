@@ -1,11 +1,16 @@
-"""What several commands take: step files, and words that are numbers or paths of a certain kind."""
+"""What several commands take: step files, words that are numbers or paths of a certain kind, and packages."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.settings import MOST_WINDOW, without_tilde
 
 # A sleep may not be of any length, and no one waits longer than a day for the next look.
 LONGEST_WAIT = 86_400
@@ -30,6 +35,20 @@ def non_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty; is a variable unset?")
     return text
+
+
+def output_path(text: str) -> Path:
+    """A path that is written to. No shell expands the ~ of `--out=~/x`, which would become a directory's name."""
+    try:
+        return without_tilde(non_empty(text))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def window_size(text: str) -> int:
+    return _number(
+        text, int, lambda value: 1 <= value <= MOST_WINDOW, f"a whole number from 1 to {MOST_WINDOW:,}"
+    )
 
 
 def positive(text: str) -> int:
@@ -62,3 +81,10 @@ def _number(text: str, kind: type, accepts: Callable[[Any], bool], wanted: str) 
     if not accepts(value):
         raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
     return value
+
+
+def require(purpose: str, *modules: str) -> None:
+    """Raise UserError, before any work, where one of `modules`, each named as its package, is not installed."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise UserError(f"{purpose} needs {' and '.join(modules)}: pip install {' '.join(missing)}")

@@ -9,31 +9,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder.rollout.interrupt import held_interrupt
 from arpo_entropy_recorder.schema import UserError
 
 
-def load_engine(model: str, options: dict[str, Any], verbose: bool) -> Any:
-    """A vLLM `LLM` in this process, where its logits can be seen; `options` are its keywords.
+def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any, Any]:
+    """A vLLM `LLM` in this process, where its logits can be seen, and its tokenizer; `options` are its keywords.
 
     Says nothing of what vLLM logs unless `verbose`. Raises UserError for what is no model, or does not start.
     """
     path = Path(model)
     if not (path / "config.json").is_file() and (path.exists() or model.startswith((".", "/", "~"))):
         raise UserError(f"{model}: not a model: a directory with a config.json is needed, or a hub name")
+    if options.get("skip_tokenizer_init"):
+        raise UserError("--engine skip_tokenizer_init: prompts and tools are text; leave it out")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if not verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         options = {"use_tqdm_on_load": False} | options
     try:
-        with _quiet(not verbose):
+        with _quiet(not verbose), held_interrupt():
             from vllm import LLM
+            from vllm.platforms import current_platform
     except ImportError as error:
         raise UserError(
-            f"vllm cannot be imported ({error}); record runs in an environment with vLLM"
+            f"vllm cannot be imported ({error}); run record in the environment with your vLLM, or pip install vllm"
         ) from error
+    if current_platform.is_cpu():
+        # Between the chunks of a prompt the V1 engine rewinds a seeded request's generator, which torch cannot do
+        # on a CPU.
+        options = {"enable_chunked_prefill": False} | options
     try:
         with _quiet(not verbose):
-            return LLM(model=model, **options)
+            engine = LLM(model=model, **options)
+            tokenizer = engine.get_tokenizer()
     except Exception as error:
         if verbose:
             raise
@@ -41,6 +50,9 @@ def load_engine(model: str, options: dict[str, Any], verbose: bool) -> Any:
         raise UserError(
             f"{model}: vLLM does not start: {reason[0] if reason else type(error).__name__} (--verbose shows its log)"
         ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return engine, tokenizer
 
 
 @contextmanager

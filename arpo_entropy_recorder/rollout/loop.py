@@ -31,7 +31,7 @@ class Prompts:
 
 @dataclass
 class Rollout:
-    """n responses a prompt, prompt by prompt: row i answers row `prompt_idx[i]` of the batch.
+    """n responses per prompt, prompt by prompt: row i answers row `prompt_idx[i]` of the batch.
 
     A loss mask has a number for each response token: 1 written by the policy, 0 by a tool.
     """
@@ -83,14 +83,14 @@ class ToolRollout:
 
     `tools` maps a tag to what answers `<tag>...</tag>`. `config` is anything with `.get`:
 
-    - `n` responses a prompt (1), each of at most `response_length` tokens, tool results included (1024), and of
+    - `n` responses per prompt (1), each of at most `response_length` tokens, tool results included (1024), and of
       at most `max_tool_calls` (5), run by `max_tool_workers` threads (16);
     - `temperature`, `top_p`, `top_k`, `min_p`, `seed`. With a seed every request has one of its own, and the
       output depends on nothing but config, prompts and the number of calls before. Without, a round's requests
       share one SamplingParams, as ARPO's do;
     - `segment_length`: the most tokens a request asks for; a segment cut short is continued in the next round;
-    - ARPO's branching: `initial_rollouts` a prompt (n), then up to `beam_size` - 1 copies of each live
-      trajectory a round (`beam_size` 1), each with `branch_probability` (0.5), up to n; a prompt with no live
+    - ARPO's branching: `initial_rollouts` per prompt (n), then up to `beam_size` - 1 copies of each live
+      trajectory per round (`beam_size` 1), each with `branch_probability` (0.5), up to n; a prompt with no live
       trajectory and less than n starts again.
 
     `progress(prompts_done, tool_calls, rounds)` is called after each round.
@@ -120,7 +120,7 @@ class ToolRollout:
         """Responses to `prompts` (verl's DataProto, or `Prompts`); `kwargs` override sampling options.
 
         With `do_sample` false in the batch's `meta_info` it is greedy, and then, as with `validate`, makes one
-        response a prompt. Raises UserError for a prompt that is longer than the engine allows.
+        response per prompt. Raises UserError for a prompt that is longer than the engine allows.
         """
         greedy = not prompts.meta_info.get("do_sample", True)
         n = 1 if greedy or prompts.meta_info.get("validate", False) else int(self.config.get("n", 1))

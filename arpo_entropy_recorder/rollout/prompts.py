@@ -46,7 +46,7 @@ def load_prompts(path: str | Path) -> list[Prompt]:
     """The prompts of a file.
 
     `.parquet` and `.jsonl` have a column or key `prompt`, chat messages as in ARPO's data or a string; `.txt`
-    has a prompt a line. Raises UserError naming the file and the entry.
+    has one prompt per line. Raises UserError naming the file and the entry.
     """
     path = Path(path)
     readers = {".parquet": _parquet, ".jsonl": _jsonl, ".txt": _text}
@@ -67,16 +67,27 @@ def encode_prompts(prompts: Iterable[Prompt], tokenizer: Any, system: str = "") 
     """Token ids of each prompt, through the tokenizer's chat template where it has one.
 
     `system` goes before a prompt that is a string. Without a chat template a prompt's texts are joined by
-    newlines.
+    newlines. Raises UserError for messages that the template refuses.
     """
     encoded = []
-    for prompt in prompts:
+    for number, prompt in enumerate(prompts, start=1):
         messages = prompt
         if isinstance(messages, str):
             messages = [{"role": "system", "content": system}] if system else []
             messages = [*messages, {"role": "user", "content": str(prompt)}]
         if tokenizer.chat_template:
-            text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            try:
+                text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            except Exception as error:  # templates refuse what they do not know, each in its own way
+                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                remedy = (
+                    "pass --system '', or a template that takes a system message"
+                    if isinstance(prompt, str) and system
+                    else "write messages with roles that it takes"
+                )
+                raise UserError(
+                    f"prompt {number}: the chat template refuses it ({reason}); {remedy}"
+                ) from error
             encoded.append(tokenizer.encode(text, add_special_tokens=False))
         else:
             encoded.append(tokenizer.encode("\n".join(message["content"] for message in messages)))
