@@ -28,7 +28,7 @@ def export(steps: Iterable[Step], path: Path) -> int:
         import pyarrow as pa
         from pyarrow import csv, parquet
     except ImportError:
-        raise UserError("export needs pyarrow: pip install 'arpo-entropy-recorder[export]'") from None
+        raise UserError("export needs pyarrow: pip install pyarrow") from None
     is_parquet = path.suffix.lower() == ".parquet"
     schema = pa.schema([pa.field(name, pa.type_for_alias(kind)) for name, kind in _scalars().items()])
     if is_parquet:
