@@ -238,6 +238,7 @@ BAD_LINES = {
     "no input": (json.dumps({"output": "a", "step": 1}), "no key 'input'"),
     "a number": (json.dumps(GOOD | {"output": 3}), "'output': not a text"),
     "a step in words": (json.dumps(GOOD | {"step": "one"}), "'step': not a step number"),
+    "a step beyond all names": (json.dumps(GOOD | {"step": 10**18}), "more digits than a step file's name"),
     "an empty response": (json.dumps(GOOD | {"output": ""}), "the response is empty"),
     "an empty prompt": (json.dumps(GOOD | {"input": ""}), "the prompt is empty"),
     "negative ids": (json.dumps({"input_ids": [1], "output_ids": [-1], "step": 1}), "'output_ids': not a list of"),
@@ -318,6 +319,35 @@ def test_a_model_whose_error_has_no_words_is_told_by_the_errors_name(monkeypatch
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
     with pytest.raises(UserError, match="--model here: cannot be loaded: MemoryError"):
         load_model("here")
+
+
+def test_a_gpu_without_room_for_the_model_is_one_line(toy_agent, monkeypatch):
+    from arpo_entropy_recorder.rescore.prefill import load_model
+
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 14 GiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    with pytest.raises(UserError, match=r"cannot be loaded: CUDA out of memory\.$"):
+        load_model(str(toy_agent))
+
+
+@pytest.mark.parametrize("missing", [["torch"], ["torch", "transformers"]])
+@pytest.mark.parametrize("command", [["rescore"], ["plot", "--rollout_dir"]], ids=lambda words: words[0])
+def test_without_torch_one_line_says_what_to_install(
+    command, missing, toy_agent, tmp_path, monkeypatch, capsys
+):
+    from arpo_entropy_recorder.cli import main
+
+    (tmp_path / "1.jsonl").write_text(json.dumps(GOOD))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "arpo_entropy_recorder.commands.arguments.find_spec", lambda name: None if name in missing else True
+    )
+    assert main([*command, str(tmp_path), "--model", str(toy_agent)]) == 2
+    line = f"rescore needs torch and transformers: pip install {' '.join(missing)}"
+    assert capsys.readouterr().err == f"arpo-entropy: error: {line}\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["1.jsonl"]
 
 
 def test_the_guides_script_plots_a_dump_with_one_command(toy_agent, tmp_path):

@@ -28,7 +28,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arpo_entropy_recorder.commands.arguments import non_empty, non_negative, positive
+from arpo_entropy_recorder.commands.arguments import (
+    non_empty,
+    non_negative,
+    output_path,
+    positive,
+    require,
+    window_size,
+)
 from arpo_entropy_recorder.schema import UserError
 
 if TYPE_CHECKING:
@@ -52,12 +59,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the Hugging Face checkpoint that wrote them",
     )
     parser.add_argument(
-        "--out", type=non_empty, metavar="DIR", help="where the step files go (default: entropies in DIR)"
+        "--out", type=output_path, metavar="DIR", help="where the step files go (default: entropies in DIR)"
     )
     parser.add_argument("--temperature", type=non_negative, default=1.0, metavar="T",
                         help="the rollout's sampling temperature (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--window", type=positive, default=1, metavar="K",
-                        help="score the first K tokens of each segment (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--window", type=window_size, default=1, metavar="K",
+                        help="score the first K tokens of each segment, at most 10,000 "
+                             "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--tools", default="search,python", metavar="TAGS",
                         help="tags of the policy's tools (default: %(default)s)")  # fmt: skip
     parser.add_argument("--dtype", choices=DTYPES, default="auto",
@@ -78,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if not tools:
         raise UserError("--tools: name at least one tag, as search,python")
     settings = RescoreSettings(args.model, args.rollout_dir, args.temperature, args.window, args.dtype, tools)
-    out = Path(args.out or default_out(args.rollout_dir))
+    out = args.out or default_out(args.rollout_dir)
     summary = watched_rescore(out, settings, args.max_batch_tokens, args.skip_bad)
     if summary.done_before:
         say(f"{summary.done_before} steps were done before")
@@ -96,6 +104,7 @@ def watched_rescore(
     out: Path, settings: RescoreSettings, max_batch_tokens: int = 16384, skip_bad: bool = False
 ) -> Summary:
     """`rescore` with a progress bar; says what the person should know of the result."""
+    require("rescore", "torch", "transformers")
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -12,7 +12,7 @@ import orjson
 
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.step_files.files import read_bytes
-from arpo_entropy_recorder.step_files.layout import printable
+from arpo_entropy_recorder.step_files.layout import StepKey, parse_name, printable, shorten
 
 # Keys of a line, in order of preference; token ids are exact where text has to be tokenized again.
 PROMPT_IDS = ("prompt_token_ids", "input_ids", "prompt_ids")
@@ -99,6 +99,10 @@ def _parse(text: bytes, where: str, default_step: int | None) -> tuple[int, Line
     step = entry.get("step", default_step)
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise UserError(f"{where} 'step': not a step number; add it, or name the file <step>.jsonl")
+    if parse_name(StepKey(step, validate=False).file_name) is None:
+        raise UserError(
+            f"{where}: step {shorten(str(step))} has more digits than a step file's name may have"
+        )
     prompt_ids, response_ids = _first(entry, PROMPT_IDS), _first(entry, RESPONSE_IDS)
     if prompt_ids and response_ids:
         return step, Line(where, _ids(entry, prompt_ids, where), _ids(entry, response_ids, where))

@@ -41,11 +41,12 @@ def load_model(path: str, dtype: str = "auto") -> Any:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             path, local_files_only=True, **{keyword: precision}
         )
+        return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     except Exception as error:
-        # A missing file, an unknown architecture, a broken checkpoint: each its own type, some without words.
+        # A missing file, an unknown architecture, a broken checkpoint, a GPU too small: each its own type, some
+        # without words.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(f"--model {path}: cannot be loaded: {reason}") from error
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Prefill:
