@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ example:
   arpo-entropy stats entropies
   arpo-entropy plot --entropy_file entropies --output entropy_increase.png
 
+Options may be spelt with dashes or underscores: --skip_bad is --skip-bad.
 'arpo-entropy COMMAND --help' is the manual of a command.
 """
 
@@ -59,8 +61,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `arpo-entropy` with the words `argv`; returns the exit status, 2 for what a user can put right."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if sys.stdout is None:  # closed by the caller: `>&-`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    _prepare_streams()
     try:
         args = _parse(words)
         status = args.run(args)
@@ -79,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(
             f"{error.filename or 'standard output'}: {reason}; check the path, or make room there"
         )
+
+
+def _prepare_streams() -> None:
+    """What is printed never fails for its characters, and goes nowhere where the caller closed the stream (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # print() would take the other one instead
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _refused(line: str) -> int:

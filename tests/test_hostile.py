@@ -1,7 +1,10 @@
 """Text out of rollouts and names of files are not to be trusted: what every command shows of them is escaped."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -77,6 +80,35 @@ def test_tables(hostile, capsys, form):
     assert status == 0
     if form != ["--json"]:
         assert "[red]x[/red]" in text, "shown as it is, not obeyed"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=lambda environment: next(iter(environment)),
+)
+def test_a_terminal_that_lacks_the_characters_is_shown_them_escaped(hostile, tmp_path, environment):
+    pytest.importorskip("pyarrow")
+    chinese = tmp_path / "漢字"
+    chinese.mkdir()
+    for words in (
+        ["stats", hostile],
+        ["stats", hostile, "--csv"],
+        ["stats", hostile, "--json"],
+        ["plot", "--entropy_file", hostile, "--output", chinese / "x.png"],
+        ["export", hostile, "--output", chinese / "x.csv"],
+        ["report", hostile, "--output", chinese / "x.html"],
+        ["stats", chinese],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "arpo_entropy_recorder", *map(str, words)],
+            capture_output=True,
+            env=os.environ | environment,
+            timeout=120,
+        )
+        assert b"Traceback" not in done.stderr, (words, done.stderr)
+        assert done.returncode == (2 if words[1] == chinese else 0), (words, done.stderr)
+    assert len(list(chinese.iterdir())) == 3
 
 
 def test_export(hostile, capsys):

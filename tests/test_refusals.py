@@ -1,5 +1,6 @@
 """What no command can use is refused at the start: one line on stderr, exit status 2, nothing left behind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -68,6 +69,14 @@ def test_one_line_says_what_cannot_be_used_and_nothing_is_left(place, capsys, wo
     assert len([line for line in output.err.splitlines() if not line.startswith(("usage", " "))]) == 1
     assert output.out == ""
     assert sorted(place.rglob("*")) == before
+
+
+def test_notes_go_nowhere_where_stderr_is_closed_and_never_into_the_json(place):
+    (place / "steps" / "entropy_step_2.json").write_text("[")
+    command = f"{sys.executable} -m arpo_entropy_recorder stats steps --skip_bad --json 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ, timeout=60)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["answer"]
 
 
 @pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "| true"])
