@@ -9,8 +9,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from made_steps import make_run, make_step
+from rich.console import Console
 
-from arpo_entropy_recorder.analysis.summary import notes, round_table, summarise, write_csv
+from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
+from arpo_entropy_recorder.analysis.table import round_table
 from arpo_entropy_recorder.figures.gallery import analyse, draw
 
 
@@ -51,6 +53,9 @@ def test_the_json_has_the_numbers_of_every_group():
         assert group["share_above"] == sum(value > 0.6 for value in values) / len(values)
         assert group["sd"] == (pytest.approx(oracle.stdev(values)) if len(values) > 1 else None)
         assert (group["low"] is None) == (len(values) < 5)
+    changes = [group for group in summary["groups"] if group["group"] == "change_round"]
+    assert changes
+    assert {group["share_above"] for group in changes} == {None}, "a change has no high or low"
     assert summary["answer"].startswith(("Yes", "No"))
 
 
@@ -70,9 +75,34 @@ def test_the_csv_has_the_same_groups():
 def test_the_table_shows_nothing_where_nothing_is_defined():
     analysis, _ = analyse([make_step([(1, True, 0.7)])])
     table = round_table(analysis)
-    cells = list(zip(*(column.cells for column in table.columns), strict=True))
+    cells = [tuple(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
     assert cells[0] == ("0 (start)", "0", "-", "-", "-", "-")
     assert cells[1] == ("1", "1", "0.7000", "-", "-", "100.0%")
+
+
+LONG = "retrieve_from_long_term_memory"
+
+
+@pytest.mark.parametrize(
+    ("width", "name", "columns"),
+    [(200, LONG, 6), (80, "  retrieve_from_long", 6), (60, "  retrieve_from", 5), (50, "  retrieve_f", 4),
+     (40, "  retrieve", 3)],
+)  # fmt: skip
+def test_on_a_narrow_terminal_names_are_cut_and_columns_go_but_no_digits(width, name, columns):
+    records = [(number, number > 0, 0.1234 + number / 7) for number in range(3) for _ in range(40)]
+    tools = np.array([LONG if number else None for number, *_ in records], object)
+    analysis, _ = analyse([make_step(records, tool=tools)])
+    console = Console(width=width, file=io.StringIO())
+    table = round_table(analysis, console.width)
+    console.print(table)
+    text = console.file.getvalue()
+    assert name in text
+    assert len(table.columns) == columns
+    for column in table.columns[1:]:
+        for cell in column.cells:
+            assert cell in text
+    assert text.count("…") == (width < 200)
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_what_was_left_out_is_told():

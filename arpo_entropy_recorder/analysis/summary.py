@@ -1,4 +1,4 @@
-"""The numbers behind the figures, for a table, a program (JSON) or a spreadsheet (CSV)."""
+"""The numbers behind the figures, for a program (JSON) or a spreadsheet (CSV), and what to know of them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any, TextIO
 
-from rich.table import Table
-from rich.text import Text
-
 from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import START, Group
 from arpo_entropy_recorder.figures.about import origin_lines
 from arpo_entropy_recorder.figures.gallery import Analysis
-from arpo_entropy_recorder.schema import HIGH_ENTROPY
-from arpo_entropy_recorder.step_files.layout import shorten
 
 COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", "high", "share_above")
+CHANGES = "change_round"
 
 
 def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
     """Everything as plain types for JSON: `groups`, the paired test and its `answer`, and whose records they are.
 
     Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 % interval, and share_above 0.6;
-    null where not defined.
+    null where not defined, as the share of a group of changes.
     """
     test = analysis.pairs.test()
     return {
@@ -36,7 +32,7 @@ def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
         "sources": dict(analysis.origins.sources),
         "incomplete": analysis.origins.incomplete,
         "left_out": dict(left_out),
-        "groups": [{**labels, **_numbers(group)} for labels, group in _groups(analysis)],
+        "groups": [{**labels, **_numbers(labels["group"], group)} for labels, group in _groups(analysis)],
     }
 
 
@@ -45,28 +41,7 @@ def write_csv(analysis: Analysis, file: TextIO) -> None:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for labels, group in _groups(analysis):
-        writer.writerow({**labels, **_numbers(group)})
-
-
-def round_table(analysis: Analysis) -> Table:
-    """One row a round (n, mean, sd, share above 0.6), the start's above them and the totals below."""
-    mark = " (SIMULATED)" if analysis.origins.simulated else ""
-    table = Table(
-        title=f"Normalised entropy of the first token{mark}", title_justify="left", title_style="bold"
-    )
-    table.add_column("round", no_wrap=True)
-    for name in ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}"):
-        table.add_column(name, justify="right", no_wrap=True)
-    rounds, tools = analysis.rounds, analysis.tools.totals
-    table.add_row("0 (start)", *_cells(rounds.initial), end_section=True)
-    for number, group in sorted(rounds.by_round.items()):
-        table.add_row(str(number), *_cells(group))
-    table.add_section()
-    table.add_row("after a tool", *_cells(rounds.after_tool), style="bold")
-    for tool, group in sorted(tools.items()):
-        # Plain text: a model may write what looks like markup.
-        table.add_row(Text(f"  {shorten(tool, 16)}"), *_cells(group))
-    return table
+        writer.writerow({**labels, **_numbers(labels["group"], group)})
 
 
 def notes(analysis: Analysis, left_out: Counter[str]) -> list[str]:
@@ -101,23 +76,22 @@ def _groups(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Group]]:
         for at, group in enumerate(groups, 1):
             yield {"group": name, "token": at}, group
     for number, group in sorted(analysis.pairs.by_round.items()):
-        yield {"group": "change_round", "round": number}, group
+        yield {"group": CHANGES, "round": number}, group
 
 
-def _numbers(group: Group) -> dict[str, Any]:
+def _numbers(name: str, group: Group) -> dict[str, Any]:
     low, high = group.interval()
-    numbers = {"n": group.n, "mean": group.mean, "sd": group.sd, "low": low, "high": high}
-    return {name: _plain(value) for name, value in {**numbers, "share_above": group.share_above}.items()}
+    numbers: dict[str, float | None] = {
+        "n": group.n,
+        "mean": group.mean,
+        "sd": group.sd,
+        "low": low,
+        "high": high,
+    }
+    # A high entropy is one above 0.6; a change above 0.6 is nothing in particular.
+    numbers["share_above"] = None if name == CHANGES else group.share_above
+    return {key: _plain(value) for key, value in numbers.items()}
 
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def _cells(group: Group) -> tuple[str, ...]:
-    if not group.n:
-        return ("0", "-", "-", "-", "-")
-    low, high = group.interval()
-    sd = f"{group.sd:.4f}" if group.n > 1 else "-"
-    interval = f"{low:.4f}-{high:.4f}" if isfinite(low) else "-"
-    return (f"{group.n:,}", f"{group.mean:.4f}", sd, interval, f"{group.share_above:.1%}")

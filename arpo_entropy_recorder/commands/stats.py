@@ -1,13 +1,14 @@
 """Print how uncertain the policy is after each tool result, and whether that is more than at its start.
 
-A row a round, 0 (start) for the trajectories' first records: number of records, mean, standard deviation (n - 1),
+One row per round, 0 (start) for the trajectories' first records: number of records, mean, standard deviation (n - 1),
 the mean's 95 % interval (bootstrap up to 200 records, normal above) and the share above 0.6. These intervals take
-records as independent; rollouts of one prompt are not, so that they are rather too short.
+records as independent; rollouts of one prompt are not, so these intervals are too narrow.
 
 The line below compares each trajectory's mean after-tool entropy with its own initial one, and averages over the
 trajectories of a prompt (over none where records have no prompt_idx): mean change with its interval, effect size
-d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. --json and --csv give the
-numbers of every figure.
+d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. A prompt that is asked
+in two steps counts once for each step. A branch's first record is drawn from the same context as its parent's, so a
+context where the policy branched counts once for each branch. --json and --csv give the numbers of every figure.
 
 examples:
   arpo-entropy stats checkpoints
@@ -27,11 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_step_files(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--csv", action="store_true", help="print CSV, a line for each group of records")
+    form.add_argument("--csv", action="store_true", help="print CSV, one line for each group of records")
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.summary import notes, round_table, summarise, write_csv
+    from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
     from arpo_entropy_recorder.figures.gallery import analyse
     from arpo_entropy_recorder.progress import say, watched_steps
 
@@ -47,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        Console().print(round_table(analysis))
+        from arpo_entropy_recorder.analysis.table import round_table
+
+        console = Console()
+        console.print(round_table(analysis, console.width))
         print(analysis.pairs.test().answer)
         for line in notes(analysis, left_out):
             print(line)

@@ -1,6 +1,7 @@
 """Redraw a figure and print the table whenever the step files in a directory change, until Ctrl-C.
 
-Start it before or during training. All files are read again at each change, at most half of the time.
+Start it before or during training. All files are read again at each change; at most half of the time goes into
+reading them.
 
 examples:
   arpo-entropy watch checkpoints
@@ -13,10 +14,14 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import non_empty, seconds
 from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
 from arpo_entropy_recorder.schema import UserError
+
+if TYPE_CHECKING:
+    from arpo_entropy_recorder.figures.words import Words
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +48,20 @@ def run(args: argparse.Namespace) -> int:
     if warning:
         say(warning)
     say(f"watching {directory}; Ctrl-C ends it")
-    seen: frozenset[tuple[str, int, int]] = frozenset()
+    drawn: frozenset[tuple[str, int, int]] = frozenset()
+    said = ""
     try:
         while True:
             now, started = _state(directory), time.monotonic()
-            if now != seen:
-                seen = now
+            if now != drawn:
                 try:
                     _redraw(args, path, words)
-                except UserError as error:  # the next step may put it right
-                    say(f"not drawn: {error}")
+                except UserError as error:  # the next step may put it right, or room on the disk: tried again
+                    if str(error) != said:
+                        say(f"not drawn: {error}")
+                    said = str(error)
+                else:
+                    drawn, said = now, ""
             time.sleep(max(args.interval, time.monotonic() - started))
     except KeyboardInterrupt:
         return 0
@@ -76,24 +85,24 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
     for file in directory.glob("*.json"):
         try:
             status = file.stat()
-        except FileNotFoundError:  # a shard that was joined in this moment
+        except OSError:  # a shard that was joined in this moment, or a link that leads nowhere
             continue
         found.add((file.name, status.st_size, status.st_mtime_ns))
     return frozenset(found)
 
 
-def _redraw(args: argparse.Namespace, path: Path, words: object) -> None:
+def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from rich.console import Console
 
-    from arpo_entropy_recorder.analysis.summary import round_table
+    from arpo_entropy_recorder.analysis.table import round_table
     from arpo_entropy_recorder.figures.gallery import analyse, draw
     from arpo_entropy_recorder.figures.picture import save
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.step_files.layout import printable
 
     analysis, left_out = analyse(watched_steps([str(args.directory)]))
-    save(draw(args.figure, analysis, left_out, words=words), path)  # type: ignore[arg-type]
+    save(draw(args.figure, analysis, left_out, words), path)
     console = Console()
-    console.print(round_table(analysis))
+    console.print(round_table(analysis, console.width))
     line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")
     console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""The table of rounds and tools that a person reads in a terminal, as wide as that."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from arpo_entropy_recorder.analysis.statistics import Group
+from arpo_entropy_recorder.figures.gallery import Analysis
+from arpo_entropy_recorder.schema import HIGH_ENTROPY
+
+NUMBERS = ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}")
+# What goes first where there is no room.
+DISPENSABLE = ("95 % of mean", "sd", f"share > {HIGH_ENTROPY}")
+TOTAL = "after a tool"
+
+
+def round_table(analysis: Analysis, width: int = 80) -> Table:
+    """One row per round (n, mean, sd, interval, share above 0.6), the start's above them and the totals below.
+
+    It fits into `width` characters: tools' names are cut to the room that the numbers leave, and on a narrow
+    terminal a column goes rather than digits.
+    """
+    rounds, tools = analysis.rounds, analysis.tools.totals
+    rows = [("0 (start)", _cells(rounds.initial))]
+    rows += [(str(number), _cells(group)) for number, group in sorted(rounds.by_round.items())]
+    rows += [(TOTAL, _cells(rounds.after_tool))]
+    rows += [(f"  {tool}", _cells(group)) for tool, group in sorted(tools.items())]
+    shown, room = _fitting([cells for _, cells in rows], width)
+    mark = " (SIMULATED)" if analysis.origins.simulated else ""
+    table = Table(
+        title=f"Normalised entropy of the first token{mark}", title_justify="left", title_style="bold"
+    )
+    table.add_column("round", no_wrap=True)
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    last = len(rounds.by_round)
+    for index, (label, cells) in enumerate(rows):
+        # Plain text: a model may write what looks like markup.
+        cut = Text(label)
+        cut.truncate(room, overflow="ellipsis")
+        table.add_row(
+            cut,
+            *(cells[column] for column in shown),
+            style="bold" if label == TOTAL else None,
+            end_section=index in (0, last),
+        )
+    return table
+
+
+def _fitting(rows: list[dict[str, str]], width: int) -> tuple[list[str], int]:
+    """The columns of numbers that there is room for, and what they leave to the names."""
+    shown = list(NUMBERS)
+    for dropped in (None, *DISPENSABLE):
+        if dropped is not None:
+            shown.remove(dropped)
+        digits = sum(max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in shown)
+        # Beside the text each column, the names' too, has a space on both sides and a line, and the last one two.
+        room = width - digits - 3 * (len(shown) + 1) - 1
+        if room >= len(TOTAL):
+            break
+    return shown, max(room, len(TOTAL))
+
+
+def _cells(group: Group) -> dict[str, str]:
+    if not group.n:
+        return dict(zip(NUMBERS, ("0", "-", "-", "-", "-"), strict=True))
+    low, high = group.interval()
+    sd = f"{group.sd:.4f}" if group.n > 1 else "-"
+    interval = f"{low:.4f}-{high:.4f}" if isfinite(low) else "-"
+    numbers = (f"{group.n:,}", f"{group.mean:.4f}", sd, interval, f"{group.share_above:.1%}")
+    return dict(zip(NUMBERS, numbers, strict=True))
