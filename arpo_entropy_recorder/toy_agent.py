@@ -125,7 +125,7 @@ def build_toy_agent(
     _write_model(
         directory, vocab_size, seed=seed, attention=attention, head_size=head_size, max_length=max_length
     )
-    _write_tokenizer(directory, max_length)
+    write_tokenizer(directory, max_length)
     return directory
 
 
@@ -186,7 +186,8 @@ def _write_model(
     save_file(arrays, directory / "model.safetensors", metadata={"format": "pt"})
 
 
-def _write_tokenizer(directory: Path, max_length: int) -> None:
+def write_tokenizer(directory: Path, max_length: int = 4096) -> None:
+    """Write the agent's tokenizer alone into a directory that is there: all that showing its words needs."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     ids = token_ids()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,10 @@ import threading
 
 import pytest
 from test_cli import ENVIRONMENT, PNG, arpo_entropy, assert_refused, record, write_step
+
+from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.commands import watch
+from arpo_entropy_recorder.schema import UserError
 
 
 @pytest.fixture
@@ -125,3 +130,47 @@ def test_watch_redraws_when_a_step_appears_and_ends_quietly(tmp_path, steps):
     assert pictures[0] != pictures[1]
     assert watcher.returncode == 0
     assert errors == f"watching {directory}; Ctrl-C ends it\n"
+
+
+def watching(tmp_path, monkeypatch, outcomes):
+    """Watch a directory that does not change; each redraw has one of `outcomes`. Returns how many there were."""
+    drawn = []
+
+    def redraw(*_):
+        drawn.append(outcomes[len(drawn)])
+        if drawn[-1]:
+            raise UserError(drawn[-1])
+
+    looks = []
+
+    def end(_):
+        looks.append(True)
+        if len(looks) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "_redraw", redraw)
+    monkeypatch.setattr(watch.time, "sleep", end)
+    monkeypatch.chdir(tmp_path)
+    write_step(tmp_path / "entropy_step_1.json", record(0.5))
+    assert main(["watch", str(tmp_path)]) == 0
+    return len(drawn)
+
+
+def test_watch_tries_a_redraw_that_failed_again_and_says_so_once(tmp_path, monkeypatch, capsys):
+    assert watching(tmp_path, monkeypatch, ["no room", "no room", None]) == 3
+    assert capsys.readouterr().err.count("not drawn: no room") == 1
+
+
+def test_a_link_that_leads_nowhere_does_not_end_a_watch(tmp_path, monkeypatch):
+    (tmp_path / "x.json").symlink_to("x.json")
+    assert watching(tmp_path, monkeypatch, [None]) == 1
+
+
+def test_the_toys_words_are_in_a_report_though_its_directory_is_gone(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    said = [ord(letter) for letter in "why?"]  # a byte is a token of the toy's
+    write_step(tmp_path / "entropy_step_1.json", *(record(0.5, number, tokens=said) for number in (0, 1)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(tmp_path), "--model", "toy"]) == 0
+    page = re.sub("<[^>]*>", "", (tmp_path / "report.html").read_text())
+    assert "why?" in page

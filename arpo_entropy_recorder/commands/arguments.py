@@ -12,6 +12,8 @@ from typing import Any
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.settings import MOST_WINDOW, without_tilde
 
+# The model that `record` builds on the spot, and `report` knows the words of.
+TOY = "toy"
 # A sleep may not be of any length, and no one waits longer than a day for the next look.
 LONGEST_WAIT = 86_400
 

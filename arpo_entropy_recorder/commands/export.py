@@ -1,4 +1,4 @@
-"""Write all records as one table, a row each, for pandas, Polars, DuckDB or Spark.
+"""Write all records as one table, one row each, for pandas, Polars, DuckDB or Spark.
 
 Columns are the keys of a record, null where it has none, `validate`, and `stale`: recorded before a resume that
 went back to an earlier step, and not again yet. Padding, greedy, validation and stale records are all there:
@@ -12,16 +12,15 @@ examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from arpo_entropy_recorder.commands.arguments import add_step_files, non_empty
+from arpo_entropy_recorder.commands.arguments import add_step_files, output_path
 from arpo_entropy_recorder.output import check_output
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_step_files(parser)
     parser.add_argument(
-        "-o", "--output", required=True, type=non_empty, metavar="PATH", help="a .parquet or .csv file"
+        "-o", "--output", required=True, type=output_path, metavar="PATH", help="a .parquet or .csv file"
     )
 
 
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.step_files.layout import printable
 
-    output = check_output(Path(args.output), KINDS)
+    output = check_output(args.output, KINDS)
     rows = export(watched_steps(args.paths, args.skip_bad), output)
     print(printable(f"{output}: {rows:,} records"))
     return 0

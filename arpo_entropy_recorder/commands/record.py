@@ -28,6 +28,7 @@ from typing import Any
 import orjson
 
 from arpo_entropy_recorder.commands.arguments import (
+    TOY,
     fraction,
     non_empty,
     non_negative,
@@ -40,7 +41,6 @@ from arpo_entropy_recorder.commands.arguments import (
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.step_files.layout import StepKey, printable
 
-TOY = "toy"
 TOY_TOOLS = "python,search=cat"
 TOY_ENGINE = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True, "max_num_seqs": 64}
 SYSTEM = (

@@ -11,15 +11,24 @@ them). The text of tool results is known for rescored records only.
 examples:
   arpo-entropy report checkpoints -o report.html
   arpo-entropy report checkpoints -o report.html --model Qwen2.5-7B --trajectories 50
+  arpo-entropy report entropies -o report.html --model toy
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-from arpo_entropy_recorder.commands.arguments import add_step_files, non_empty, whole
+from arpo_entropy_recorder.commands.arguments import (
+    TOY,
+    add_step_files,
+    non_empty,
+    output_path,
+    require,
+    whole,
+)
 from arpo_entropy_recorder.output import check_output
 from arpo_entropy_recorder.schema import UserError
 
@@ -29,10 +38,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_step_files(parser)
-    parser.add_argument("-o", "--output", default="report.html", type=non_empty, metavar="PATH",
+    parser.add_argument("-o", "--output", default="report.html", type=output_path, metavar="PATH",
                         help="the page, as .html (default: %(default)s)")  # fmt: skip
     parser.add_argument("--model", "--tokenizer", type=non_empty, metavar="PATH",
-                        help="the run's model or tokenizer, to show what was written")  # fmt: skip
+                        help="the run's model or tokenizer, to show what was written; "
+                             "'toy' for the tiny agent of record")  # fmt: skip
     parser.add_argument("--trajectories", type=whole, default=20, metavar="N",
                         help="trajectories to show (default: %(default)s)")  # fmt: skip
 
@@ -43,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.step_files.files import find_files
     from arpo_entropy_recorder.step_files.layout import printable
 
-    output = check_output(Path(args.output), (".html", ".htm"))
+    output = check_output(args.output, (".html", ".htm"))
     # Before a tokenizer is loaded for them.
     files = find_files(args.paths)
     transcriber = _transcriber(args.model, files) if args.trajectories else None
@@ -63,12 +73,23 @@ def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
     if chosen is None:
         return None
     try:
-        return Transcriber(load_tokenizer(chosen))
+        return Transcriber(_toy_tokenizer() if model == TOY else load_tokenizer(chosen))
     except UserError as error:
         if model:
             raise
         say(f"without trajectories: {error}")
         return None
+
+
+def _toy_tokenizer() -> Any:
+    """Of the agent that `record --model toy` builds, and takes away when it is done."""
+    require("--model toy", "transformers", "tokenizers")
+    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
+    from arpo_entropy_recorder.toy_agent import write_tokenizer
+
+    with TemporaryDirectory(prefix="toy-agent-") as directory:
+        write_tokenizer(Path(directory))
+        return load_tokenizer(directory)
 
 
 def _rescored_with(files: list[Path]) -> str | None:
