@@ -97,10 +97,13 @@ def test_files_a_quoted_glob_and_a_directory_give_the_same_picture(tmp_path, ste
         "glob": ["steps/entropy_step_*.json"],
         "directory": ["steps"],
     }
-    for name, paths in sources.items():
-        result = arpo_entropy("plot", "--entropy_file", *paths, "--output", f"{name}.png", cwd=tmp_path)
+    files = sources["files"]
+    commands = {name: ["--entropy_file", *paths] for name, paths in sources.items()}
+    commands |= {"as with stats": ["steps"], "both": [files[0], "--entropy_file", *files[1:]]}
+    for name, words in commands.items():
+        result = arpo_entropy("plot", *words, "--output", f"{name}.png", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
-    pictures = {(tmp_path / f"{name}.png").read_bytes() for name in sources}
+    pictures = {(tmp_path / f"{name}.png").read_bytes() for name in commands}
     assert len(pictures) == 1
 
 
@@ -115,7 +118,7 @@ def test_options_may_be_spelt_with_dashes(tmp_path):
     ("words", "named"),
     [
         ([], ["give one source", "none"]),
-        (["--simulate", "--entropy_file", "x.json"], ["--entropy_file and --simulate"]),
+        (["--simulate", "--entropy_file", "x.json"], ["step files and --simulate"]),
         (["--log_file", "run.log", "--rollout_dir", "d"], ["--log_file and --rollout_dir"]),
         (["--simulate", "--num_rounds", "0"], ["--num_rounds 0", "1 to 100"]),
         (["--simulate", "--num_rounds", "-5"], ["--num_rounds -5"]),
@@ -123,6 +126,12 @@ def test_options_may_be_spelt_with_dashes(tmp_path):
         (["--simulate", "--num_samples", "1000000000000"], ["--num_samples"]),
         (["--simulate", "--output", "figure.xyz"], ["figure.xyz", ".png"]),
         (["--simulate", "--output", "missing/figure.png"], ["missing"]),
+        (["x.json", "--simulate"], ["step files and --simulate"]),
+        (["--log_file", "run.log", "--skip_bad"], ["--skip_bad goes with step files or --rollout_dir"]),
+        (["--entropy_file", "x.json", "--num_rounds", "3"], ["--num_rounds goes with --simulate"]),
+        (["x.json", "--num-samples", "0"], ["--num_samples goes with --simulate"]),
+        (["x.json", "--model", "m"], ["--model goes with --rollout_dir"]),
+        (["--simulate", "--output=~nosuchuser/x.png"], ["no home directory ~nosuchuser"]),
         (["--simulate", "--bogus"], ["--bogus"]),
         (["--entropy_file", "missing.json"], ["missing.json"]),
         (["--entropy_file", "x\x1b[31m\ny.json"], ["x\\x1b[31m\\ny.json"]),

@@ -1,6 +1,7 @@
 """Draw how uncertain the policy is right after each tool result.
 
-Give exactly one source: --entropy_file, --log_file, --rollout_dir or --simulate.
+Give exactly one source: step files (PATH or --entropy_file, which is the same), --log_file, --rollout_dir or
+--simulate.
 
 figures:
   rounds    entropy of the first token by tool-call round: each record, mean and standard deviation
@@ -11,6 +12,7 @@ figures:
   change    against the trajectory's own entropy before any tool call (paired)
 
 examples:
+  arpo-entropy plot checkpoints
   arpo-entropy plot --entropy_file checkpoints/entropy_step_100.json
   arpo-entropy plot --entropy_file 'checkpoints/entropy_step_*.json' --figure steps --format pdf
   arpo-entropy plot --log_file run.log
@@ -22,21 +24,37 @@ from __future__ import annotations
 
 import argparse
 
-from arpo_entropy_recorder.commands.arguments import non_empty
+from arpo_entropy_recorder.commands.arguments import non_empty, output_path
 from arpo_entropy_recorder.schema import UserError
 
 FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
-SOURCES = ("entropy_file", "log_file", "rollout_dir", "simulate")
+# What each source is called in an error.
+SOURCES = {
+    "paths": "step files",
+    "log_file": "--log_file",
+    "rollout_dir": "--rollout_dir",
+    "simulate": "--simulate",
+}
+# Options that go with some sources only: with another they are refused, not ignored.
+GOES_WITH = {
+    "model": ("rollout_dir",),
+    "skip_bad": ("paths", "rollout_dir"),
+    "num_rounds": ("simulate",),
+    "num_samples": ("simulate",),
+}
+ROUNDS, SAMPLES = 5, 100
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("source (exactly one)")
-    source.add_argument("--entropy_file", nargs="+", type=non_empty, metavar="PATH",
+    source.add_argument("paths", nargs="*", type=non_empty, metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
+    source.add_argument("--entropy_file", nargs="+", type=non_empty, metavar="PATH",
+                        help="the same, by the guide's option")  # fmt: skip
     source.add_argument(
         "--skip_bad",
         action="store_true",
-        help="with --entropy_file: name files that cannot be read and go on without",
+        help="name files, and lines of a dump, that cannot be read and go on without",
     )
     source.add_argument("--log_file", type=non_empty, metavar="PATH",
                         help="console log of a training run that recorded")  # fmt: skip
@@ -52,15 +70,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--figure", choices=FIGURES, help="which figure (default: rounds; steps with --log_file)"
     )
     add_picture_options(parser)
-    parser.add_argument("--num_rounds", type=int, default=5, metavar="N",
-                        help="tool-call rounds, with --simulate (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--num_samples", type=int, default=100, metavar="N",
-                        help="records a round, with --simulate (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--num_rounds", type=int, metavar="N",
+                        help=f"tool-call rounds, with --simulate (default: {ROUNDS})")  # fmt: skip
+    parser.add_argument("--num_samples", type=int, metavar="N",
+                        help=f"records per round, with --simulate (default: {SAMPLES})")  # fmt: skip
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a picture has."""
-    parser.add_argument("--output", type=non_empty, metavar="PATH", help="the picture, as .png, .pdf or .svg "
+    parser.add_argument("--output", type=output_path, metavar="PATH", help="the picture, as .png, .pdf or .svg "
                         "(default: entropy_increase.png), for other figures entropy_FIGURE.png")  # fmt: skip
     parser.add_argument(
         "--format", choices=("png", "pdf", "svg"), help="kind of picture, where --output has no suffix"
@@ -70,6 +88,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    args.paths += args.entropy_file or ()
     _one_source(args)
     from arpo_entropy_recorder.figures.picture import picture_path, save
     from arpo_entropy_recorder.figures.words import choose_words
@@ -86,23 +105,27 @@ def run(args: argparse.Namespace) -> int:
         from arpo_entropy_recorder.rescore.run import RescoreSettings
 
         out = default_out(args.rollout_dir)
-        watched_rescore(out, RescoreSettings(args.model, args.rollout_dir))
-        args.entropy_file = [str(out)]
+        watched_rescore(out, RescoreSettings(args.model, args.rollout_dir), skip_bad=args.skip_bad)
+        args.paths = [str(out)]
     if args.log_file:
         from arpo_entropy_recorder.analysis.logfile import draw_log
 
         figure, summary = draw_log(args.log_file, figure_name, words)
     else:
-        from arpo_entropy_recorder.figures.gallery import FIGURES, analyse, draw
+        from arpo_entropy_recorder.figures.gallery import FIGURES as NEEDED
+        from arpo_entropy_recorder.figures.gallery import analyse, draw
         from arpo_entropy_recorder.progress import watched_steps
         from arpo_entropy_recorder.simulate import simulate_steps
 
         steps = (
-            simulate_steps(args.num_rounds, args.num_samples)
+            simulate_steps(
+                ROUNDS if args.num_rounds is None else args.num_rounds,
+                SAMPLES if args.num_samples is None else args.num_samples,
+            )
             if args.simulate
-            else watched_steps(args.entropy_file, args.skip_bad)
+            else watched_steps(args.paths, args.skip_bad)
         )
-        analysis, left_out = analyse(steps, FIGURES[figure_name][0])
+        analysis, left_out = analyse(steps, NEEDED[figure_name][0])
         figure = draw(figure_name, analysis, left_out, words)
         rounds = analysis.rounds
         summary = f"{rounds.after_tool.n:,} records after a tool call, {len(rounds.by_round)} rounds"
@@ -119,14 +142,17 @@ def default_output(figure_name: str, kind: str | None) -> str:
 def _one_source(args: argparse.Namespace) -> None:
     given = [name for name in SOURCES if getattr(args, name)]
     if len(given) != 1:
-        found = " and ".join(f"--{name}" for name in given) or "none"
+        found = " and ".join(SOURCES[name] for name in given) or "none"
         raise UserError(
-            f"give one source, --entropy_file, --log_file, --rollout_dir or --simulate; given: {found}"
+            f"give one source, step files, --log_file, --rollout_dir or --simulate; given: {found}"
         )
     if args.rollout_dir and not args.model:
         raise UserError(
             "--rollout_dir: dumped trajectories hold no entropies, a model has to run over them again; "
             "give the checkpoint that wrote them with --model PATH"
         )
-    if args.model and not args.rollout_dir:
-        raise UserError("--model goes with --rollout_dir; leave it out")
+    for option, sources in GOES_WITH.items():
+        value = getattr(args, option)
+        if value is not None and value is not False and given[0] not in sources:
+            wanted = " or ".join(SOURCES[name] for name in sources)
+            raise UserError(f"--{option} goes with {wanted}; leave it out")
