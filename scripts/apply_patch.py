@@ -102,8 +102,15 @@ def unpatched(text: str, edits: list[Edit]) -> str:
 
 def trees(path: Path) -> list[Path]:
     """The verl trees at `path`, in it, or one level further down (an ARPO clone that has AEPO holds two)."""
-    candidates = [path, *sorted(path.glob("*/")), *sorted(path.glob("*/*/"))]
-    found = [tree for tree in candidates if (tree / ROLLOUT).is_file()]
+    found, closed = [], []
+    for tree in (path, *sorted(path.glob("*/")), *sorted(path.glob("*/*/"))):
+        try:
+            if (tree / ROLLOUT).is_file():
+                found.append(tree)
+        except OSError as error:  # somebody else's directory in the clone is no reason to stop
+            closed.append(f"{tree}: {error.strerror}")
+    if not found and closed:
+        raise CannotPatch(closed[0])
     if not found:
         raise CannotPatch(f"{path}: neither an ARPO or AEPO clone nor its verl tree: {ROLLOUT} is missing")
     return found
@@ -121,6 +128,8 @@ def plan(tree: Path, revert: bool) -> dict[Path, tuple[str, str]]:
             texts[path] = (text, stock if revert else patched(stock, edits))
         except OSError as error:
             raise CannotPatch(f"{tree / file}: {error.strerror}") from None
+        except RuntimeError:  # how Python before 3.13 tells it
+            raise CannotPatch(f"{tree / file}: its symbolic links go in a circle") from None
         except CannotPatch as error:
             raise CannotPatch(f"{tree / file}: {error}") from None
     return texts
@@ -158,15 +167,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="apply_patch.sh", description="Make ARPO's verl tree record entropies."
     )
-    parser.add_argument(
-        "path", type=Path, help="an ARPO clone, its verl_arpo_entropy, or AEPO's verl_aepo_entropy"
-    )
+    parser.add_argument("path", help="an ARPO clone, its verl_arpo_entropy, or AEPO's verl_aepo_entropy")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="change nothing; say whether it can be applied")
     mode.add_argument("--revert", action="store_true", help="take the added lines out again")
     options = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # a path may have characters that the terminal lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
-        planned = {tree: plan(tree, options.revert) for tree in trees(options.path)}
+        if not options.path:
+            raise CannotPatch("the path is empty; is a variable unset?")
+        planned = {tree: plan(tree, options.revert) for tree in trees(Path(options.path))}
         changes = {
             path: (now, wanted)
             for texts in planned.values()
@@ -180,12 +192,22 @@ def main() -> int:
         return 2
     for tree, texts in planned.items():
         if all(path not in changes for path in texts):
-            print(f"{tree}: {'not applied, nothing to revert' if options.revert else 'already applied'}")
+            say(f"{tree}: {'not applied, nothing to revert' if options.revert else 'already applied'}")
         elif options.check:
-            print(f"{tree}: can be applied")
+            say(f"{tree}: can be applied")
         else:
-            print(f"{tree}: {'reverted' if options.revert else 'applied'}")
+            say(f"{tree}: {'reverted' if options.revert else 'applied'}")
     return 0
+
+
+def say(line: str) -> None:
+    """Print what was done, which stays done where that cannot be written: a full disk, a reader that has gone."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        print(f"apply_patch: {line} (standard output: {error.strerror})", file=sys.stderr)
+        # Or Python would complain at exit of what it cannot flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

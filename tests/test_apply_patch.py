@@ -287,6 +287,62 @@ def test_clone_of_which_one_tree_cannot_be_patched_stays_whole(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_an_empty_path_is_not_the_working_directory(tmp_path, monkeypatch):
+    make_tree(tmp_path)
+    before = contents(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "empty" in refuse("")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("closed", ["wandb", "verl_arpo_entropy"])
+def test_a_directory_that_may_not_be_entered_stops_only_what_is_in_it(closed, tmp_path, monkeypatch, capsys):
+    tree = make_tree(tmp_path / "verl_arpo_entropy")
+    (tmp_path / "wandb").mkdir()
+    is_file = Path.is_file
+
+    def refuse_to_enter(path):  # root, who may run the tests, may enter all
+        if tmp_path / closed in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse_to_enter)
+    monkeypatch.setattr("sys.argv", ["apply_patch.sh", str(tmp_path)])
+    status, printed = apply_patch.main(), capsys.readouterr()
+    if closed == "wandb":
+        assert (status, printed.out) == (0, f"{tree}: applied\n")
+    else:
+        assert (status, printed.err) == (2, f"apply_patch: {tree}: Permission denied\n")
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "| true", ">&-"])
+def test_what_was_done_stays_done_where_it_cannot_be_printed(tmp_path, redirection):
+    tree = make_tree(tmp_path / "漢字")
+    command = f"'{SCRIPT}' '{tree}' {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    if redirection == ">/dev/full":
+        assert done.stderr == f"apply_patch: {tree}: applied (standard output: No space left on device)\n"
+    assert "already applied" in succeed(tree)
+
+
+def test_a_terminal_that_lacks_the_paths_characters_is_shown_them_escaped(tmp_path):
+    tree = make_tree(tmp_path / "漢字")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([SCRIPT, tree], capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\\u6f22\\u5b57: applied\n")
+
+
+def test_links_in_a_circle_are_one_line(tmp_path):
+    tree = make_tree(tmp_path / "tree")
+    (tree / TRAINER).unlink()
+    (tree / TRAINER).symlink_to(tree / TRAINER)
+    assert str(tree / TRAINER) in refuse(tree)
+
+
 def test_link_stays_a_link_and_read_only_file_stays_read_only(tmp_path):
     tree = make_tree(tmp_path / "tree")
     real = tmp_path / "kept elsewhere.py"
