@@ -4,9 +4,19 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a clone works before it is installed
+CLONE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CLONE))  # so that a clone works before it is installed
 
-from arpo_entropy_recorder.cli import main
+
+def main() -> int:
+    try:
+        from arpo_entropy_recorder.cli import main as arpo_entropy
+
+        return arpo_entropy(["plot", *sys.argv[1:]])
+    except ModuleNotFoundError as error:
+        print(f"plot_entropy.py: error: needs {error.name}: pip install '{CLONE}'", file=sys.stderr)
+        return 2
+
 
 if __name__ == "__main__":
-    sys.exit(main(["plot", *sys.argv[1:]]))
+    sys.exit(main())

@@ -85,6 +85,15 @@ def test_the_guides_first_command_as_written(tmp_path):
     assert (tmp_path / "demo.png").read_bytes().startswith(PNG)
 
 
+def test_the_guides_script_says_what_to_install_where_nothing_is(tmp_path):
+    environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-S", str(SCRIPT), "--simulate"]  # -S: without site-packages
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"pip install '{ROOT}'" in done.stderr
+
+
 def test_the_picture_has_the_guides_default_name(tmp_path, steps):
     result = run(SCRIPT, "--entropy_file", steps / "entropy_step_1.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
