@@ -5,10 +5,10 @@ PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python
 DEMO := demo
 
-.PHONY: help env env-pinned demo test test-pinned test-arpo test-faults lint clean-env
+.PHONY: help env env-pinned demo test test-pinned test-0.8.4 test-arpo test-faults lint clean-env
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 env: ## .venv: a recent vLLM on the CPU (3.5 to 7 GB, made once)
 	@scripts/make_env.sh latest
@@ -28,6 +28,10 @@ test: env ## the tests on the recent vLLM
 
 test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
 	$(PINNED_PY) -m pytest -m "not arpo and not faults" $(ARGS)
+
+test-0.8.4: env-pinned ## the same tests on vLLM 0.8.4 itself, ARPO's exact pin (0.3 GB more)
+	@scripts/lay_vllm_0_8_4.sh
+	PYTHONPATH=$(CURDIR)/.venv-pinned/vllm-0.8.4 $(PINNED_PY) -m pytest -m "not arpo and not faults" $(ARGS)
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }
