@@ -36,15 +36,15 @@ SMALL = {
 NO_GPU = """\
     '++actor_rollout_ref.rollout.tools.tool_instances.python={class_path:arpo_tools.PythonTool,params:{}}' \\
     '++actor_rollout_ref.rollout.tools.tool_instances.search={class_path:arpo_tools.SearchTool,params:{}}' \\
-    actor_rollout_ref.rollout.tools.fail_on_error=True \\
+    ++actor_rollout_ref.rollout.tools.fail_on_error=True \\
     actor_rollout_ref.model.use_remove_padding=False \\
     actor_rollout_ref.actor.use_dynamic_bsz=False \\
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4 \\
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=4 \\
     actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=4 \\
-    actor_rollout_ref.rollout.dtype=float32 \\
+    ++actor_rollout_ref.rollout.dtype=float32 \\
     trainer.logger=[console] \\
-    ray_init.num_cpus=8 \\
+    ++ray_init.num_cpus=8 \\
     ${TEST_OPTIONS} \\
 """
 """Lines for the launch script: without flash-attention, a GPU's data type, wandb, and with tools of our own."""
@@ -73,10 +73,10 @@ def fill_in(script, home, agent, work):
     script, found = re.subn(r"(?m)^(export PYTHONPATH=)\S*(/verl_\w+)", rf"\g<1>{home}\g<2>", script)
     assert found == 1
     script = script.replace("<your_path_to_ARPO>", str(home))
-    # As the README says of configurations that lack the key.
+    # As docs/arpo.md says of configurations that lack the key.
     if "entropy_weight" not in (home / "scripts" / "config" / config_name(script)).read_text():
         script = script.replace(
-            " actor_rollout_ref.rollout.entropy_w", " +actor_rollout_ref.rollout.entropy_w"
+            " actor_rollout_ref.rollout.entropy_w", " ++actor_rollout_ref.rollout.entropy_w"
         )
     after = "    trainer.rollout_data_dir=${ROLLOUT_SAVE_PATH} \\\n"  # where the README says to add lines
     assert script.count(after) == 1
