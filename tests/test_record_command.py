@@ -92,6 +92,7 @@ BAD = {
     "no time for tools": (["--model", "toy", "--tool-timeout", "0"], "0 is not a number above 0"),
     "temperature below 0": (["--model", "toy", "--temperature", "-1"], "-1 is not a number from 0 on"),
     "top-p above 1": (["--model", "toy", "--top-p", "1.5"], "1.5 is not above 0"),
+    "another seed": (["--model", "toy", "--engine", "seed=3"], "give --seed instead"),
     "engine argument": (["--model", "toy", "--engine", "max_model_len"], "KEY=VALUE"),
     "an engine without a tokenizer": (
         ["--model", "toy", "--engine", "skip_tokenizer_init=true"],

@@ -37,7 +37,7 @@ def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
 
 
 def write_csv(analysis: Analysis, file: TextIO) -> None:
-    """Write the groups of `summarise` as CSV, one a line; a cell is empty where a column does not apply."""
+    """Write the groups of `summarise` as CSV, one per line; a cell is empty where a column does not apply."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for labels, group in _groups(analysis):

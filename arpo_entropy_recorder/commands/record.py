@@ -157,6 +157,8 @@ def _engine_options(items: list[str]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not (equals and key.isidentifier()):
             raise UserError(f"--engine {item}: write KEY=VALUE, as max_model_len=8192")
+        if key in ("model", "seed"):
+            raise UserError(f"--engine {item}: give --{key} instead")
         try:
             options[key] = orjson.loads(value)
         except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""The trajectories that verl dumps: `<step>.jsonl`, a JSON object a line with `input`, `output`, `step`."""
+"""The trajectories that verl dumps: `<step>.jsonl`, one JSON object per line with `input`, `output`, `step`."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def _parse(text: bytes, where: str, default_step: int | None) -> tuple[int, Line
         entry = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise UserError(
-            f"{where}: not JSON ({printable(error)}); verl dumps a JSON object a line: was this one cut short?"
+            f"{where}: not JSON ({printable(error)}); verl dumps one JSON object per line: was this one cut short?"
         ) from None
     if not isinstance(entry, dict):
-        raise UserError(f"{where}: not a JSON object; verl dumps one a line, with 'input' and 'output'")
+        raise UserError(f"{where}: not a JSON object; verl dumps one per line, with 'input' and 'output'")
     step = entry.get("step", default_step)
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise UserError(f"{where} 'step': not a step number; add it, or name the file <step>.jsonl")

@@ -11,6 +11,7 @@ from typing import Any
 
 from arpo_entropy_recorder.rollout.interrupt import held_interrupt
 from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.step_files.layout import shorten
 
 
 def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any, Any]:
@@ -46,10 +47,14 @@ def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any
     except Exception as error:
         if verbose:
             raise
-        reason = str(error).strip().splitlines()
+        # The first of several lines often only counts the errors that follow.
+        reason = shorten(" ".join(str(error).split()) or type(error).__name__, 300)
+        raise UserError(f"{model}: vLLM does not start: {reason} (--verbose shows its log)") from error
+    runner = getattr(engine.llm_engine.model_config, "runner_type", "generate")
+    if runner != "generate":
         raise UserError(
-            f"{model}: vLLM does not start: {reason[0] if reason else type(error).__name__} (--verbose shows its log)"
-        ) from error
+            f"{model}: vLLM starts it as a {runner} model, which writes no text; give one that does"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return engine, tokenizer

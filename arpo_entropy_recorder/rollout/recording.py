@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 from arpo_entropy_recorder.rollout.prompts import pad_left
+from arpo_entropy_recorder.schema import UserError
 
 
 def record_steps(
@@ -29,6 +30,13 @@ def record_steps(
     `check` is called after each round, and may raise. What could be written is in files when this returns, and
     the directory is given up. Raises UserError.
     """
+    most = engine.llm_engine.model_config.max_model_len
+    for number, tokens in enumerate(prompts[: steps * batch_size], start=1):
+        if len(tokens) >= most:
+            raise UserError(
+                f"prompt {number} has {len(tokens)} tokens and the engine takes {most} with the response; shorten it "
+                "or raise max_model_len"
+            )
     columns = (
         TextColumn("step {task.fields[step]}"),
         BarColumn(),
