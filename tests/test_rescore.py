@@ -361,3 +361,17 @@ def test_the_guides_script_plots_a_dump_with_one_command(toy_agent, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "entropy_increase.png").stat().st_size > 10_000
     assert len(read(tmp_path / "dumps" / "entropies")) == 2
+
+
+def test_a_plot_of_a_dump_may_leave_bad_lines_out(toy_agent, tmp_path, monkeypatch, capsys):
+    from arpo_entropy_recorder.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dumps").mkdir()
+    (tmp_path / "dumps" / "1.jsonl").write_text(f"{json.dumps(GOOD)}\n[1]\n")
+    command = ["plot", "--rollout_dir", "dumps", "--model", str(toy_agent)]
+    assert main(command) == 2
+    assert "line 2" in capsys.readouterr().err
+    assert main([*command, "--skip_bad"]) == 0
+    assert "skipped: dumps/1.jsonl: line 2" in capsys.readouterr().err
+    assert (tmp_path / "entropy_increase.png").exists()
