@@ -14,10 +14,10 @@ half of the pairs. The host time in hooks is taken in further runs, since taking
 Predictions, written before the first measurement
     A decode step of 128 toy sequences is some 15 ms of vLLM's own Python and 128 x 4 MFLOP. Window 1: steps
     without a first token cost a comparison on V1 and a loop over the groups on V0 (10 us); a first token costs
-    its share of one small entropy call (30 us + 1 us a row). About 30 us a step: 0.2 %. Window 20: nearly every
+    its share of one small entropy call (30 us + 1 us per row). About 30 us per step: 0.2 %. Window 20: nearly every
     step has rows in the window, 50 to 100 us: 0.5 %. Around a call: the file with its sync, 5 ms, and per
     trajectory and round a few us of lists: 0.5 % of a call of 3 s. Together 1.005 and 1.01.
-    fast_logprobs: stock makes 11 objects and decodes 11 texts a token, 10 us each, of which a segment longer than
+    fast_logprobs: stock makes 11 objects and decodes 11 texts per token, 10 us each, of which a segment longer than
     20 tokens loses most: 128 rows x 100 us = 13 ms of a step of 28 ms. A step past the 20th token should take
     half as long; a trajectory of 200 tokens in one segment 0.55 of stock's time, 1.8 times faster; in segments
     of 30 tokens 1.15 times.

@@ -79,7 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a picture has."""
     parser.add_argument("--output", type=output_path, metavar="PATH", help="the picture, as .png, .pdf or .svg "
-                        "(default: entropy_increase.png, for other figures entropy_FIGURE.png)")  # fmt: skip
+                        "(default: entropy_increase.png); other figures have entropy_FIGURE.png")  # fmt: skip
     parser.add_argument(
         "--format", choices=("png", "pdf", "svg"), help="kind of picture, where --output has no suffix"
     )
