@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.analysis.logfile import curves_of, draw_log, read_log
+from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
+from arpo_entropy_recorder.figures.log import draw_log
 from arpo_entropy_recorder.schema import UserError
 
 LOG = """\
@@ -28,7 +29,7 @@ def log(tmp_path):
 
 def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
     found = read_log(log)
-    assert list(found) == [1, 2, 10, 12]
+    assert list(found) == [1, 2, 12]
     assert found[1] == {
         "entropy/after_tool/mean": 0.61,
         "entropy/initial/mean": 0.3,
@@ -37,34 +38,57 @@ def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
     }
     assert found[2] == {"entropy/initial/mean": 0.2, "entropy/round_1/mean": 0.6}  # the later one: a resume
     assert found[12] == {"entropy/round_1/mean": 0.4}
-    assert found[10] == {"entropy/round_1/mean": 0.5}
 
 
 def test_the_figures_lines_are_the_logs_numbers(log):
     curves = curves_of(read_log(log))
     assert {number: list(zip(c.steps, c.mean, strict=True)) for number, c in curves.items()} == {
         0: [(1, 0.3), (2, 0.2)],
-        1: [(1, 0.7), (2, 0.6), (10, 0.5), (12, 0.4)],
+        1: [(1, 0.7), (2, 0.6), (12, 0.4)],
         2: [(1, 0.55)],
     }
     figure, summary = draw_log(log, "steps")
     drawn = {line.get_label(): line for line in figure.axes[0].get_lines() if line.get_gid() == "curve"}
-    assert drawn["round 1"].get_xydata().tolist() == [[1, 0.7], [2, 0.6], [10, 0.5], [12, 0.4]]
+    assert drawn["round 1"].get_xydata().tolist() == [[1, 0.7], [2, 0.6], [12, 0.4]]
     assert drawn["before any tool call"].get_xydata().tolist() == [[1, 0.3], [2, 0.2]]
-    assert summary == "4 steps from the log, 2 rounds"
+    assert summary == "3 steps from the log, 2 rounds"
     grid = draw_log(log, "heatmap")[0].axes[0].collections[0].get_array()
-    assert np.ma.filled(grid, -1)[1::4].tolist() == [
-        [0.3, 0.2, -1, -1],
-        [0.7, 0.6, 0.5, 0.4],
-        [0.55, -1, -1, -1],
-    ]
+    assert np.ma.filled(grid, -1).tolist() == [[0.3, 0.2, -1], [0.7, 0.6, 0.4], [0.55, -1, -1]]
+
+
+@pytest.mark.parametrize("name", ["steps", "heatmap"])
+def test_the_caption_says_whose_means_a_logs_metrics_are(log, name):
+    caption = draw_log(log, name)[0].get_supxlabel().replace("\n", " ")
+    assert "means of the first data-parallel worker's records alone" in caption
+
+
+def test_a_step_without_our_metrics_changes_nothing_and_nan_is_no_metric(tmp_path):
+    path = tmp_path / "run.log"
+    path.write_text(
+        "step:7 - entropy/round_1/mean:0.5 - entropy/round_2/mean:nan\nstep:3 - actor/entropy_loss:0.3\n"
+    )
+    assert read_log(path) == {7: {"entropy/round_1/mean": 0.5}}
+
+
+def test_a_resume_that_goes_back_drops_the_old_runs_later_steps(tmp_path):
+    path = tmp_path / "run.log"
+    old, new = [(step, 0.5) for step in range(1, 11)], [(step, 0.7) for step in (5, 6, 7)]
+    path.write_text("".join(f"step:{step} - entropy/round_1/mean:{mean}\n" for step, mean in [*old, *new]))
+    means = {step: metrics["entropy/round_1/mean"] for step, metrics in read_log(path).items()}
+    assert list(means.items()) == [*old[:4], *new]
+
+
+def test_one_step_is_not_called_steps(tmp_path):
+    path = tmp_path / "run.log"
+    path.write_text("step:1 - entropy/round_1/mean:0.5\n")
+    assert draw_log(path, "steps")[1] == "1 step from the log, 1 round"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "no 'step:N - ...' lines"),
-        ("step:1 - actor/entropy_loss:0.3\n", "its 1 step lines have no entropy/"),
+        ("step:1 - actor/entropy_loss:0.3\n", "no entropy/... metrics (step lines: 1)"),
         ("step:1 - entropy/initial/mean:0.3\n", "no tool was called"),
     ],
 )

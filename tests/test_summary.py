@@ -11,9 +11,10 @@ import pytest
 from made_steps import make_run, make_step
 from rich.console import Console
 
+from arpo_entropy_recorder.analysis.gather import analyse
 from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
 from arpo_entropy_recorder.analysis.table import round_table
-from arpo_entropy_recorder.figures.gallery import analyse, draw
+from arpo_entropy_recorder.figures.gallery import draw
 
 
 def plain_groups(steps):
@@ -110,6 +111,12 @@ def test_what_was_left_out_is_told():
     assert summarise(analysis, Counter(greedy=2))["left_out"] == {"greedy": 2}
 
 
+def test_one_stale_step_is_no_plural():
+    analysis, _ = analyse([make_step([(1, True, 0.7)])])
+    assert notes(analysis, Counter({"stale steps": 1, "greedy": 1})) == ["Left out: 1 greedy, 1 stale step."]
+    assert notes(analysis, Counter({"stale steps": 2})) == ["Left out: 2 stale steps."]
+
+
 def seen(steps):
     """Everything that table, notes and figure say."""
     analysis, left_out = analyse(steps)
@@ -146,4 +153,4 @@ def test_records_of_several_sources_are_not_pooled_in_silence():
 def test_records_of_calls_that_are_not_whole_are_told():
     step = make_step([(1, True, 0.7)] * 3, incomplete=np.array([True, False, True]))
     for said in seen([step]):
-        assert "2 records are of calls that were not recorded whole." in said
+        assert "Records of calls that were not recorded whole: 2." in said

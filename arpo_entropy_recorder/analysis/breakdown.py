@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -47,8 +48,12 @@ class BySteps:
         for number, values in {START: initial, **after}.items():
             cells.setdefault(number, _small()).add(values)
 
+    @cached_property
     def curves(self) -> dict[int, Curve]:
-        """Each round's mean with its 95 % interval over the steps that have records of it."""
+        """Each round's mean with its 95 % interval over the steps that have records of it.
+
+        Computed once, since a bootstrap for each step and round takes its time: ask when all is added.
+        """
         found: dict[int, list[tuple[float, ...]]] = {}
         few: dict[int, list[tuple[float, float]]] = {}
         for step, cells in sorted(self.cells.items()):

@@ -1,18 +1,15 @@
-"""The recorder's metrics in a training run's console log (`tee run.log`), and their figure."""
+"""The recorder's metrics in a training run's console log (`tee run.log`)."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.breakdown import Curve
 from arpo_entropy_recorder.analysis.statistics import START
-from arpo_entropy_recorder.figures.about import About
-from arpo_entropy_recorder.figures.training import plot_heatmap, plot_steps
-from arpo_entropy_recorder.figures.words import ENGLISH, Words
 from arpo_entropy_recorder.schema import UserError
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -23,8 +20,9 @@ ROUND = re.compile(r"entropy/round_(\d{1,9})/mean")
 
 
 def read_log(path: str | Path) -> dict[int, dict[str, float]]:
-    """The recorder's metrics by global step; of a step that is logged twice, as after a resume, the last.
+    """The recorder's metrics by global step; of a step that is logged twice the last.
 
+    Where the log goes back to an earlier step, a run was resumed: the steps after it are the old run's and go.
     Raises UserError for a log that cannot be read or holds none of them.
     """
     found: dict[int, dict[str, float]] = {}
@@ -40,20 +38,21 @@ def read_log(path: str | Path) -> dict[int, dict[str, float]]:
                     name: float(value) for name, value in METRIC.findall(match[2]) if _is_number(value)
                 }
                 if metrics:
-                    found[int(match[1])] = metrics
+                    step = int(match[1])
+                    while found and next(reversed(found)) > step:
+                        found.popitem()
+                    found[step] = metrics
     except OSError as error:
         raise UserError(
             f"--log_file {path}: cannot be read: {error.strerror}; give a training run's log"
         ) from error
     if not found:
-        lines_seen = (
-            f"its {step_lines:,} step lines have" if step_lines else "it has no 'step:N - ...' lines, so"
-        )
+        seen = f"step lines: {step_lines:,}" if step_lines else "it has no 'step:N - ...' lines"
         raise UserError(
-            f"--log_file {path}: {lines_seen} no entropy/... metrics; they are there when the run recorded: record "
+            f"--log_file {path}: no entropy/... metrics ({seen}); they are there when the run recorded: record "
             "while training, or plot its step files with --entropy_file"
         )
-    return dict(sorted(found.items()))
+    return found
 
 
 def curves_of(log: dict[int, dict[str, float]]) -> dict[int, Curve]:
@@ -71,24 +70,11 @@ def curves_of(log: dict[int, dict[str, float]]) -> dict[int, Curve]:
     return curves
 
 
-def draw_log(path: str | Path, figure_name: str, words: Words = ENGLISH) -> tuple[Figure, str]:
-    """The figure "steps" or "heatmap" of a log, and a line that sums it up; raises UserError."""
-    if figure_name not in ("steps", "heatmap"):
-        raise UserError(
-            f"--log_file: a log holds means alone, not records; give --figure steps, not {figure_name}"
-        )
-    log = read_log(path)
-    curves = curves_of(log)
-    if not any(number != START for number in curves):
-        raise UserError(f"--log_file {path}: its metrics have no entropy/round_N/mean: no tool was called")
-    about = About(list(log), words=words)
-    if figure_name == "heatmap":
-        figure = plot_heatmap(curves, about)
-    else:
-        figure = plot_steps(
-            curves, about, words("From the console log, which tells no spread within a round.")
-        )
-    return figure, f"{len(log):,} steps from the log, {len(curves.keys() - {START})} rounds"
+def draw_log(*of: Any) -> Any:
+    """`figures.log.draw_log`, for callers that know it by this name."""
+    from arpo_entropy_recorder.figures import log
+
+    return log.draw_log(*of)
 
 
 def _is_number(text: str) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any, TextIO
 
+from arpo_entropy_recorder.analysis.gather import Analysis
+from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import START, Group
-from arpo_entropy_recorder.figures.about import origin_lines
-from arpo_entropy_recorder.figures.gallery import Analysis
 
 COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", "high", "share_above")
 CHANGES = "change_round"
@@ -50,8 +50,7 @@ def notes(analysis: Analysis, left_out: Counter[str]) -> list[str]:
     if analysis.kind != KINDS[0]:
         lines.append(f"Only {analysis.kind} records: there are no others.")
     if left_out:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
-        lines.append(f"Left out: {reasons}.")
+        lines.append(f"Left out: {reasons_of(left_out)}.")
     return lines
 
 

@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from arpo_entropy_recorder.analysis.gather import Analysis
 from arpo_entropy_recorder.analysis.statistics import Group
-from arpo_entropy_recorder.figures.gallery import Analysis
 from arpo_entropy_recorder.schema import HIGH_ENTROPY
 
 NUMBERS = ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}")

@@ -108,12 +108,13 @@ def run(args: argparse.Namespace) -> int:
         watched_rescore(out, RescoreSettings(args.model, args.rollout_dir), skip_bad=args.skip_bad)
         args.paths = [str(out)]
     if args.log_file:
-        from arpo_entropy_recorder.analysis.logfile import draw_log
+        from arpo_entropy_recorder.figures.log import draw_log
 
         figure, summary = draw_log(args.log_file, figure_name, words)
     else:
+        from arpo_entropy_recorder.analysis.gather import analyse
         from arpo_entropy_recorder.figures.gallery import FIGURES as NEEDED
-        from arpo_entropy_recorder.figures.gallery import analyse, draw
+        from arpo_entropy_recorder.figures.gallery import draw
         from arpo_entropy_recorder.progress import watched_steps
         from arpo_entropy_recorder.simulate import simulate_steps
 

@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.analysis.gather import analyse
     from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
-    from arpo_entropy_recorder.figures.gallery import analyse
     from arpo_entropy_recorder.progress import say, watched_steps
 
     analysis, left_out = analyse(watched_steps(args.paths, args.skip_bad))

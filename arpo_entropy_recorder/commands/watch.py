@@ -94,8 +94,9 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
 def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from rich.console import Console
 
+    from arpo_entropy_recorder.analysis.gather import analyse
     from arpo_entropy_recorder.analysis.table import round_table
-    from arpo_entropy_recorder.figures.gallery import analyse, draw
+    from arpo_entropy_recorder.figures.gallery import draw
     from arpo_entropy_recorder.figures.picture import save
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.step_files.layout import printable

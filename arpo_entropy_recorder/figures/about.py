@@ -10,13 +10,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
-from arpo_entropy_recorder.step_files.layout import printable, shorten
-
-SOURCES = ("recorded", "rescored", "simulated")
 
 
 @dataclass(frozen=True)
@@ -64,25 +62,5 @@ class About:
             values = {"count": len(numbers), "first": numbers[0], "last": numbers[-1]}
             parts.append(words("{count:,} steps, {first} to {last}.", **values))
         if self.left_out:
-            reasons = ", ".join(
-                f"{count:,} {words(reason)}" for reason, count in sorted(self.left_out.items())
-            )
-            parts.append(words("Left out: {reasons}.", reasons=reasons))
+            parts.append(words("Left out: {reasons}.", reasons=reasons_of(self.left_out, words)))
         return parts
-
-
-def origin_lines(origins: Origins, words: Words = ENGLISH) -> list[str]:
-    """What a person must know of where the records are from: made up, of several sources, not complete."""
-    lines = []
-    if origins.simulated:
-        lines.append(words("SIMULATED data, not a measurement."))
-    if len(origins.sources) > 1:
-        # A file may name a source of its own.
-        sources = ", ".join(
-            f"{count:,} {words(name) if name in SOURCES else shorten(printable(name))}"
-            for name, count in sorted(origins.sources.items())
-        )
-        lines.append(words("Records of several sources are mixed: {sources}.", sources=sources))
-    if origins.incomplete:
-        lines.append(words("{n:,} records are of calls that were not recorded whole.", n=origins.incomplete))
-    return lines

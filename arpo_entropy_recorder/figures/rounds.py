@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from arpo_entropy_recorder.analysis.gather import require_after_tool
 from arpo_entropy_recorder.analysis.statistics import START, Rounds
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.marks import (
@@ -16,7 +17,6 @@ from arpo_entropy_recorder.figures.marks import (
     shown_of,
 )
 from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, styled
-from arpo_entropy_recorder.schema import UserError
 
 POINTS_SHOWN = 5_000
 
@@ -46,19 +46,10 @@ def plot_rounds(rounds: Rounds, about: About) -> Figure:
         add_legend(axes, marks)
         caption = [
             shown_of(words, shown, rounds.after_tool.n + rounds.initial.n),
-            words("Marks and bars: mean ± 1 standard deviation (n - 1) of all records of the round."),
+            words("Marks and bars: mean ± 1 standard deviation (n - 1) of all records of each round."),
             words("Entropy in nats over ln(vocabulary size)."),
             dashed,
             words("Dotted: mean before any tool call.") if rounds.initial.n else "",
             words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
         ]
         return about.finish(axes, words("Entropy of the first token after each tool result"), caption)
-
-
-def require_after_tool(rounds: Rounds) -> None:
-    """Raise UserError, in one clear line, where no entropy was recorded after a tool result."""
-    if not rounds.by_round:
-        raise UserError(
-            "nothing to show: no record with an entropy is after a tool call (is_after_tool_call), and "
-            f"{rounds.initial.n:,} are from before one; did the policy call any tool?"
-        )

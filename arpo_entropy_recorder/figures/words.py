@@ -45,6 +45,11 @@ class Words:
 ENGLISH = Words()
 
 
+def counted(n: int, one: str, several: str = "") -> str:
+    """A count with its noun in English: "1 step", "2 steps"; `several` where an s does not make the plural."""
+    return f"{n:,} {one if n == 1 else several or one + 's'}"
+
+
 def choose_words(lang: str, environment: Mapping[str, str] = os.environ) -> tuple[Words, str | None]:
     """The words for `lang` ("auto" takes the locale), and a line for the person where a font is missing."""
     if lang not in LANGUAGES:

@@ -8,9 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from arpo_entropy_recorder.analysis.gather import PARTS, Analysis, require_after_tool
 from arpo_entropy_recorder.analysis.selection import accumulate
-from arpo_entropy_recorder.figures.gallery import PARTS, Analysis
-from arpo_entropy_recorder.figures.rounds import require_after_tool
 from arpo_entropy_recorder.output import written_whole
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.report.facts import RunFacts

@@ -13,9 +13,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder import __version__
+from arpo_entropy_recorder.analysis.gather import Analysis
+from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.statistics import Group
-from arpo_entropy_recorder.figures.about import origin_lines
-from arpo_entropy_recorder.figures.gallery import Analysis, draw
+from arpo_entropy_recorder.figures.gallery import draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import RC
 from arpo_entropy_recorder.report.facts import RunFacts
@@ -174,8 +175,7 @@ def _table(
 def settings(facts: RunFacts, left_out: Counter[str], kind: str) -> Element:
     rows = [*facts.rows(), ("Shown", f"{kind} records")]
     if left_out:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
-        rows.append(("Left out", reasons))
+        rows.append(("Left out", reasons_of(left_out)))
     return tag(
         "section",
         tag("h2", "The run, as its files tell"),

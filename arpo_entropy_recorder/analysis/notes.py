@@ -1,0 +1,40 @@
+"""What a reader must know of the records behind a figure or table: where they are from, what was left out.
+
+`words` translates: it takes an English text and the values of its fields, as `str.format` does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from arpo_entropy_recorder.analysis.statistics import Origins
+from arpo_entropy_recorder.step_files.layout import printable, shorten
+
+SOURCES = ("recorded", "rescored", "simulated")
+
+
+def origin_lines(origins: Origins, words: Callable[..., str] = str.format) -> list[str]:
+    """A sentence for each: the records are made up, of several sources, not complete."""
+    lines = []
+    if origins.simulated:
+        lines.append(words("SIMULATED data, not a measurement."))
+    if len(origins.sources) > 1:
+        # A file may name a source of its own.
+        sources = ", ".join(
+            f"{count:,} {words(name) if name in SOURCES else shorten(printable(name))}"
+            for name, count in sorted(origins.sources.items())
+        )
+        lines.append(words("Records of several sources are mixed: {sources}.", sources=sources))
+    if origins.incomplete:
+        lines.append(words("Records of calls that were not recorded whole: {n:,}.", n=origins.incomplete))
+    return lines
+
+
+def reasons_of(left_out: Counter[str], words: Callable[..., str] = str.format) -> str:
+    """What was left out and how often: "3 greedy, 1 stale step"."""
+    return ", ".join(
+        # "stale steps" and "padding rows" are the nouns among the reasons; no Chinese word ends in an s
+        f"{count:,} {words(reason).removesuffix('s' if count == 1 else '')}"
+        for reason, count in sorted(left_out.items())
+    )
