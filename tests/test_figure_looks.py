@@ -36,6 +36,28 @@ def test_a_mean_is_larger_than_any_record_and_lies_over_them(name, sizes):
         assert mark.get_zorder() > max(cloud.get_zorder() for cloud in clouds)
 
 
+@pytest.mark.parametrize("name", ["rounds", "tools", "change"])
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_the_records_lie_around_their_mean(name, count):
+    records = [(0, False, 0.2), *[(1, True, 0.5)] * count]
+    sample, tool = np.zeros(count + 1, int), np.array([None] + ["python"] * count)
+    axes = figure(name, [make_step(records, sample_idx=sample, tool=tool)]).axes[0]
+    (cloud,) = [artist for artist in axes.collections if artist.get_gid() == "points-1"]
+    x = cloud.get_offsets()[:, 0]
+    assert x.mean() == pytest.approx(1)
+    assert len(set(x.tolist())) == count
+    assert np.abs(x - 1).max() < 0.31
+
+
+def test_eight_tools_have_colours_of_their_own_and_their_records_the_tools_marker():
+    tools = np.array([f"tool {number}" for number in range(8)])
+    axes = figure("tools", [make_step([(1, True, 0.5)] * 8, tool=tools)]).axes[0]
+    marks = [container.lines[0] for container in axes.containers]
+    assert len({mark.get_markerfacecolor() for mark in marks}) == 8
+    clouds = [artist for artist in axes.collections if isinstance(artist, PathCollection)]
+    assert len({cloud.get_paths()[0].vertices.tobytes() for cloud in clouds}) == 8
+
+
 def test_no_two_of_many_tools_look_alike():
     tools = np.array([f"tool {number}" for number in range(40)])
     lines = [
@@ -52,7 +74,9 @@ def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_whe
     (caption,) = [box for text, box in texts_of(picture) if text == picture.get_supxlabel()]
     assert caption.x0 == pytest.approx(axes.bbox.x0, abs=1)
     dashed = any(np.allclose(line.get_ydata(), 0.6) for line in axes.get_lines() if len(line.get_ydata()))
-    explained = "Dashed: 0.6, usually exceeded" in picture.get_supxlabel().replace("\n", " ")
+    explained = "Dashed: 0.6, the guide's mark of a high entropy." in picture.get_supxlabel().replace(
+        "\n", " "
+    )
     assert dashed == explained == (name not in ("heatmap", "change"))
 
 

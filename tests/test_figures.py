@@ -1,6 +1,8 @@
 """Every figure's artists against the records themselves, in plain Python."""
 
 import statistics as oracle
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 from made_steps import make_run, make_step
 from matplotlib.collections import PathCollection, QuadMesh
 
-from arpo_entropy_recorder.analysis.statistics import Origins
+from arpo_entropy_recorder.analysis.gather import analyse
+from arpo_entropy_recorder.analysis.statistics import Group, Origins
 from arpo_entropy_recorder.figures.chinese import CHINESE
-from arpo_entropy_recorder.figures.gallery import FIGURES, analyse, draw
+from arpo_entropy_recorder.figures.gallery import FIGURES, draw
 from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.simulate import simulate_steps
@@ -43,7 +46,7 @@ def curves(axes):
     return {line.get_label(): line.get_xydata() for line in axes.get_lines() if line.get_gid() == "curve"}
 
 
-def test_a_line_a_round_over_the_steps_with_the_interval_as_its_band():
+def test_each_round_is_a_line_over_the_steps_with_the_interval_as_its_band():
     axes = figure("steps").axes[0]
     expected = mean_by("step", "round")
     drawn = curves(axes)
@@ -76,13 +79,13 @@ def test_many_rounds_are_told_by_a_scale_without_bands_and_few_steps_by_points()
     assert "Band" not in picture.get_supxlabel()
 
 
-def test_a_long_runs_lines_are_running_means_and_the_caption_says_so():
-    entropies = np.random.default_rng(0).random(90)
+def test_a_long_runs_lines_are_running_means_over_the_steps_own_and_the_caption_says_so():
+    entropies = np.random.default_rng(0).random(160)
     gone = (40, 41)  # steps without a record of round 1
-    kept = [step for step in range(1, 91) if step not in gone]
+    kept = [step for step in range(1, 161) if step not in gone]
     steps = [
         make_step([(0, False, 0.5)] + [(1, True, entropies[step - 1])] * (step in kept), step)
-        for step in range(1, 91)
+        for step in range(1, 161)
     ]
     picture = figure("steps", steps)
     expected = [
@@ -90,33 +93,86 @@ def test_a_long_runs_lines_are_running_means_and_the_caption_says_so():
         for three in zip(kept, kept[1:], kept[2:], strict=False)
     ]
     assert np.allclose(curves(picture.axes[0])["round 1"], expected)
-    assert "running means over 3 steps" in picture.get_supxlabel().replace("\n", " ")
-    assert "running" not in figure("steps", steps[:30]).get_supxlabel()
+    own = next(line.get_xydata() for line in picture.axes[0].get_lines() if line.get_gid() == "raw")
+    assert own.tolist() == [[step, entropies[step - 1]] for step in kept]
+    caption = picture.get_supxlabel().replace("\n", " ")
+    assert "running means over 3 steps; faint lines: mean of each round's records at each step" in caption
+    assert "running" not in figure("steps", steps[:150]).get_supxlabel()
 
 
-def test_the_heat_maps_cells_are_the_means_half_as_high_for_few_records_and_empty_for_none():
+@pytest.mark.parametrize("name", ["steps", "heatmap"])
+@pytest.mark.parametrize(
+    ("numbers", "ticks"),
+    [
+        (range(1, 61), [1, 10, 20, 30, 40, 50, 60]),
+        (range(4, 22), [5, 10, 15, 20]),
+        (range(5, 6), [5]),
+        (range(0, 9), [*range(9)]),
+    ],
+)
+def test_ticks_are_round_steps_of_the_run_and_its_first(name, numbers, ticks):
+    axes = figure(name, [make_step([(1, True, 0.5)], number) for number in numbers]).axes[0]
+    axes.figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(tick) for tick in ticks]
+
+
+def test_the_heat_maps_cells_are_the_means_with_a_dot_for_few_records_and_empty_for_none():
     gap = make_step([(0, False, 0.1), (3, True, 0.8)], global_step=9)
     axes = figure("heatmap", [*STEPS, gap]).axes[0]
     (mesh,) = [artist for artist in axes.collections if isinstance(artist, QuadMesh)]
+    (dots,) = [artist for artist in axes.collections if artist.get_gid() == "few"]
+    dotted = {(x - 0.5, y - 0.5) for x, y in dots.get_offsets().tolist()}
     expected = {**mean_by("step", "round"), (9, 0): 0.1, (9, 3): 0.8}
     counts = Counter((step, number) for step, _, number, _, _ in rows())
-    edges = mesh.get_coordinates()[:, 0, 1].tolist()
     for column, step in enumerate([1, 2, 3, 4, 9]):
         for number in range(4):
-            inside = [number <= low < number + 1 for low in edges[:-1]]
-            cell = mesh.get_array()[inside, column]
+            cell = mesh.get_array()[number, column]
             if (step, number) in expected:
-                assert cell.compressed() == pytest.approx(expected[step, number])
-                assert len(cell.compressed()) == len(cell) / (1 if counts[step, number] >= 5 else 2)
+                assert cell == pytest.approx(expected[step, number])
             else:
-                assert not cell.count()
-    assert "half the height: fewer than 5" in axes.figure.get_supxlabel().replace("\n", " ")
-    many = figure("heatmap", simulate_steps(3, 100)).get_supxlabel()
-    assert "half the height" not in many
+                assert cell is np.ma.masked
+            few = (step, number) in expected and counts[step, number] < 5
+            assert ((column, number) in dotted) == few
+    assert "Dot: fewer than 5 records" in axes.figure.get_supxlabel().replace("\n", " ")
+    many = figure("heatmap", simulate_steps(3, 100))
+    assert "Dot" not in many.get_supxlabel()
+    assert not any(artist.get_gid() == "few" for artist in many.axes[0].collections)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0 (start)", "1", "2", "3"]
 
 
-def test_each_tools_marks_are_its_means_a_round():
+def test_a_heat_map_of_one_value_has_a_readable_scale():
+    scale = figure("heatmap", [make_step([(1, True, 0.7)] * 3)]).axes[1]
+    low, high = scale.get_ylim()
+    assert low < 0.7 < high
+    assert high - low >= 0.01
+
+
+@pytest.mark.parametrize(("highest", "end"), [(0.33, 0.4), (0.09, 0.1), (0.012, 0.015), (0.0, 0.0125)])
+@pytest.mark.parametrize("name", ["rounds", "steps", "tools", "window"])
+def test_the_axis_ends_a_little_above_low_entropies_and_the_caption_says_that_06_lies_above(
+    name, highest, end
+):
+    tools, window = np.array([None, *["python"] * 9]), np.full((10, 2), highest)
+    records = [(0, False, highest), *[(1, True, highest)] * 9]
+    picture = figure(name, [make_step(records, tool=tools, window=window)])
+    axes = picture.axes[0]
+    assert axes.get_ylim() == pytest.approx((0, end))
+    assert axes.get_yticks()[-1] == pytest.approx(end)
+    caption = picture.get_supxlabel().replace("\n", " ")
+    assert "0.6, the guide's mark of a high entropy, lies above this picture." in caption
+    assert "Dashed" not in caption
+    assert not any(np.allclose(line.get_ydata(), 0.6) for line in axes.get_lines() if len(line.get_ydata()))
+
+
+def test_one_record_or_bar_above_a_half_takes_the_whole_axis():
+    low = [(1, True, 0.02)] * 20
+    assert figure("rounds", [make_step([*low, (1, True, 0.51)])]).axes[0].get_ylim() == (0, 1)
+    wide = [(1, True, 0.0), (1, True, 0.45)]  # mean + sd = 0.54
+    assert figure("rounds", [make_step(wide)]).axes[0].get_ylim() == (0, 1)
+    assert figure("steps", [make_step([(1, True, 0.02)] * 20)]).axes[0].get_ylim() != (0, 1)
+
+
+def test_each_tools_marks_are_its_means_per_round():
     axes = figure("tools").axes[0]
     expected = mean_by("tool", "round")
     assert len(axes.containers) == 2
@@ -175,7 +231,7 @@ def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_sim
     caption = draw(name, analysis, Counter(greedy=3), words=chinese).get_supxlabel()
     assert "3贪心解码记录" in "".join(caption.split())
     assert "1other,2实时记录,1重新打分" in "".join(caption.split())
-    assert "4条记录来自未完整记录" in "".join(caption.split())
+    assert "来自未完整记录的调用的记录" in "".join(caption.split())
     assert "10个训练步" in "".join(caption.split())
 
 
@@ -214,3 +270,22 @@ def test_a_figure_of_validation_records_says_so():
 def test_no_record_after_a_tool_call_stops_every_figure():
     with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
         analyse([make_step([(0, False, 0.5)])])
+
+
+def test_the_bootstraps_of_a_step_figure_and_a_heat_map_are_made_once(monkeypatch):
+    analysis, left_out = analyse(STEPS)
+    calls = []
+    interval = Group.interval
+    monkeypatch.setattr(Group, "interval", lambda group: calls.append(group) or interval(group))
+    draw("steps", analysis, left_out)
+    once = len(calls)
+    draw("heatmap", analysis, left_out)
+    assert once == len(calls) > 0
+
+
+def test_reading_and_summing_up_need_no_plotting_library():
+    code = (
+        "import sys, arpo_entropy_recorder.analysis.gather, arpo_entropy_recorder.analysis.logfile, "
+        "arpo_entropy_recorder.analysis.summary; sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -106,7 +106,7 @@ def test_many_records_are_thinned_and_the_caption_says_so():
 
 def test_what_was_left_out_is_in_the_caption():
     figure = plot_rounds(rounds_of(ENTROPIES), About(left_out=Counter({"greedy": 1234})))
-    assert "Left out: 1,234 greedy" in figure.get_supxlabel().replace("\n", " ")
+    assert "Left out: 1,234 greedy." in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():

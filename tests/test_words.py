@@ -1,5 +1,7 @@
 """Words on figures: all of them have a Chinese form, and a font is asked for, never guessed."""
 
+# ruff: noqa: RUF001
+
 import ast
 from pathlib import Path
 from string import Formatter
@@ -7,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 from matplotlib import font_manager
+from rich.cells import cell_len
 
 import arpo_entropy_recorder
 from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.figures import words as module
 from arpo_entropy_recorder.figures.chinese import CHINESE
-from arpo_entropy_recorder.figures.words import ENGLISH, MISSING_FONT, choose_words
+from arpo_entropy_recorder.figures.words import ENGLISH, MISSING_FONT, choose_words, counted
+from arpo_entropy_recorder.figures.wrap import wrapped
 from arpo_entropy_recorder.schema import UserError
 
 NO_FONT = SimpleNamespace(
@@ -89,3 +93,31 @@ def test_a_font_installed_after_matplotlib_listed_them_is_found(monkeypatch):
 def test_another_language_is_refused():
     with pytest.raises(UserError, match="--lang fr"):
         choose_words("fr")
+
+
+def test_a_count_has_its_noun_in_the_right_number():
+    assert [counted(n, "step") for n in (0, 1, 2, 1234)] == ["0 steps", "1 step", "2 steps", "1,234 steps"]
+    assert [counted(n, "trajectory", "trajectories") for n in (1, 2)] == ["1 trajectory", "2 trajectories"]
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("Bars: mean ± 1 sd (n - 1); a 95 % interval above n = 200, p = 0.1. 60 steps, 1 to 60.",
+         ["± 1", "(n - 1)", "95 %", "n = 200", "p = 0.1", "60 steps"]),
+        ("误差棒：均值的 95 % 区间（n > 200 时用正态近似，n - 1），指南中的 0.6。共 60 个训练步，1 至 60。",
+         ["95 % 区", "n - 1", "60 个", "）", "（n"]),
+    ],
+)  # fmt: skip
+def test_lines_break_neither_within_a_quantity_nor_before_a_closing_mark(text, whole):
+    for cells in range(16, 60):
+        lines = wrapped(text, cells)
+        assert "".join("".join(lines).split()) == "".join(text.split())
+        assert not any(line[0] in "，。；：）" for line in lines)
+        for piece in whole:
+            assert any(piece in line for line in lines), (cells, lines)
+
+
+def test_chinese_lines_are_full_but_for_a_word_that_does_not_fit():
+    lines = wrapped("虚线：" + "指南中高熵的标准 ARPO 论文称工具反馈后的熵通常高于此值" * 3, 40)
+    assert all(34 <= cell_len(line) <= 40 for line in lines[:-1])

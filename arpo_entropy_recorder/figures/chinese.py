@@ -24,10 +24,12 @@ CHINESE = {
     "before any tool call": "首次工具调用前",
     "round {number}": "第 {number} 轮",
     "0 (start)": "0（初始）",
-    "Points: all {total:,} records.": "数据点：全部 {total:,} 条记录。",
-    "Points: {shown:,} of {total:,} records, drawn evenly.": "数据点：从 {total:,} 条记录中均匀抽取 {shown:,} 条。",
-    "Marks and bars: mean ± 1 standard deviation (n - 1) of all records of the round.": (
-        "标记与误差棒：该轮全部记录的均值 ± 1 个标准差（n - 1）。"
+    "Points: every record (n = {total:,}).": "数据点：全部记录（n = {total:,}）。",
+    "Points: an even sample of {shown:,} of {total:,} records.": (
+        "数据点：从 {total:,} 条记录中均匀抽取 {shown:,} 条。"
+    ),
+    "Marks and bars: mean ± 1 standard deviation (n - 1) of all records of each round.": (
+        "标记与误差棒：各轮全部记录的均值 ± 1 个标准差（n - 1）。"
     ),
     "Entropy in nats over ln(vocabulary size).": "熵以 nat 计，除以 ln(词表大小)。",
     "Dotted: mean before any tool call.": "点线：首次工具调用前的均值。",
@@ -40,31 +42,36 @@ CHINESE = {
         "{what}：均值的 95 % 区间，视各记录为独立（百分位自助法，重采样 999 次；"
         "n > {most} 时用正态近似；n < 5 时不画）。"
     ),
-    "Lines: mean of the step's records, a round each.": "折线：该训练步各轮记录的均值。",
+    "Lines: mean of each round's records at each step.": "折线：每个训练步各轮记录的均值。",
     "Small points: the records, where a step has fewer than 5.": "小点：训练步不足 5 条时的各条记录。",
-    "Lines: mean over the segments that are as long; n: all with a first token.": (
-        "折线：长度足够的片段的均值；n：有首个 token 的片段数。"
+    "Lines: mean over segments that reach this token; n: segments in all.": (
+        "折线：达到该 token 的片段的均值；n：片段总数。"
     ),
-    "All are running means over {width} steps.": "均为 {width} 个训练步的滑动平均。",
-    "Cells of half the height: fewer than 5 records.": "半高的格：不足 5 条记录。",
-    "Dashed: 0.6, usually exceeded after a tool result (ARPO's paper).": (
-        "虚线：0.6；ARPO 论文称工具反馈后的熵通常高于此值。"
+    "Lines: running means over {width} steps; faint lines: mean of each round's records at each step.": (
+        "折线：{width} 个训练步的滑动平均；浅色细线：每个训练步各轮记录的均值。"
     ),
-    "From the console log, which tells no spread within a round.": "取自控制台日志，日志不含轮内离散程度。",
-    "Colour: mean of the records of a step and round; white: none.": "颜色：该训练步该轮记录的均值；白色：无记录。",
+    "Dot: fewer than 5 records.": "圆点：不足 5 条记录。",
+    "Dashed: 0.6, the guide's mark of a high entropy.": "虚线：0.6，指南中高熵的标准。",
+    "0.6, the guide's mark of a high entropy, lies above this picture.": "指南中高熵的标准 0.6 高于本图范围。",
+    "From a console log: means of the first data-parallel worker's records alone, without their spread.": (
+        "取自控制台日志：仅为第一个数据并行 worker 的记录的均值，不含离散程度。"
+    ),
+    "Colour: mean of each round's records at each step; white: no record.": (
+        "颜色：每个训练步各轮记录的均值；白色：无记录。"
+    ),
     "0 (start): the trajectories' first records, before any tool call.": (
         "0（初始）：各轨迹的首条记录，在首次工具调用前。"
     ),
-    "Mean of {n:,} prompts' means (of {trajectories:,} trajectories)": (
-        "{n:,} 个提示的均值（共 {trajectories:,} 条轨迹）的平均"
+    "Mean change over prompts (n = {n:,}; trajectories: {trajectories:,})": (
+        "各提示的平均变化（n = {n:,}；轨迹：{trajectories:,} 条）"
     ),
-    "Mean of {n:,} trajectories' means": "{n:,} 条轨迹的均值的平均",
+    "Mean change over trajectories (n = {n:,})": "各轨迹的平均变化（n = {n:,}）",
     "{over}: {change:+.3f}.": "{over}：{change:+.3f}。",
     "Its 95 % interval: {low:+.3f} to {high:+.3f}.": "其 95 % 区间：{low:+.3f} 至 {high:+.3f}。",
     "d_z = {effect:.2f}, Wilcoxon signed-rank p {p}.": "d_z = {effect:.2f}，Wilcoxon 符号秩检验 p {p}。",
     "Records without a known start: {n:,}.": "初始熵未知的记录：{n:,} 条。",
     "Records of several sources are mixed: {sources}.": "混合了多种来源的记录：{sources}。",
-    "{n:,} records are of calls that were not recorded whole.": "{n:,} 条记录来自未完整记录的调用。",
+    "Records of calls that were not recorded whole: {n:,}.": "来自未完整记录的调用的记录：{n:,} 条。",
     "recorded": "实时记录",
     "rescored": "重新打分",
     "simulated": "模拟",

@@ -18,6 +18,7 @@ from arpo_entropy_recorder.figures.marks import (
     round_axis,
     round_width,
     shown_of,
+    whole_ticks,
 )
 from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN
 from arpo_entropy_recorder.figures.style import (
@@ -54,7 +55,9 @@ def plot_tools(tools: ByTools, about: About) -> Figure:
             colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
             shift = (index - (len(names) - 1) / 2) * lane
             placed = {number + shift: group for number, group in sorted(tools.groups[tool].items())}
-            shown += sum(cloud(axes, x, group, most, colour, lane * 0.7) for x, group in placed.items())
+            shown += sum(
+                cloud(axes, x, group, most, colour, lane * 0.7, marker) for x, group in placed.items()
+            )
             label = f"{shorten(tool)} (n = {tools.totals[tool].n:,})"
             marks.append(means(axes, placed, label, marker, colour, bar="interval"))
         dashed = entropy_axis(axes, words)
@@ -92,13 +95,11 @@ def plot_window(positions: ByPosition, about: About) -> Figure:
                 )
                 axes.fill_between(at, low, high, color=colour, alpha=0.22, lw=0)
         dashed = entropy_axis(axes, words)
-        count = len(positions.after_tool)
-        every = 1 if count <= 10 else 5 * -(-count // 50)
-        axes.set_xticks(sorted({1, *range(every, count + 1, every)}))
+        axes.set_xticks(whole_ticks(1, len(positions.after_tool)))
         axes.set_xlabel(words("Token of the segment (1: the first)"))
         add_legend(axes, lines)
         caption = [
-            words("Lines: mean over the segments that are as long; n: all with a first token."),
+            words("Lines: mean over segments that reach this token; n: segments in all."),
             interval_words(words, words("Band")),
             dashed,
         ]
@@ -138,9 +139,9 @@ def _test_words(test: PairedTest, words: Words) -> list[str]:
     """The paired test, as far as it is defined."""
     if test.over == PROMPTS:
         counts = {"n": test.n, "trajectories": test.trajectories}
-        over = words("Mean of {n:,} prompts' means (of {trajectories:,} trajectories)", **counts)
+        over = words("Mean change over prompts (n = {n:,}; trajectories: {trajectories:,})", **counts)
     else:
-        over = words("Mean of {n:,} trajectories' means", n=test.n)
+        over = words("Mean change over trajectories (n = {n:,})", n=test.n)
     parts = [words("{over}: {change:+.3f}.", over=over, change=test.change)]
     if isfinite(test.low):
         parts.append(words("Its 95 % interval: {low:+.3f} to {high:+.3f}.", low=test.low, high=test.high))

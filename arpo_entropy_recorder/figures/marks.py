@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from arpo_entropy_recorder.analysis.statistics import BOOTSTRAP_MOST, Group
 from arpo_entropy_recorder.figures.style import FAINT, INK, MUTED
@@ -18,17 +18,22 @@ from arpo_entropy_recorder.schema import HIGH_ENTROPY
 FEW = 30
 LABELLED_ROUNDS = 32
 SHORT_COUNTS = 12
+ROUND_NUMBERS = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+LEAST_ENTROPY = 0.01  # the axis ends above this even where all entropies are zero
 
 
-def cloud(axes: Axes, x: float, group: Group, most: int, colour: str, width: float = 0.56) -> int:
-    """Draw at most `most` of the group's values as points beside one another; returns how many."""
+def cloud(
+    axes: Axes, x: float, group: Group, most: int, colour: str, width: float = 0.56, marker: str = "o"
+) -> int:
+    """Draw at most `most` of the group's values as points beside one another, around `x`; returns how many."""
     points = group.points(most)
     # the golden ratio's multiples spread the points evenly, the same way every time
-    jitter = (np.arange(len(points)) * 0.6180339887 % 1 - 0.5) * width
+    jitter = np.arange(len(points)) * 0.6180339887 % 1 * width
     few = len(points) <= FEW
     axes.scatter(
-        x + jitter,
+        x + jitter - (jitter.mean() if len(points) else 0),
         points,
+        marker=marker,
         s=12 if few else 7,  # far smaller than a mean's mark
         color=colour,
         alpha=0.5 if few else 0.4,
@@ -75,12 +80,19 @@ def means(
 
 
 def entropy_axis(axes: Axes, words: Words) -> str:
-    """Normalised entropy from 0 to 1 on the y axis, with a faint line at 0.6; returns the caption's words for it."""
-    axes.set(ylim=(0, 1), yticks=np.arange(0, 1.01, 0.2), ylabel=words("Normalised entropy"))
+    """Normalised entropy on the y axis, from 0 to 1 or to a little above what is drawn, if that is all below 0.5.
+
+    To be called when everything is drawn. A faint line is at 0.6; returns the caption's words for it.
+    """
+    highest = max(float(axes.dataLim.y1), LEAST_ENTROPY) * 1.05
+    ticks = np.arange(0, 1.01, 0.2) if highest > 0.5 else ROUND_NUMBERS.tick_values(0, highest)
+    axes.set(ylim=(0, ticks[-1]), yticks=ticks, ylabel=words("Normalised entropy"))
+    if ticks[-1] < HIGH_ENTROPY:
+        return words("0.6, the guide's mark of a high entropy, lies above this picture.")
     axes.axhline(HIGH_ENTROPY, color=FAINT, lw=1, ls=(0, (5, 4)), zorder=0)
     axes.annotate(f"{HIGH_ENTROPY}", (1, HIGH_ENTROPY), (4, 0), xycoords=("axes fraction", "data"),
                   textcoords="offset points", va="center", color=MUTED, fontsize=8.5)  # fmt: skip
-    return words("Dashed: 0.6, usually exceeded after a tool result (ARPO's paper).")
+    return words("Dashed: 0.6, the guide's mark of a high entropy.")
 
 
 def round_axis(axes: Axes, counts: Mapping[int, int], words: Words) -> None:
@@ -106,6 +118,23 @@ def round_width(rounds: int) -> float:
     return float(np.clip(4.2 + 0.42 * rounds, 7.0, 14.0))
 
 
+def tick_spacing(span: int) -> int:
+    """The spacing at which at most eleven ticks lie on whole numbers over `span`: 1, 5, 10, 50, 100, ..."""
+    if span <= 10:
+        return 1
+    power = 10 ** (len(str(span)) - 2)
+    return next(
+        every for every in (power, 2 * power, 5 * power, 10 * power) if every > 2 and span <= 10 * every
+    )
+
+
+def whole_ticks(first: int, last: int) -> list[int]:
+    """Ticks from `first` to `last`: round numbers, and `first` itself where it is not too near to the next."""
+    every = tick_spacing(last - first)
+    ticks = list(range(-(-first // every) * every, last + 1, every))
+    return ticks if ticks[0] - first < every / 2 else [first, *ticks]
+
+
 def _count(n: int, short: bool) -> str:
     if not short or n < 10_000:
         return f"{n:,}"
@@ -114,8 +143,8 @@ def _count(n: int, short: bool) -> str:
 
 def shown_of(words: Words, shown: int, total: int) -> str:
     if shown == total:
-        return words("Points: all {total:,} records.", total=total)
-    return words("Points: {shown:,} of {total:,} records, drawn evenly.", shown=shown, total=total)
+        return words("Points: every record (n = {total:,}).", total=total)
+    return words("Points: an even sample of {shown:,} of {total:,} records.", shown=shown, total=total)
 
 
 def interval_words(words: Words, what: str) -> str:

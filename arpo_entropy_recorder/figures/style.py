@@ -14,12 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from arpo_entropy_recorder.figures.words import Words
+from arpo_entropy_recorder.figures.wrap import wrapped
 
-# Okabe and Ito's colour-blind-safe palette; the two main ones also differ in grey (luminance 0.37 and 0.62)
+# Okabe and Ito's colour-blind-safe palette, with Tol's wine for its yellow, which is faint on white.
+# The two main ones also differ in grey (luminance 0.37 and 0.62)
 AFTER_TOOL = "#0072B2"
 INITIAL = "#E69F00"
-SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-MARKERS = "osD^vPX<"  # one more than colours, so that no two of many tools look alike
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#882255")
+MARKERS = "osD^vPX<>"  # one more than colours, so that no two of many tools look alike
 INK = "#222222"
 MUTED = "#666666"
 FAINT = "#BBBBBB"
@@ -93,14 +95,10 @@ def add_title(axes: Axes, title: str) -> None:
 
 def add_caption(axes: Axes, parts: list[str], chinese: bool = False) -> None:
     """Set the sentences `parts` below the axes, from their left edge on, wrapped to the figure's width."""
-    from rich.console import Console
-    from rich.text import Text
-
     figure = figure_of(axes)
     inches = figure.get_figwidth() - WIDEST_MARGIN
-    # rich counts a Chinese character as two cells, and wraps between any two of them
     cells = int(inches * 72 / (CAPTION_POINTS * (0.52 if chinese else 0.55)))
-    lines = Text(("" if chinese else " ").join(filter(None, parts))).wrap(Console(width=cells), cells)
+    lines = wrapped(("" if chinese else " ").join(filter(None, parts)), cells)
     edge = blended_transform_factory(axes.transAxes, figure.transSubfigure)
-    figure.supxlabel("\n".join(line.plain.rstrip() for line in lines), x=0, ha="left", transform=edge,
+    figure.supxlabel("\n".join(lines), x=0, ha="left", transform=edge,
                      fontsize=CAPTION_POINTS, color=MUTED, linespacing=1.35)  # fmt: skip
