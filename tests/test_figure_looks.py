@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 from test_figures import figure
 
 from arpo_entropy_recorder.figures.gallery import FIGURES
+from arpo_entropy_recorder.figures.style import take_words
 from arpo_entropy_recorder.simulate import simulate_steps
 
 
@@ -78,6 +79,16 @@ def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_whe
         "\n", " "
     )
     assert dashed == explained == (name not in ("heatmap", "change"))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_page_that_has_title_and_caption_as_text_gets_a_picture_without_them(name):
+    picture = figure(name, simulate_steps(3, 50))
+    caption = picture.get_supxlabel().replace("\n", " ")
+    title = picture.axes[0].get_title("left")
+    assert take_words(picture).replace("\u00a0", " ") == caption
+    assert not {title, caption} & {text for text, _ in texts_of(picture)}
+    assert_tidy(picture)
 
 
 @pytest.mark.parametrize(("rounds", "tools"), [(1, 5), (10, 5), (2, 30)])

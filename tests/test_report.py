@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.figures.gallery import FIGURES
 from arpo_entropy_recorder.reader import read_steps
 from arpo_entropy_recorder.report.markup import page, tag
 from arpo_entropy_recorder.report.page import make_report
@@ -132,6 +133,41 @@ def test_the_headline_is_the_paired_answer(tmp_path):
     assert f"d_z = {statistics.mean(changes) / statistics.stdev(changes):.2f}" in text
 
 
+def test_what_cannot_be_answered_is_said_without_empty_numbers(tmp_path):
+    write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7)]})
+    text = text_of(report(tmp_path))
+    assert "No answer.Mean change +0.5000, but 1 " in text
+    assert "too few for an interval" in text
+    assert text.count("mean of 1 record") == 2
+    assert "1 records" not in text
+    assert "interval \u2013" not in text
+
+
+def test_figures_have_their_caption_as_text_and_a_wide_one_has_a_row_of_its_own(tmp_path):
+    tools = [f"tool {number}" for number in range(8)]
+    records = [record(n, 0, 0.2) for n in range(8)]
+    records += [record(n, number, 0.7, tool=tool) for number in range(1, 6) for n, tool in enumerate(tools)]
+    records.sort(key=lambda entry: entry["sample_idx"])
+    write_steps(tmp_path, {1: records, 2: records})
+    html = report(tmp_path)
+    figures = dict(re.findall(r'<figure id="figure-(\w+)" class="(\w+)">', html))
+    assert figures == {name: "wide" if name == "tools" else "half" for name in FIGURES if name != "window"}
+    captions = re.findall("<figcaption>(.*?)<a ", html)
+    assert len(captions) == len(figures)
+    assert all(caption.replace("\u00a0", " ").endswith("2 steps, 1 to 2. ") for caption in captions)
+
+
+def test_the_segments_of_a_round_that_was_cut_have_places_of_their_own(tmp_path):
+    continued = record(0, 1, 0.3, is_after_tool_call=False)
+    write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7), continued]})
+    html = report(tmp_path, Words())
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert "trajectory-1-3" in ids
+    assert 'href="#trajectory-1-2"' in html
+    assert ">1 trajectory</output>" in html
+
+
 def test_settings_name_what_the_files_lack(tmp_path):
     for rank, run in ((0, 1), (1, 0)):
         records = [{"global_step": 3, **e, "dp_rank": rank, "run": run, "incomplete": True} for e in STEPS[3]]
@@ -141,7 +177,7 @@ def test_settings_name_what_the_files_lack(tmp_path):
     text = text_of(report(tmp_path))
     assert "step 3: 2" in text
     assert "2, 3 to 4" in text
-    assert "1 stale steps" in text
+    assert "Left out1 stale step" in text
     assert "Records of incomplete calls36" in text
 
 

@@ -181,6 +181,22 @@ def test_nothing_is_wider_than_the_screen(browser, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") == width
 
 
+def test_a_figure_fits_the_screen_and_a_link_shows_it_in_full_size_and_back(browser):
+    size(browser, 390)
+    (figure,) = all_of(browser, "#figure-rounds")
+    picture, larger, smaller = (
+        figure.find_element("css selector", selector) for selector in ("img", ".larger", ".smaller")
+    )
+    assert all(picture.rect["width"] <= figure.rect["width"] for picture in all_of(browser, "figure img"))
+    assert not smaller.is_displayed()
+    larger.click()
+    assert picture.rect["width"] > 1000
+    assert not larger.is_displayed()
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    smaller.click()
+    assert picture.rect["width"] <= figure.rect["width"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out_from_its_ground(browser, scheme):
     """WCAG AA: a contrast of 4.5 for text, computed from what the browser paints."""

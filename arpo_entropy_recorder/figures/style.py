@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.figures.wrap import wrapped
+from arpo_entropy_recorder.figures.wrap import kept_together, wrapped
 
 # Okabe and Ito's colour-blind-safe palette, with Tol's wine for its yellow, which is faint on white.
 # The two main ones also differ in grey (luminance 0.37 and 0.62)
@@ -91,6 +91,15 @@ def add_title(axes: Axes, title: str) -> None:
     inches = legend.get_window_extent().height / figure.dpi if legend else 0
     figure.set_figheight(figure.get_figheight() + max(inches - ONE_ROW, 0))
     axes.set_title(title, pad=12 + 72 * inches)
+
+
+def take_words(figure: Figure) -> str:
+    """Take title and caption off a figure, for an English page that has them as text; returns the caption."""
+    caption = kept_together(figure.get_supxlabel().replace("\n", " "))
+    figure.supxlabel("")
+    for axes in figure.axes:
+        axes.set_title("", loc="left")
+    return caption
 
 
 def add_caption(axes: Axes, parts: list[str], chinese: bool = False) -> None:

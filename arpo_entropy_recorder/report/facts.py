@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from arpo_entropy_recorder.analysis.statistics import Origins
+from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.rescore.ledger import read_ledger
 
@@ -60,7 +61,7 @@ class RunFacts:
         lacking = "; ".join(
             f"step {step}: {', '.join(map(str, ranks))}" for step, ranks in list(self.lacking.items())[:5]
         )
-        more = f"; and {len(self.lacking) - 5} more steps" if len(self.lacking) > 5 else ""
+        more = f"; and {counted(len(self.lacking) - 5, 'more step')}" if len(self.lacking) > 5 else ""
         rows = [
             ("Files", ", ".join(map(str, self.directories))),
             ("Training steps", _range(self.steps)),
@@ -84,7 +85,7 @@ class RunFacts:
         for ledger in filter(None, map(read_ledger, self.directories)):
             models = Counter(step["model"] for step in ledger["steps"].values())
             rows.append(
-                ("Rescored with", "; ".join(f"{m} ({n} step{'s' * (n > 1)})" for m, n in models.items()))
+                ("Rescored with", "; ".join(f"{m} ({counted(n, 'step')})" for m, n in models.items()))
             )
             for name, value in ledger["settings"].items():
                 shown = ", ".join(value) if isinstance(value, list) else str(value)

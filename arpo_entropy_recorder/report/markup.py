@@ -52,9 +52,9 @@ def page(title: str, style: str, script: str, body: Iterable[Element]) -> str:
     return "<!doctype html>\n" + tostring(document, encoding="unicode", method="html") + "\n"
 
 
-def image(data: bytes, kind: str, alt: str) -> Element:
-    """An image within the page: a script in an SVG that is shown this way does not run."""
-    return tag("img", src=f"data:{kind};base64,{base64.b64encode(data).decode()}", alt=alt)
+def image(data: bytes, kind: str, alt: str, width: int) -> Element:
+    """An image within the page, `width` pixels wide: a script in an SVG that is shown this way does not run."""
+    return tag("img", src=f"data:{kind};base64,{base64.b64encode(data).decode()}", alt=alt, width=str(width))
 
 
 def scrollable(table: Element, label: str) -> Element:

@@ -18,7 +18,8 @@ from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.figures.gallery import draw
 from arpo_entropy_recorder.figures.picture import METADATA
-from arpo_entropy_recorder.figures.style import RC
+from arpo_entropy_recorder.figures.style import RC, take_words
+from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.markup import DASH, image, scrollable, tag
 from arpo_entropy_recorder.schema import HIGH_ENTROPY, UserError
@@ -44,19 +45,30 @@ FIGURES = {
 }
 # A vector picture is sharper; above this many bytes its points weigh more than pixels do.
 LARGEST_SVG = 300_000
+CSS_INCH = 96  # pixels
+HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half of a row
 
 
 def headline(analysis: Analysis) -> Element:
     test, rounds = analysis.pairs.test(), analysis.rounds
-    verdict, change, rest = test.answer.partition(": mean change")
     tiles = [
-        ("Before any tool call", _number(rounds.initial.mean), f"mean of {rounds.initial.n:,} records"),
-        ("After a tool result", _number(rounds.after_tool.mean), f"mean of {rounds.after_tool.n:,} records"),
+        (
+            "Before any tool call",
+            _number(rounds.initial.mean),
+            f"mean of {counted(rounds.initial.n, 'record')}",
+        ),
+        (
+            "After a tool result",
+            _number(rounds.after_tool.mean),
+            f"mean of {counted(rounds.after_tool.n, 'record')}",
+        ),
         ("Above 0.6 after a tool", f"{rounds.after_tool.share_above:.0%}", "share of records"),
         (
             "Change within a trajectory",
             _number(test.change, "+"),
-            f"95 % interval {_number(test.low, '+')} to {_number(test.high, '+')}",
+            f"95 % interval {_number(test.low, '+')} to {_number(test.high, '+')}"
+            if isfinite(test.low)
+            else "too few for an interval",
         ),
         ("Effect size", _number(test.effect, digits=2), f"d_z, over {test.size}"),
     ]
@@ -67,8 +79,8 @@ def headline(analysis: Analysis) -> Element:
         tag("h1", QUESTION),
         tag(
             "p",
-            tag("strong", f"{verdict}." if change else verdict),
-            f"Mean change{rest}" if change else None,
+            tag("strong", f"{test.verdict}."),
+            test.numbers[:1].upper() + test.numbers[1:],
             class_="answer",
         ),
         tag(
@@ -99,8 +111,7 @@ def figures(analysis: Analysis, left_out: Counter[str]) -> Element:
         except UserError as error:
             lacking.append(f"{title}: {str(error).removeprefix(f'--figure {name}: ')}")
             continue
-        picture = _picture(figure, f"{words} The numbers are in the tables below.")
-        shown.append(tag("figure", tag("figcaption", tag("h3", title), class_="unseen"), picture))
+        shown.append(_figure(name, title, f"{words} The numbers are in the tables below.", figure))
     notes = tag("ul", [tag("li", line) for line in lacking], class_="note") if lacking else None
     return tag(
         "section",
@@ -108,6 +119,25 @@ def figures(analysis: Analysis, left_out: Counter[str]) -> Element:
         tag("div", shown, class_="figures"),
         tag("p", "Not drawn:", class_="note") if lacking else None,
         notes,
+        id="figures",
+    )
+
+
+def _figure(name: str, title: str, alt: str, figure: Figure) -> Element:
+    """The picture with its words as text around it; a link's target is shown in full size by the style sheet."""
+    caption = take_words(figure)
+    return tag(
+        "figure",
+        tag("h3", title),
+        tag("div", _picture(figure, alt), class_="picture"),
+        tag(
+            "figcaption",
+            f"{caption} ",
+            tag("a", "Full size", href=f"#figure-{name}", class_="larger", aria_label=f"Full size: {title}"),
+            tag("a", "Fit to the page", href="#figures", class_="smaller"),
+        ),
+        id=f"figure-{name}",
+        class_="wide" if figure.get_figwidth() > HALF_ROW else "half",
     )
 
 
@@ -118,10 +148,10 @@ def _picture(figure: Figure, alt: str) -> Element:
             figure.savefig(data, format=kind, metadata=METADATA[kind])
         return data.getvalue()
 
-    vector = rendered("svg")
+    vector, width = rendered("svg"), round(figure.get_figwidth() * CSS_INCH)
     if len(vector) <= LARGEST_SVG:
-        return image(vector, "image/svg+xml", alt)
-    return image(rendered("png"), "image/png", alt)
+        return image(vector, "image/svg+xml", alt, width)
+    return image(rendered("png"), "image/png", alt, width)
 
 
 def numbers(analysis: Analysis) -> Element:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from xml.etree.ElementTree import Element
 
+from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.highest import Trajectory
 from arpo_entropy_recorder.report.markup import DASH, scrollable, tag
 from arpo_entropy_recorder.report.transcript import Round, Transcript
@@ -20,9 +21,9 @@ CONTEXT = 60
 def highest_places(transcripts: Sequence[Transcript]) -> Element:
     """A table of the segments that start after a tool result with the highest entropies."""
     places = [
-        (part.record.entropies[0], number, transcript, part)
+        (part.record.entropies[0], f"{number}-{segment}", number, transcript, part)
         for number, transcript in enumerate(transcripts, start=1)
-        for part in transcript.rounds
+        for segment, part in enumerate(transcript.rounds, start=1)
         if part.record.is_after_tool_call and isfinite(part.record.entropies[0])
     ]
     places.sort(key=lambda place: -place[0])
@@ -34,9 +35,9 @@ def highest_places(transcripts: Sequence[Transcript]) -> Element:
             tag("td", part.record.tool or DASH),
             tag("td", str(part.record.round)),
             tag("td", str(transcript.trajectory.global_step)),
-            tag("td", tag("a", f"No. {number}", href=f"#trajectory-{number}-{part.record.round}")),
+            tag("td", tag("a", f"No. {number}", href=f"#trajectory-{place}")),
         )
-        for entropy, number, transcript, part in places[:PLACES]
+        for entropy, place, number, transcript, part in places[:PLACES]
     ]
     heads = ("Entropy", "What the policy wrote there", "After", "Round", "Step", "Trajectory")
     table = tag(
@@ -90,7 +91,7 @@ def _controls(tools: Sequence[str], count: int) -> Element:
         tag("label", "Tool ", tag("select", tag("option", "all", value=""),
                                   [tag("option", tool, value=tool) for tool in tools], id="tool")),
         tag("label", "Contains ", tag("input", type="search", id="words", autocomplete="off")),
-        tag("output", f"{count} trajectories", id="shown", for_="order tool words"),
+        tag("output", counted(count, "trajectory", "trajectories"), id="shown", for_="order tool words"),
         class_="controls",
         id="controls",
         hidden="hidden",
@@ -115,7 +116,10 @@ def _article(transcript: Transcript, number: int) -> Element:
         tag("h3", title, id=f"trajectory-{number}"),
         tag("p", _about(t), class_="note"),
         prompt,
-        tag("ol", [_round(part, number) for part in transcript.rounds]),
+        tag(
+            "ol",
+            [_round(part, f"{number}-{segment}") for segment, part in enumerate(transcript.rounds, start=1)],
+        ),
         data_step=str(t.global_step),
         data_tools=" ".join(t.tools),
         aria_labelledby=f"trajectory-{number}",
@@ -137,7 +141,8 @@ def _about(t: Trajectory) -> str:
     return "; ".join(parts)
 
 
-def _round(part: Round, number: int) -> Element:
+def _round(part: Round, place: str) -> Element:
+    """One segment. `place` numbers it within the page: after a cut a round has several."""
     record, result = part.record, None
     if record.is_after_tool_call:
         tool = record.tool or "a tool"
@@ -160,7 +165,7 @@ def _round(part: Round, number: int) -> Element:
         tag("div",
             tag("p", "Policy, ", f"round {record.round} ", badge, class_="who"),
             tag("div", *shaded, *_cut(part.rest), class_="text", dir="auto"),
-            class_="policy", id=f"trajectory-{number}-{record.round}"),
+            class_="policy", id=f"trajectory-{place}"),
     )  # fmt: skip
 
 

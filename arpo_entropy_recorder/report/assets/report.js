@@ -45,7 +45,8 @@ if (controls) {
       article.hidden = !fits;
       count += fits;
     }
-    shown.textContent = count === articles.length ? `${count} trajectories` : `${count} of ${articles.length} trajectories`;
+    const all = articles.length === 1 ? "1 trajectory" : `${articles.length} trajectories`;
+    shown.textContent = count === articles.length ? all : `${count} of ${all}`;
   };
   for (const control of [order, tool, words]) control.addEventListener("input", update);
 }
