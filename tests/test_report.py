@@ -136,7 +136,7 @@ def test_the_headline_is_the_paired_answer(tmp_path):
 def test_what_cannot_be_answered_is_said_without_empty_numbers(tmp_path):
     write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7)]})
     text = text_of(report(tmp_path))
-    assert "No answer.Mean change +0.5000, but 1 " in text
+    assert "No answer.Mean change +0.5000, but for an interval " in text
     assert "too few for an interval" in text
     assert text.count("mean of 1 record") == 2
     assert "1 records" not in text
