@@ -26,7 +26,7 @@ def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
 def call_columns(
     segments: list[Segment], entropies: np.ndarray, batch: Batch, settings: Settings, incomplete: bool
 ) -> dict[str, Any]:
-    """Equally long columns by schema key, a row a segment; `entropies` is [segments, window], normalised."""
+    """Equally long columns by schema key, one row per segment; `entropies` is [segments, window], normalised."""
     prompt_idx = np.array([segment.prompt_idx for segment in segments], dtype=np.int64)
     columns: dict[str, Any] = {
         "sample_idx": np.array([segment.sample_idx for segment in segments], dtype=np.int64),

@@ -1,4 +1,4 @@
-"""The buffer beside the logits: one row a segment, one column a token of its window."""
+"""The buffer beside the logits: one row per segment, one column per token of its window."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument(
         "--initial", type=int, default=8, help="of a prompt's 8, how many start at once; the rest branch"
     )
-    parser.add_argument("--length", type=int, default=200, help="tokens a trajectory (default: %(default)s)")
+    parser.add_argument("--length", type=int, default=200, help="tokens per trajectory (default: %(default)s)")
     parser.add_argument(
         "--thoughts", type=int, help="mean length of a thought (default: the toy agent's, 12)"
     )
@@ -294,7 +294,7 @@ def print_results(
     print(
         f"Command: python {' '.join([str(Path(sys.argv[0]).name), *sys.argv[1:]])}\n"
         f"{loop}, {args.trajectories} trajectories of {args.length} tokens, window {args.window}"
-        f"{', fast_logprobs' if args.fast_logprobs else ''}; {tokens / segments:.0f} tokens a segment\n"
+        f"{', fast_logprobs' if args.fast_logprobs else ''}; {tokens / segments:.0f} tokens per segment\n"
     )
     print("| | stock, s | recorded, s | recorded / stock: median (middle half) |\n|---|---|---|---|")
     for name, which in (("wall clock", 0), ("CPU time", 1)):
@@ -305,7 +305,7 @@ def print_results(
         )
     steps = calls.pop("step") or math.nan
     in_steps = seconds.pop("step")
-    print("\n| recorder's part | calls a run | ms a run | us a decode step |\n|---|---|---|---|")
+    print("\n| recorder's part | calls per run | ms per run | us per decode step |\n|---|---|---|---|")
     for key in sorted(seconds, key=lambda key: -seconds[key]):
         print(
             f"| {key} | {calls[key] / HOOK_RUNS:.0f} | {1e3 * seconds[key] / HOOK_RUNS:.2f} | "

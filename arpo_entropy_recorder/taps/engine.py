@@ -48,7 +48,7 @@ class EngineTap:
         return self._call("buffer")[0] if self._in_process else None
 
     def open(self, window: int) -> None:
-        """Wrap the sampler's seams; `window` entropies a segment.
+        """Wrap the sampler's seams; `window` entropies per segment.
 
         Raises RuntimeError while another recorder records the same engine: it would take the other's numbers.
         """

@@ -50,7 +50,7 @@ class Tap(ABC):
         """Leave the sampler as it was found; harmless when nothing is attached."""
 
     def open(self, window: int) -> None:
-        """Start a generate_sequences call: an empty history of `window` tokens a segment."""
+        """Start a generate_sequences call: an empty history of `window` tokens per segment."""
         self.detach()
         if self.history.window != window:
             self.history = EntropyHistory(window)
