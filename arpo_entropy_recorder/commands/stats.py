@@ -5,9 +5,9 @@ the mean's 95 % interval (bootstrap up to 200 records, normal above) and the sha
 records as independent; rollouts of one prompt are not, so these intervals are too narrow.
 
 The line below compares each trajectory's mean after-tool entropy with its own initial one, and averages over the
-trajectories of a prompt (over none where records have no prompt_idx): mean change with its interval, effect size
-d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. --json and --csv give the
-numbers of every figure.
+trajectories of a prompt (over none where records have no prompt_idx): mean change with its 95 % interval (Student's
+t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. It says Yes or No
+only where interval and test agree. --json and --csv give the numbers of every figure.
 
 A prompt that is asked in two steps counts once for each step. A branch's first record is drawn from the same context
 as its parent's, so a context where the policy branched counts once for each branch.
