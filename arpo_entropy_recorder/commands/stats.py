@@ -6,8 +6,8 @@ records as independent; rollouts of one prompt are not, so these intervals are t
 
 The line below compares each trajectory's mean after-tool entropy with its own initial one, and averages over the
 trajectories of a prompt (over none where records have no prompt_idx): mean change with its 95 % interval (Student's
-t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. It says Yes or No
-only where interval and test agree. --json and --csv give the numbers of every figure.
+t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. It says Yes or
+No only where interval and test agree. --json and --csv give the numbers of every figure.
 
 A prompt that is asked in two steps counts once for each step. A branch's first record is drawn from the same context
 as its parent's, so a context where the policy branched counts once for each branch.
