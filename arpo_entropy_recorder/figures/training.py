@@ -12,12 +12,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from arpo_entropy_recorder.analysis.breakdown import Curve
 from arpo_entropy_recorder.analysis.statistics import START
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.marks import (
-    ROUND_NUMBERS,
     entropy_axis,
     interval_words,
     tick_spacing,
@@ -108,7 +108,7 @@ def plot_heatmap(curves: Mapping[int, Curve], about: About, source: str = "") ->
         low, high = np.nanmin(grid), np.nanmax(grid)
         if high - low < LEAST_RANGE:
             low, high = low - LEAST_RANGE / 2, high + LEAST_RANGE / 2
-        scale = ROUND_NUMBERS.tick_values(low, high)
+        scale = MaxNLocator(10).tick_values(low, high)
         mesh = axes.pcolormesh(
             np.arange(len(steps) + 1),
             np.arange(len(rounds) + 1),
