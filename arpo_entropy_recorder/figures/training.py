@@ -108,7 +108,7 @@ def plot_heatmap(curves: Mapping[int, Curve], about: About, source: str = "") ->
         low, high = np.nanmin(grid), np.nanmax(grid)
         if high - low < LEAST_RANGE:
             low, high = low - LEAST_RANGE / 2, high + LEAST_RANGE / 2
-        scale = MaxNLocator(10).tick_values(low, high)
+        scale = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high)
         mesh = axes.pcolormesh(
             np.arange(len(steps) + 1),
             np.arange(len(rounds) + 1),
@@ -119,7 +119,7 @@ def plot_heatmap(curves: Mapping[int, Curve], about: About, source: str = "") ->
         )
         if few.any():
             _dots(axes, few)
-        figure.colorbar(mesh, ax=axes, label=words("Mean normalised entropy"), pad=0.02)
+        figure.colorbar(mesh, ax=axes, label=words("Mean normalised entropy"), pad=0.02, ticks=scale)
         every = tick_spacing(len(steps) - 1)
         columns = list(range(-steps[0] % every, len(steps), every))  # round numbers, where no step is missing
         if columns[0] >= every / 2:
