@@ -12,7 +12,7 @@ from typing import Any
 
 # The tags of ARPO's prompt template.
 RESULT_TAG = "result"
-# ARPO's paper: after a tool result the first tokens' normalised entropy is usually above this.
+# The guide's mark of a high normalised entropy after a tool result.
 HIGH_ENTROPY = 0.6
 
 

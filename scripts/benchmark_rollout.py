@@ -229,7 +229,9 @@ def main() -> None:
     parser.add_argument(
         "--initial", type=int, default=8, help="of a prompt's 8, how many start at once; the rest branch"
     )
-    parser.add_argument("--length", type=int, default=200, help="tokens per trajectory (default: %(default)s)")
+    parser.add_argument(
+        "--length", type=int, default=200, help="tokens per trajectory (default: %(default)s)"
+    )
     parser.add_argument(
         "--thoughts", type=int, help="mean length of a thought (default: the toy agent's, 12)"
     )

@@ -214,7 +214,8 @@ def test_each_scored_token_is_shaded_by_its_own_entropy_and_half_characters_go_w
     write_steps(tmp_path, {1: [records[0] | {"window": [0.2]}, records[1]]})
     html = report(tmp_path, Bytes())
     shaded = re.findall(r'<mark class="e(\d+)" title="entropy ([\d.]+)">(.*?)</mark>', html)
-    assert shaded == [("2", "0.200", "A"), ("1", "0.120", "é"), ("3", "0.330", "!")]
+    # Ten times the root of the entropy.
+    assert shaded == [("4", "0.200", "A"), ("3", "0.120", "é"), ("6", "0.330", "!")]
     assert "</mark>é ok</div>" in html  # the fourth token is the first half of é
 
 

@@ -69,7 +69,7 @@ def test_with_attention_every_context_has_an_entropy_of_its_own(agent):
     assert max(entropies) - min(entropies) > 1e-3
 
 
-def test_the_table_shows_the_papers_effect():
+def test_entropy_rises_after_a_result_as_arpo_claims():
     scale = math.log(TOKENS)
     after, start, thought = (entropy_after(token) / scale for token in ("</result>", "\n", "a"))
     assert 0.6 < after < 0.8

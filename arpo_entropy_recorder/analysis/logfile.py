@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -68,13 +67,6 @@ def curves_of(log: dict[int, dict[str, float]]) -> dict[int, Curve]:
         steps, means = np.array(rows, float).T
         curves[number] = Curve(steps, means, np.full_like(means, np.nan), np.full_like(means, np.nan))
     return curves
-
-
-def draw_log(*of: Any) -> Any:
-    """`figures.log.draw_log`, for callers that know it by this name."""
-    from arpo_entropy_recorder.figures import log
-
-    return log.draw_log(*of)
 
 
 def _is_number(text: str) -> bool:

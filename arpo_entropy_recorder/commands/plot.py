@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     args.paths += args.entropy_file or ()
     _one_source(args)
     from arpo_entropy_recorder.figures.picture import picture_path, save
-    from arpo_entropy_recorder.figures.words import choose_words
+    from arpo_entropy_recorder.figures.words import choose_words, counted
     from arpo_entropy_recorder.progress import say
     from arpo_entropy_recorder.step_files.layout import printable
 
@@ -128,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
         )
         analysis, left_out = analyse(steps, NEEDED[figure_name][0])
         figure = draw(figure_name, analysis, left_out, words)
-        rounds = analysis.rounds
-        summary = f"{rounds.after_tool.n:,} records after a tool call, {len(rounds.by_round)} rounds"
+        records, rounds = analysis.rounds.after_tool.n, len(analysis.rounds.by_round)
+        summary = f"{counted(records, 'record')} after a tool call, {counted(rounds, 'round')}"
     save(figure, path)
     print(printable(f"{path}: {summary}"))
     return 0

@@ -80,7 +80,7 @@ def headline(analysis: Analysis) -> Element:
         tag(
             "p",
             tag("strong", f"{test.verdict}."),
-            test.numbers[:1].upper() + test.numbers[1:],
+            f"{test.numbers[:1].upper()}{test.numbers[1:]}.",
             class_="answer",
         ),
         tag(

@@ -69,7 +69,8 @@ def trajectory_section(transcripts: Sequence[Transcript]) -> Element:
 
 
 def _legend() -> Element:
-    steps = [tag("li", _shaded(f"{level / 10:.1f}", level / 10)) for level in range(0, 11, 2)]
+    values = [(level / 10) ** 2 for level in range(0, 11, 2)]
+    steps = [tag("li", _shaded(f"{value:.2f}", value)) for value in values]
     return tag(
         "div",
         tag("p", "Shaded: a segment's first tokens, by their entropy. The number before a segment is that of its "
@@ -182,8 +183,8 @@ def _opening(part: Round) -> list[Element | str]:
 
 
 def _shaded(text: str, entropy: float, **attributes: str) -> Element:
-    """Text on a ground of one of eleven shades, e0 to e10."""
-    return tag("mark", text, class_=f"e{round(float(entropy) * 10)}", **attributes)
+    """Text on a ground of one of eleven shades, e0 to e10: by the root, so that low entropies differ, too."""
+    return tag("mark", text, class_=f"e{round(10 * float(entropy) ** 0.5)}", **attributes)
 
 
 def _cut(text: str) -> list[Element | str]:
