@@ -157,7 +157,7 @@ def test_validation_has_a_file_of_its_own_with_the_padding_row_marked(recorded):
 
 def test_the_figure_is_made_from_the_files_and_from_the_console_log(recorded):
     work, _ = recorded
-    arpo_entropy(work, "plot", "--entropy_file", "entropy", "--output", "entropy_increase.png")
+    arpo_entropy(work, "plot", "entropy")
     arpo_entropy(work, "plot", "--log_file", str(saved(work, "run.log")), "--output", "from_log.png")
     for name in ("entropy_increase.png", "from_log.png"):
         assert (work / name).stat().st_size > 10_000
