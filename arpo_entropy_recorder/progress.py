@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from arpo_entropy_recorder.reader import ReadError, Step, read_steps
 from arpo_entropy_recorder.step_files.decode import decode
-from arpo_entropy_recorder.step_files.files import find_files, read_bytes
+from arpo_entropy_recorder.step_files.files import find_files, missing, read_bytes
 from arpo_entropy_recorder.step_files.layout import printable
 
 
@@ -54,7 +54,10 @@ def _is_readable(file: Path, done: Callable[[], None]) -> bool:
     try:
         decode(read_bytes(file), file)
     except FileNotFoundError:
-        return True  # joined since it was listed: the reader finds what there is now
+        if not file.is_symlink():
+            return True  # joined since it was listed: the reader finds what there is now
+        say(f"skipped: {missing(file)}")
+        return False
     except ReadError as error:
         say(f"skipped: {error}")
         return False

@@ -89,7 +89,9 @@ def read_steps(
             for step in _read(files):
                 if parse_name(files[0].name):
                     step.stale = _is_stale(step.columns, highest[step.validate])
-                elif twin := named.get(StepKey(step.global_step, step.validate)):
+                elif "global_step" in step.columns and (
+                    twin := named.get(StepKey(step.global_step, step.validate))
+                ):
                     raise ReadError(
                         f"{printable(files[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
                         "leave one of them out"
@@ -187,7 +189,9 @@ def _current(
         rank
         for rank, version in versions.items()
         if version.run == newest_run
-        or not (resized or (rank in runs_by_rank and not runs_by_rank[rank].is_current(key, version.run)))
+        or not (
+            resized or (rank in runs_by_rank and not runs_by_rank[rank].covers(key, version.run, dp_size))
+        )
     }
 
 

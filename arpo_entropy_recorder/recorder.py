@@ -56,7 +56,7 @@ class EntropyRecorder:
         self._counted_steps = 0
         self._warned_step_count = False
         # The last sampled training call: what the trainer called its step, and its metrics.
-        self._sampled: tuple[Any, dict[str, float]] = None, {}
+        self._sampled: tuple[Any, dict[str, float]] | None = None
 
     @property
     def entropy_history(self) -> EntropyHistory | None:
@@ -216,7 +216,7 @@ class EntropyRecorder:
         if not meta_info.get("validate"):
             if meta_info.get("do_sample", True):
                 self._sampled = step, metrics
-            elif self._sampled[0] == step:
+            elif self._sampled is not None and self._sampled[0] == step:
                 # A REMAX baseline: the trainer unites it with its step's sampled call, and asserts that their
                 # metrics are equal.
                 metrics = self._sampled[1]

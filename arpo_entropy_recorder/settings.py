@@ -55,8 +55,9 @@ class Settings:
             return key, default if found is None else found
 
         disabled = _switch("ARPO_ENTROPY_DISABLE", environ.get("ARPO_ENTROPY_DISABLE", "0"))
+        if disabled or not _switch(*value("entropy_recorder", "", True)):
+            return cls(enabled=False)
         return cls(
-            enabled=not disabled and _switch(*value("entropy_recorder", "", True)),
             save_dir=_directory(*value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")),
             window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1), most=MOST_WINDOW),
             record_tokens=_switch(*value("record_tokens", "ARPO_ENTROPY_TOKENS", False)),

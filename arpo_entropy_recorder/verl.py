@@ -10,7 +10,9 @@ The trainer is untouched, so the step is not passed: the recorder counts its own
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import re
 import sys
 
 from arpo_entropy_recorder.mixin import record_entropy
@@ -36,7 +38,7 @@ def swap_in(places: str) -> list[type]:
                 f"arpo_entropy_recorder.verl: no rollout class {place.strip()!r} ({error}); "
                 "name yours as ARPO_ENTROPY_ROLLOUT=module:Class"
             ) from error
-        if any(_names_itself(method, class_name) for method in vars(stock).values()):
+        if _names_itself(stock):
             raise UserError(
                 f"arpo_entropy_recorder.verl: {place.strip()} calls super({class_name}, self), which would find the "
                 "recording class under that name and never end; use scripts/apply_patch.sh instead"
@@ -50,9 +52,13 @@ def swap_in(places: str) -> list[type]:
     return recording
 
 
-def _names_itself(method: object, class_name: str) -> bool:
-    code = getattr(method, "__code__", None)
-    return code is not None and {"super", class_name} <= set(code.co_names)
+def _names_itself(cls: type) -> bool:
+    """Whether its methods look it up by its name in the module, as `super(Name, self)` does."""
+    try:
+        source = inspect.getsource(cls)
+    except (OSError, TypeError):
+        return False
+    return re.search(rf"\bsuper\(\s*{cls.__name__}\s*,", source) is not None
 
 
 swap_in(os.environ.get("ARPO_ENTROPY_ROLLOUT", ROLLOUT))

@@ -30,8 +30,15 @@ class Edit(NamedTuple):
 
     file: str
     anchor: str
+    # Of each such statement the beginning, in whatever way it goes on.
+    begins: re.Pattern[str]
     where: re.Pattern[str]
     lines: tuple[str, ...]
+
+
+def beginning(pattern: str) -> re.Pattern[str]:
+    """A line that begins so, in any indentation."""
+    return re.compile(rf"(?m)^[ \t]*{pattern}")
 
 
 def statement(pattern: str) -> re.Pattern[str]:
@@ -41,12 +48,17 @@ def statement(pattern: str) -> re.Pattern[str]:
 
 # A call's arguments: on one line, or on lines that are indented deeper than the one that closes them.
 ARGUMENTS = r"\((?:[^\r\n]*|[ \t]*\r?\n(?:(?P=indent)[ \t]+\S[^\r\n]*\r?\n)+(?P=indent))\)"
+# Forks take the class from a module, or have more than one mode that picks it.
+PICK = r"vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools\b"
+PAD = r"test_gen_batch_padded, pad_size = pad_dataproto_to_divisor"
+# Forks name the batch otherwise, or pop in one branch or another.
+POP = r"gen_batch(?:: \w+)? = \w+\.pop"
 EDITS = (
     Edit(
         WORKERS,
         "vllm_rollout_cls = vLLMRolloutWithTools",
-        # Forks take the class from a module, or have more than one mode that picks it.
-        statement(r"vllm_rollout_cls = (?:\w+\.)*vLLMRolloutWithTools"),
+        beginning(PICK),
+        statement(PICK),
         (
             "from arpo_entropy_recorder.mixin import record_entropy  # missing? pip install -e arpo-entropy-recorder",
             "vllm_rollout_cls = record_entropy(vllm_rollout_cls)",
@@ -55,7 +67,8 @@ EDITS = (
     Edit(
         TRAINER,
         "test_gen_batch_padded, pad_size = pad_dataproto_to_divisor(",
-        statement(r"test_gen_batch_padded, pad_size = pad_dataproto_to_divisor" + ARGUMENTS),
+        beginning(PAD + r"\("),
+        statement(PAD + ARGUMENTS),
         (
             "test_gen_batch_padded.meta_info.update(global_steps=self.global_steps, pad_size=pad_size)"
             "  # for arpo-entropy-recorder",
@@ -64,8 +77,8 @@ EDITS = (
     Edit(
         TRAINER,
         "gen_batch = batch.pop(",
-        # Forks name the batch otherwise, or pop in one branch or another.
-        statement(r"gen_batch(?:: \w+)? = \w+\.pop" + ARGUMENTS),
+        beginning(POP + r"\("),
+        statement(POP + ARGUMENTS),
         ('gen_batch.meta_info["global_steps"] = self.global_steps  # for arpo-entropy-recorder',),
     ),
 )
@@ -76,13 +89,26 @@ TRACE = re.compile(r"(?m)^.*(?:arpo[_-]entropy[_-]recorder|record_entropy\(vllm_
 def patched(text: str, edits: list[Edit]) -> str:
     """`text`, which holds none of the edits, with all of them."""
     for edit in edits:
-        places = list(edit.where.finditer(text))
-        if not places:
-            raise CannotPatch(f"the anchor `{edit.anchor}` is missing")
-        for place in reversed(places):
+        check(text, edit)
+    for edit in edits:
+        for place in reversed(list(edit.where.finditer(text))):
             added = "".join(place["indent"] + line + place["eol"] for line in edit.lines)
             text = text[: place.end("eol")] + added + text[place.end("eol") :]
     return text
+
+
+def check(text: str, edit: Edit) -> None:
+    """Raise CannotPatch unless there is such a statement, and of each such statement it is known where it ends."""
+    begun = [match.start() for match in edit.begins.finditer(text)]
+    known = {place.start() for place in edit.where.finditer(text)}
+    if not begun:
+        raise CannotPatch(f"the anchor `{edit.anchor}` is missing")
+    for at in begun:
+        if at not in known:
+            raise CannotPatch(
+                f"the anchor `{edit.anchor}` in line {text.count(chr(10), 0, at) + 1} goes on in a way that is not "
+                "known here; put its arguments on one line, or on lines of their own"
+            )
 
 
 def unpatched(text: str, edits: list[Edit]) -> str:

@@ -248,7 +248,19 @@ def test_a_statement_whose_end_is_not_sure_is_refused_however_the_file_goes_on(t
     text = STOCK[TRAINER].replace(anchor, drifted) + "            later(\n            )\n"
     tree = make_tree(tmp_path / "tree", {TRAINER: text})
     before = contents(tree)
-    assert "is missing" in refuse(tree)
+    message = refuse(tree)
+    assert re.search(r"the anchor `.*` in line \d+ goes on in a way that is not known here; put", message)
+    assert contents(tree) == before
+
+
+def test_of_two_statements_none_is_left_without_its_edit(tmp_path):
+    text = (
+        STOCK[TRAINER]
+        + "            gen_batch = batch.pop(batch_keys=one,\n                                  more=two)\n"
+    )
+    tree = make_tree(tmp_path / "tree", {TRAINER: text})
+    before = contents(tree)
+    assert f"in line {text.count(chr(10)) - 1} goes on" in refuse(tree)
     assert contents(tree) == before
 
 

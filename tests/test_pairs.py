@@ -123,7 +123,10 @@ def test_equal_changes_have_no_effect_size_and_the_answer_says_so(after):
     answer = pairs.test().answer
     assert answer.startswith("Yes")
     assert "nan" not in answer
-    assert "all changes equal" in answer
+    assert "d_z not defined (all changes equal), Wilcoxon signed-rank p = 0.0078" in answer
+    # For five the least p is 0.0625.
+    assert of_changes([0.1] * 5).verdict.startswith("No clear difference")
+    assert "nan" not in of_changes([0.0] * 5).answer
 
 
 def clustered(seed, prompts=32, rollouts=16):

@@ -56,3 +56,8 @@ def test_a_bad_setting_is_said_before_the_engine_is_built():
 
     with pytest.raises(UserError, match="entropy_window"):
         record_entropy(Rollout)(config={"entropy_window": "abc"})
+
+
+def test_what_is_off_has_no_other_setting_in_the_way():
+    assert not Settings.read({"entropy_recorder": "off", "entropy_window": "many"}, {}).enabled
+    assert not Settings.read({}, {"ARPO_ENTROPY_DISABLE": "1", "ARPO_ENTROPY_WINDOW": "-1"}).enabled

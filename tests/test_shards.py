@@ -311,6 +311,33 @@ def test_what_a_resumed_rank_has_not_recorded_again_is_missing_not_mixed_in(
     assert fourth.stale
 
 
+def test_ranks_of_a_smaller_world_are_not_mixed_into_a_step_of_a_larger_one(tmp_path, job):
+    ranks = job(1)
+    for step in (1, 2, 3):
+        ranks.record(step)
+    ranks.close()
+    # Rank 0's recorder has not started again: its directory was not mounted, say.
+    second = StepWriter(tmp_path, dp_rank=1, dp_size=2)
+    for step in (2, 3):
+        second.add(step, False, columns(step, 1))
+        second.flush()
+    second.close()
+    assert [
+        (s.global_step, set(s.columns["run"].tolist()), s.missing_ranks) for s in read_steps([tmp_path])
+    ] == [
+        (1, {0}, ()),
+        (2, {1}, (0,)),
+        (3, {1}, (0,)),
+    ]
+
+
+def test_a_link_to_nowhere_is_skipped_like_any_bad_file(tmp_path, job, capsys):
+    job(1).record(1)
+    (tmp_path / "entropy_step_2.json").symlink_to(tmp_path / "nowhere")
+    assert [s.global_step for s in progress.watched_steps([str(tmp_path)], skip_bad=True)] == [1]
+    assert "skipped: " in capsys.readouterr().err
+
+
 def test_a_step_whose_name_is_taken_is_in_no_other_steps_way(tmp_path, job, caplog):
     (tmp_path / "entropy_step_1.json").mkdir()
     ranks = job(2)

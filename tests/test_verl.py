@@ -53,10 +53,22 @@ def succeed(code, path, place=PLACE, **kwargs):
 
 def test_a_class_that_would_look_itself_up_for_ever_is_refused(a_verl):
     module = a_verl / "a_verl" / "rollout" / "with_tools.py"
-    module.write_text(
-        module.read_text()
-        + "class OldStyle(ToolRollout):\n    def __init__(self):\n        super(OldStyle, self).__init__()\n"
-    )
+    more = """
+def marked(method):
+    return lambda self: method(self)
+
+class OldStyle(ToolRollout):
+    @marked
+    def __init__(self):
+        super(OldStyle, self).__init__()
+
+class NewStyle(ToolRollout):
+    def __init__(self):
+        super().__init__()
+        NewStyle.kind = 1
+"""
+    module.write_text(module.read_text() + more)
+    succeed("", a_verl, "a_verl.rollout.with_tools:NewStyle")
     result = worker("", a_verl, "a_verl.rollout.with_tools:OldStyle")
     assert result.returncode != 0
     assert "OldStyle calls super(OldStyle, self)" in result.stderr

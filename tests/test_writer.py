@@ -393,6 +393,23 @@ def test_step_files_without_their_journal_are_older_than_what_is_recorded_there(
     ]
 
 
+@pytest.mark.parametrize("text", [b"no JSON", b'[{"run": 6}]'], ids=["garbage", "spaced"])
+def test_without_a_journal_any_old_file_is_looked_at_and_none_is_in_the_way(tmp_path, monkeypatch, text):
+    (tmp_path / "entropy_step_7.json").write_bytes(text)
+    (tmp_path / "entropy_step_8.json").write_text("[]")
+    opened = open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith("entropy_step_8.json"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    record(tmp_path, [1])
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "entropy_step_1.json").read_text())[0]["run"] == (7 if b"6" in text else 1)
+
+
 def test_a_journal_cut_short_by_a_death_is_no_obstacle(tmp_path):
     record(tmp_path, [1])
     with open(tmp_path / ".entropy_recorder.dp0", "ab") as journal:

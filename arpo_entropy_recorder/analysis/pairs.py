@@ -52,9 +52,10 @@ class PairedTest:
     @property
     def strength(self) -> str:
         """Effect size and p in words, or why there are none."""
-        if np.isnan(self.p):
-            return "d_z and p not defined (all changes equal)"
-        return f"d_z = {self.effect:.2f}, Wilcoxon signed-rank p {self.p_words}"
+        effect = (
+            f"d_z = {self.effect:.2f}" if np.isfinite(self.effect) else "d_z not defined (all changes equal)"
+        )
+        return effect if np.isnan(self.p) else f"{effect}, Wilcoxon signed-rank p {self.p_words}"
 
     @property
     def verdict(self) -> str:
@@ -126,14 +127,16 @@ class Pairs:
         changes = np.where(np.abs(self.changes) < ROUNDING, 0.0, self.changes)
         n, mean = len(changes), float(changes.mean()) if len(changes) else math.nan
         low = high = p = effect = math.nan
-        if n >= INTERVAL_LEAST and np.ptp(changes) <= ROUNDING:
-            low = high = mean
-        elif n >= INTERVAL_LEAST:
+        if n >= INTERVAL_LEAST:
             from scipy import stats
 
-            # For few prompts a bootstrap's interval is too narrow: 13 % instead of 5 % false answers for eight.
-            low, high = map(float, stats.ttest_1samp(changes, 0).confidence_interval(0.95))
-            p, effect = float(stats.wilcoxon(changes).pvalue), mean / float(changes.std(ddof=1))
+            p = float(stats.wilcoxon(changes).pvalue) if changes.any() else math.nan
+            if np.ptp(changes) <= ROUNDING:
+                low = high = mean
+            else:
+                # For few prompts a bootstrap's interval is too narrow: 13 % instead of 5 % false answers for eight.
+                low, high = map(float, stats.ttest_1samp(changes, 0).confidence_interval(0.95))
+                effect = mean / float(changes.std(ddof=1))
         rising = float((changes > 0).mean()) if n else math.nan
         over = PROMPTS if self._prompts_known else TRAJECTORIES
         return PairedTest(n, over, self.trajectories, mean, low, high, p, effect, rising)

@@ -21,8 +21,8 @@ TOTAL = "after a tool"
 def round_table(analysis: Analysis, width: int = 80) -> Table:
     """One row per round (n, mean, sd, interval, share above 0.6), the start's above them and the totals below.
 
-    It fits into `width` characters: tools' names are cut to the room that the numbers leave, and on a narrow
-    terminal a column goes rather than digits.
+    It fits into `width` characters, of some 40 at least: tools' names are cut to the room that the numbers leave,
+    and on a narrow terminal a column goes rather than digits.
     """
     rounds, tools = analysis.rounds, analysis.tools.totals
     rows = [("0 (start)", _cells(rounds.initial))]

@@ -119,7 +119,7 @@ def round_width(rounds: int) -> float:
 
 
 def tick_spacing(span: int) -> int:
-    """The spacing at which at most eleven ticks lie on whole numbers over `span`: 1, 5, 10, 50, 100, ..."""
+    """The spacing at which at most eleven ticks lie on whole numbers over `span`: 1, 5, 10, 20, 50, 100, ..."""
     if span <= 10:
         return 1
     power = 10 ** (len(str(span)) - 2)

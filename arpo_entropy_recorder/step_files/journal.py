@@ -7,6 +7,7 @@ step that run recorded first; from that step on, what earlier runs recorded is o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -25,7 +26,7 @@ from arpo_entropy_recorder.step_files.layout import Shard, StepKey, is_temporary
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\.entropy_recorder\.dp(\d+)", re.ASCII)
-_RUN = re.compile(rb'"run":(\d{1,9})\b')
+_RUN = re.compile(rb'"run":\s*(\d{1,9})\b')
 # `run` is among a record's last keys.
 TAIL_BYTES = 4096
 # Runs have up to nine digits in a shard's name.
@@ -47,6 +48,10 @@ class Runs:
         """True if no later run has recorded `key` anew, nor may the last one be about to."""
         later = [first for r, first in self.first.items() if run < r <= self.run]
         return all(key < first for first in later) and (self.run <= run or self.run in self.first)
+
+    def covers(self, key: StepKey, run: int, dp_size: int) -> bool:
+        """True if what `run` recorded of `key` goes with what a job of `dp_size` ranks has recorded of it."""
+        return self.dp_size == dp_size and self.is_current(key, run)
 
 
 def parse_journal(text: bytes) -> Runs:
@@ -82,10 +87,11 @@ def highest_run(directory: Path) -> int:
         if isinstance(parsed, Shard):
             runs.append(parsed.version.run)
         elif parsed is not None and path.is_file():
-            with open(path, "rb") as file:
+            # A record without the key is of run 0, and a file that cannot be read is in nobody's way.
+            runs.append(0)
+            with contextlib.suppress(OSError), open(path, "rb") as file:
                 file.seek(max(os.fstat(file.fileno()).st_size - TAIL_BYTES, 0))
-                # A record without the key is of run 0.
-                runs += [0, *map(int, _RUN.findall(file.read()))]
+                runs += map(int, _RUN.findall(file.read()))
     return max(runs)
 
 

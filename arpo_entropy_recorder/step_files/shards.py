@@ -137,7 +137,7 @@ def _join(
     for r in range(dp_size):
         if r not in versions:
             return
-        if r in runs_by_rank and not runs_by_rank[r].is_current(key, versions[r].run):
+        if r in runs_by_rank and not runs_by_rank[r].covers(key, versions[r].run, dp_size):
             return
 
     def texts() -> Iterator[bytes]:
