@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+
+def is_failure(error: BaseException) -> bool:
+    """True for an error that may end here; KeyboardInterrupt and the like pass.
+
+    A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def unnoticed() -> Iterator[None]:
+    """Around what is only a saving: if it fails, nothing is saved."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_failure(error):
+            raise
 
 
 class Boundary:
@@ -25,8 +43,7 @@ class Boundary:
         try:
             return True, action(*args)
         except BaseException as error:
-            # A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
-            if self.strict or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            if self.strict or not is_failure(error):
                 raise
             self.report(f"{action.__qualname__} failed", exc_info=True)
             return False, None

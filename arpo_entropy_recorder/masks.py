@@ -15,9 +15,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
+from arpo_entropy_recorder.boundary import unnoticed
 from arpo_entropy_recorder.taps.seams import Seams
 
 
@@ -30,14 +31,14 @@ class CheapMasks:
     @contextmanager
     def sparing(self, llm: Any) -> Iterator[None]:
         """Around one generate_sequences call on a vLLM LLM. Engines other than V0 have nothing to spare."""
-        with suppress(Exception):
+        with unnoticed():
             # What an interrupt kept from coming off comes off now.
             self._seams.restore()
             self._seams.wrap(llm.llm_engine, "_build_logits_processors", _cheapening)
         try:
             yield
         finally:
-            with suppress(Exception):
+            with unnoticed():
                 self._seams.restore()
 
 
@@ -46,7 +47,7 @@ def _cheapening(stock: Callable[..., Any]) -> Callable[..., Any]:
     def build(*args: Any, **kwargs: Any) -> Any:
         params = stock(*args, **kwargs)
         # If this fails the engine goes on with what it has built.
-        with suppress(Exception):
+        with unnoticed():
             cheapen(params)
         return params
 

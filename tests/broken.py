@@ -27,6 +27,8 @@ BOUNDARY = {
     "CheapMasks.sparing",
     "_cheapening.<locals>.build",
     "Boundary.run",
+    "is_failure",
+    "unnoticed",
     "Tap.guard",
     "RunnerV0Tap._before_sampler",
     "RunnerV1Tap.attach.<locals>.tapped.<locals>.sample",
