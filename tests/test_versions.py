@@ -1,5 +1,6 @@
 """The taps on what other versions of vLLM have: real classes of 0.8.5's V1 engine, and stand-ins for layouts."""
 
+import inspect
 import sys
 import types
 from types import SimpleNamespace
@@ -56,8 +57,11 @@ def requests_of_0_8(temperatures):
         pin_memory=False,
         vocab_size=VOCABULARY,
     )
+    # 0.8.4 keeps a prompt's text, too.
+    more = {"prompt": None} if "prompt" in inspect.signature(CachedRequestState).parameters else {}
     states = [
         CachedRequestState(
+            **more,
             req_id=str(number),
             prompt_token_ids=[1, 2],
             mm_inputs=[],
