@@ -1,9 +1,13 @@
 """What tests of several files share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# In the background of a script Ctrl-C is ignored, and so it would be in all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
