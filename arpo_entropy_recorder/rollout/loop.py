@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from arpo_entropy_recorder.rollout.prompts import require_room
 from arpo_entropy_recorder.rollout.sampling import own_params, shared_params
 from arpo_entropy_recorder.rollout.tools import Tool
 from arpo_entropy_recorder.rollout.tools.calls import answer, as_result, called_content
-from arpo_entropy_recorder.schema import UserError
 
 
 @dataclass
@@ -205,11 +205,7 @@ class ToolRollout:
         """A new trajectory from the prompt's start, or one that goes on from where `source` is."""
         sample_idx = len(self.trajectories)
         if source is None:
-            if len(start) >= self._max_length:
-                raise UserError(
-                    f"prompt {prompt_idx} has {len(start)} tokens and the engine takes {self._max_length} "
-                    "with the response; shorten it or raise max_model_len"
-                )
+            require_room(prompt_idx, start, self._max_length)
             trajectory = Trajectory(sample_idx, prompt_idx, list(start), len(start))
         else:
             trajectory = copy.deepcopy(source)

@@ -148,3 +148,12 @@ def _checked(prompt: Any, where: str) -> Prompt:
     raise UserError(
         f"{where}: 'prompt' must be a non-empty string or a list of messages with role and content"
     )
+
+
+def require_room(number: int, tokens: Sequence[int], most: int) -> None:
+    """Raise UserError for a prompt that leaves an engine of `most` tokens (max_model_len) no room for a response."""
+    if len(tokens) >= most:
+        raise UserError(
+            f"prompt {number} has {len(tokens)} tokens and the engine takes {most} with the response; shorten it "
+            "or raise max_model_len"
+        )

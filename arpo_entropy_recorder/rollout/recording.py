@@ -11,8 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
-from arpo_entropy_recorder.rollout.prompts import pad_left
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.rollout.prompts import pad_left, require_room
 
 
 def record_steps(
@@ -32,11 +31,7 @@ def record_steps(
     """
     most = engine.llm_engine.model_config.max_model_len
     for number, tokens in enumerate(prompts[: steps * batch_size], start=1):
-        if len(tokens) >= most:
-            raise UserError(
-                f"prompt {number} has {len(tokens)} tokens and the engine takes {most} with the response; shorten it "
-                "or raise max_model_len"
-            )
+        require_room(number, tokens, most)
     columns = (
         TextColumn("step {task.fields[step]}"),
         BarColumn(),
