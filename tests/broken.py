@@ -13,29 +13,71 @@ from collections import Counter
 from pathlib import Path
 
 import arpo_entropy_recorder
+from arpo_entropy_recorder import boundary, commands, masks, rollout, schema, writer
+from arpo_entropy_recorder.mixin import EntropyRecorderMixin
+from arpo_entropy_recorder.recorder import EntropyRecorder
+from arpo_entropy_recorder.step_files import journal, layout, shards
+from arpo_entropy_recorder.taps.engine import EngineTap
+from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
+from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
+from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
+from arpo_entropy_recorder.taps.seams import Seams
+from arpo_entropy_recorder.taps.worker import Tap, call_tap
 
 PACKAGE = Path(arpo_entropy_recorder.__file__).parent
 # The loop that is recorded is no part of the recorder, nor are the words of the command line.
-NOT_THE_RECORDER = ("rollout/", "schema.py", "commands/")
+NOT_THE_RECORDER = (rollout, schema, commands)
+
+
+def file_of(module):
+    """Where a module's code is, or a package's: a path that the paths of its code objects start with."""
+    path = Path(module.__file__)
+    return f"{path.parent}/" if path.name == "__init__.py" else str(path)
+
+
+def code_of(function, *inner):
+    """The code object of a function, or of a function that is defined inside it: `code_of(f, "g", "h")`."""
+    code = inspect.unwrap(function).__code__
+    for name in inner:
+        (code,) = (c for c in code.co_consts if inspect.iscode(c) and c.co_name == name)
+    return code
+
+
 # The boundary itself: what the rollout and the engine call. Each only hands on to what is caught.
 BOUNDARY = {
-    "EntropyRecorderMixin.generate_sequences",
-    "EntropyRecorder.recording",
-    "EntropyRecorder.add_metrics",
-    "EntropyRecorder._recorded.<locals>.generate",
-    "EntropyRecorder._recorded.<locals>.attempt",
-    "CheapMasks.sparing",
-    "_cheapening.<locals>.build",
-    "Boundary.run",
-    "is_failure",
-    "unnoticed",
-    "Tap.guard",
-    "RunnerV0Tap._before_sampler",
-    "RunnerV1Tap.attach.<locals>.tapped.<locals>.sample",
-    "RunnerV2Tap.attach.<locals>.tapped_add_request.<locals>.add_request",
-    "RunnerV2Tap.attach.<locals>.tapped_sample.<locals>.sample",
-    "RunnerV2Tap.attach.<locals>.tapped_runner_sample.<locals>.sample",
-    "RunnerV2Tap.attach.<locals>.tapped_apply_min_p.<locals>.apply_min_p",
+    code_of(EntropyRecorderMixin.generate_sequences),
+    code_of(EntropyRecorder.recording),
+    code_of(EntropyRecorder.add_metrics),
+    code_of(EntropyRecorder._recorded, "generate"),
+    code_of(EntropyRecorder._recorded, "attempt"),
+    code_of(masks.CheapMasks.sparing),
+    code_of(masks._cheapening, "build"),
+    code_of(boundary.Boundary.run),
+    code_of(boundary.is_failure),
+    code_of(boundary.unnoticed),
+    code_of(Tap.guard),
+    code_of(RunnerV0Tap._before_sampler),
+    code_of(RunnerV1Tap.attach, "tapped", "sample"),
+    code_of(RunnerV2Tap.attach, "tapped_add_request", "add_request"),
+    code_of(RunnerV2Tap.attach, "tapped_sample", "sample"),
+    code_of(RunnerV2Tap.attach, "tapped_runner_sample", "sample"),
+    code_of(RunnerV2Tap.attach, "tapped_apply_min_p", "apply_min_p"),
+}
+# An OSError comes from files, and is waited for in these modules only.
+TOUCHES_FILES = (writer, shards, journal, layout)
+# Where the way to the wrappers is itself what is broken, they come off when the next call starts.
+REMOVES_WRAPPERS = {
+    code_of(function)
+    for function in (
+        Seams.restore,
+        EngineTap.close,
+        EngineTap._call,
+        call_tap,
+        Tap.close,
+        RunnerV0Tap.detach,
+        RunnerV1Tap.detach,
+        RunnerV2Tap.detach,
+    )
 }
 
 
@@ -59,22 +101,27 @@ class BadText(Exception):
 
 def is_recorder(code):
     """Whether a code object is the recorder's, and not the boundary itself."""
-    path = code.co_filename
-    if not path.startswith(f"{PACKAGE}/") or code.co_qualname in BOUNDARY:
+    if not code.co_filename.startswith(f"{PACKAGE}/") or code in BOUNDARY:
         return False
-    return not path[len(str(PACKAGE)) + 1 :].startswith(NOT_THE_RECORDER)
+    return not is_in(NOT_THE_RECORDER, code)
+
+
+def is_in(modules, code):
+    """Whether a code object was written in one of `modules` or packages."""
+    return code.co_filename.startswith(tuple(map(file_of, modules)))
 
 
 class Tracer:
     """Counts the recorder's lines as they run, or raises `error` at one of them.
 
-    `events` counts the lines that ran in each function, and `in_engine` are those that ran in a step of the
-    engine. `at` is (function, which of its lines that ran, from 0).
+    `events` counts the lines that ran in each function, `codes` has the functions' code objects, and `in_engine`
+    are those that ran in a step of the engine. `at` is (function, which of its lines that ran, from 0).
     """
 
     def __init__(self, at=None, error=Broken):
         self.at, self.error = at, error
         self.events = Counter()
+        self.codes = {}
         self.in_engine = set()
         self.raised = False
 
@@ -94,6 +141,7 @@ class Tracer:
             name = name_of(frame.f_code)
             now = (name, self.events[name])
             self.events[name] += 1
+            self.codes[name] = frame.f_code
             if self.at is None and self._is_in_engine(frame):
                 self.in_engine.add(name)
             if now == self.at:
@@ -118,8 +166,8 @@ def recorder_functions():
     """Every function and method of the package that is the recorder's, by name."""
     found = {}
     for info in pkgutil.walk_packages([str(PACKAGE)], "arpo_entropy_recorder."):
-        path = info.name.removeprefix("arpo_entropy_recorder.").replace(".", "/")
-        if info.ispkg or path in ("verl", "__main__") or f"{path}.py".startswith(NOT_THE_RECORDER):
+        # These two run something when they are imported.
+        if info.ispkg or info.name in ("arpo_entropy_recorder.verl", "arpo_entropy_recorder.__main__"):
             continue
         try:
             module = importlib.import_module(info.name)

@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from broken import BadText, Broken, Panic, Tracer, always_raising, recorder_functions
+from broken import (
+    BOUNDARY,
+    NOT_THE_RECORDER,
+    REMOVES_WRAPPERS,
+    TOUCHES_FILES,
+    BadText,
+    Broken,
+    Panic,
+    Tracer,
+    always_raising,
+    is_in,
+    recorder_functions,
+)
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
 from arpo_entropy_recorder import entropy
@@ -34,17 +46,6 @@ CONFIG = {
     "record_tokens": True,
     "entropy_strict": False,
 }
-# Where the way to the wrappers is itself what is broken, they come off when the next call starts.
-REMOVES_WRAPPERS = (
-    "taps.seams.Seams.restore",
-    "taps.engine.EngineTap.close",
-    "taps.engine.EngineTap._call",
-    "taps.worker.call_tap",
-    "taps.worker.Tap.close",
-    "taps.runner_v0.RunnerV0Tap.detach",
-    "taps.runner_v1.RunnerV1Tap.detach",
-    "taps.runner_v2.RunnerV2Tap.detach",
-)
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Bench:
         with Tracer() as tracer:
             assert self.outputs(rollout, 1) == self.stock[0]
         self.events = dict(sorted(tracer.events.items()))
-        self.in_engine = tracer.in_engine
+        self.codes, self.in_engine = tracer.codes, tracer.in_engine
         assert self.outputs(rollout, 2) == self.stock[1]
         self.reference = [self.records(rollout, step) for step in (1, 2)]
         assert all(self.reference)
@@ -126,7 +127,7 @@ class Bench:
         with breaking as broken:
             same = self.outputs(rollout, 1) == self.stock[0]
         tally.check(same, name, "the outputs are not stock's")
-        if name not in REMOVES_WRAPPERS:
+        if self.codes[name] not in REMOVES_WRAPPERS:
             tally.check(self.wrappers() == self.clean, name, "a wrapper is left")
         same = self.outputs(rollout, 2) == self.stock[1]
         tally.check(same, name, "the outputs of the call after it are not stock's")
@@ -170,7 +171,23 @@ def is_possible(error, name, bench):
     """An OSError comes from files, and is waited for where files are written; hooks call nothing in Rust."""
     if error is Panic:
         return name not in bench.in_engine
-    return not isinstance(error, OSError) or name.startswith(("writer.", "shards.", "journal.", "layout."))
+    return not isinstance(error, OSError) or is_in(TOUCHES_FILES, bench.codes[name])
+
+
+def test_what_is_broken_is_there(bench):
+    """A name that matches nothing would leave out without a word what it was meant to break."""
+    reached = set(bench.codes.values())
+    for module in TOUCHES_FILES:
+        assert any(is_in([module], code) for code in reached), f"no call reaches {module.__name__}"
+    everything = {function.__code__ for function in recorder_functions().values()}
+    assert REMOVES_WRAPPERS
+    assert everything >= REMOVES_WRAPPERS
+    assert BOUNDARY
+    assert not everything & BOUNDARY
+    for module in NOT_THE_RECORDER:
+        assert not any(is_in([module], code) for code in reached | everything)
+    for error in ERRORS:
+        assert any(is_possible(error, name, bench) for name in bench.events), f"{error!r} is never raised"
 
 
 def break_lines_at_random(bench, capsys, name, attempts):
@@ -216,7 +233,7 @@ def test_an_interrupt_passes_and_the_next_call_is_whole(bench, capsys):
         entropy._path.cache_clear()
         with Tracer((name, 0), KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             bench.outputs(rollout, 1)
-        if name not in REMOVES_WRAPPERS:
+        if bench.codes[name] not in REMOVES_WRAPPERS:
             tally.check(bench.wrappers() == bench.clean, name, "a wrapper is left")
         tally.check(bench.outputs(rollout, 2) == bench.stock[1], name, "other outputs")
         tally.check(bench.wrappers() == bench.clean, name, "a wrapper is left after the next call")
