@@ -11,8 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from arpo_entropy_recorder import __version__
-from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.step_files.layout import printable
+from arpo_entropy_recorder.errors import UserError, printable
 
 # A command module has a docstring (its manual), `configure(parser)` and `run(args) -> int`.
 COMMANDS = {

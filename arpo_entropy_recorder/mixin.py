@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
+from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.settings import Settings
-from arpo_entropy_recorder.step_files.layout import printable
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.recorder import EntropyRecorder

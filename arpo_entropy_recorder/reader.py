@@ -10,17 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import Columns, ReadError, concatenate, decode
 from arpo_entropy_recorder.step_files.files import find_files, key_of, list_step_files, missing, read_bytes
 from arpo_entropy_recorder.step_files.journal import read_journals
-from arpo_entropy_recorder.step_files.layout import (
-    Shard,
-    StepKey,
-    Version,
-    newest_by_rank,
-    parse_name,
-    printable,
-)
+from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, newest_by_rank, parse_name
 
 __all__ = ["ReadError", "Step", "find_files", "read_steps"]
 

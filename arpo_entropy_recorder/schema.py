@@ -16,10 +16,6 @@ RESULT_TAG = "result"
 HIGH_ENTROPY = 0.6
 
 
-class UserError(Exception):
-    """Something the user can put right. Shown as one line (what, where, what to do) with exit status 2."""
-
-
 @dataclass(frozen=True)
 class Field:
     """One key of a record.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.reader import Step
-from arpo_entropy_recorder.schema import UserError
 
 MOST_ROUNDS = 100
 MOST_SAMPLES = 100_000

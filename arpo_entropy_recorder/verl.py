@@ -15,8 +15,8 @@ import os
 import re
 import sys
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.schema import UserError
 
 ROLLOUT = "verl.workers.rollout.vllm_rollout.vllm_rollout_with_tools:vLLMRolloutWithTools"
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.atomic import write_file
+from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
 from arpo_entropy_recorder.step_files.journal import Claim
-from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, list_shards, printable
-from arpo_entropy_recorder.step_files.shards import consolidate, remove_shards, write_file
+from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, list_shards, temporary_name
+from arpo_entropy_recorder.step_files.shards import consolidate, remove_shards
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,8 @@ class StepWriter:
         if self.dp_size > 1:
             shard = Shard(step.key, self.dp_rank, self.dp_size, Version(run, len(step.texts) - 1))
             name = shard.file_name
-        write_file(self.directory / name, file_parts(t for texts in step.texts for t in texts), self.dp_rank)
+        parts = file_parts(t for texts in step.texts for t in texts)
+        write_file(self.directory / name, parts, temporary_name(name, self.dp_rank))
         step.waits = False
         # What this file replaces: of one rank all shards, of several the rank's own.
         replaced = list_shards(self.directory).get(step.key, [])

@@ -15,7 +15,8 @@ import atheris
 with atheris.instrument_imports(include=["arpo_entropy_recorder"]):
     from arpo_entropy_recorder import reader
     from arpo_entropy_recorder.analysis import logfile
-    from arpo_entropy_recorder.schema import FIELDS, UserError
+    from arpo_entropy_recorder.errors import UserError
+    from arpo_entropy_recorder.schema import FIELDS
     from arpo_entropy_recorder.step_files import decode, journal, layout
 
 from test_reader import accepted, compare, one_line, record

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from engines import ToolRollout, make_prompts, make_rollout, start_engine
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.taps.engine import EXTENSION
 
 TEXTS = ("Who wrote it?", "Where is the longest river?", "Why?")

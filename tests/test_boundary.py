@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import parallel_ranks, record_entropy
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.settings import Settings
 
 STOP = "</search>"

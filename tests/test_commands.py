@@ -14,7 +14,7 @@ from test_cli import ENVIRONMENT, PNG, arpo_entropy, assert_refused, record, wri
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.commands import watch
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from arpo_entropy_recorder.analysis.export import export
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.schema import FIELDS, UserError
+from arpo_entropy_recorder.schema import FIELDS
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: export is not tested")
 

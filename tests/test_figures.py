@@ -12,10 +12,10 @@ from matplotlib.collections import PathCollection, QuadMesh
 
 from arpo_entropy_recorder.analysis.gather import analyse
 from arpo_entropy_recorder.analysis.statistics import Group, Origins
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.gallery import FIGURES, draw
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.simulate import simulate_steps
 
 STEPS = list(make_run(steps=4, trajectories=30))

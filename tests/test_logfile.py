@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.log import draw_log
-from arpo_entropy_recorder.schema import UserError
 
 LOG = """\
 (TaskRunner pid=123) Checkpoint tracker file does not exist

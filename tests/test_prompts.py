@@ -6,8 +6,8 @@ import jinja2
 import numpy as np
 import pytest
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, pad_left
-from arpo_entropy_recorder.schema import UserError
 
 CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
 

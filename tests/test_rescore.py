@@ -9,11 +9,11 @@ import pytest
 import torch
 from engines import KIND, ToolRollout, make_rollout
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
 from arpo_entropy_recorder.rollout.loop import Prompts
 from arpo_entropy_recorder.rollout.prompts import encode_prompts, pad_left
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.toy_agent import build_toy_agent
 
 QUESTIONS = ("Who wrote it?", "How many are there, and where?", "Why?")

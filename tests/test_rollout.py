@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("vllm")
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 from arpo_entropy_recorder.rollout.prompts import pad_left
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.toy_agent import token_ids, transition_table
 
 IDS = token_ids()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.settings import Settings
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from arpo_entropy_recorder.analysis.selection import accumulate
 from arpo_entropy_recorder.analysis.statistics import Rounds
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.simulate import simulate_steps
 
 

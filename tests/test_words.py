@@ -13,11 +13,11 @@ from rich.cells import cell_len
 
 import arpo_entropy_recorder
 from arpo_entropy_recorder.analysis.selection import KINDS
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures import words as module
 from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.words import ENGLISH, MISSING_FONT, choose_words, counted
 from arpo_entropy_recorder.figures.wrap import wrapped
-from arpo_entropy_recorder.schema import UserError
 
 NO_FONT = SimpleNamespace(
     ttflist=[SimpleNamespace(name="DejaVu Sans", fname="DejaVuSans.ttf")], addfont=lambda _: None

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_processes import columns, found, temporary_files, token_ids
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.schema import FIELDS, UserError
+from arpo_entropy_recorder.schema import FIELDS
 from arpo_entropy_recorder.step_files import shards
 from arpo_entropy_recorder.writer import StepWriter
 

@@ -14,8 +14,8 @@ from arpo_entropy_recorder.analysis.statistics import (
     Group,
     split_rounds,
 )
+from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.reader import Step
-from arpo_entropy_recorder.step_files.layout import printable
 
 
 def _small() -> Group:

@@ -11,8 +11,8 @@ from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps, ByTool
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.selection import KINDS, accumulate
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.reader import Step
-from arpo_entropy_recorder.schema import UserError
 
 PARTS = ("steps", "tools", "positions", "pairs")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from arpo_entropy_recorder.analysis.breakdown import Curve
 from arpo_entropy_recorder.analysis.statistics import START
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # verl's console logger writes `step:12 - actor/entropy_loss:0.312 - ...`; Ray puts `(TaskRunner pid=123) ` before it.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from arpo_entropy_recorder.analysis.statistics import Origins
-from arpo_entropy_recorder.step_files.layout import printable, shorten
+from arpo_entropy_recorder.errors import printable, shorten
 
 SOURCES = ("recorded", "rescored", "simulated")
 

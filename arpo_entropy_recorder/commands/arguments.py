@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.settings import MOST_WINDOW, without_tilde
 
 # The model that `record` builds on the spot, and `report` knows the words of.

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 
+from arpo_entropy_recorder.atomic import check_output
 from arpo_entropy_recorder.commands.arguments import add_step_files, output_path
-from arpo_entropy_recorder.output import check_output
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.analysis.export import KINDS, export
+    from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.progress import watched_steps
-    from arpo_entropy_recorder.step_files.layout import printable
 
     output = check_output(args.output, KINDS)
     rows = export(watched_steps(args.paths, args.skip_bad), output)

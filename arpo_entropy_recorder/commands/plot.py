@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 
 from arpo_entropy_recorder.commands.arguments import non_empty, output_path
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
 # What each source is called in an error.
@@ -90,10 +90,10 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     args.paths += args.entropy_file or ()
     _one_source(args)
+    from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.figures.picture import picture_path, save
     from arpo_entropy_recorder.figures.words import choose_words, counted
     from arpo_entropy_recorder.progress import say
-    from arpo_entropy_recorder.step_files.layout import printable
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
     path = picture_path(args.output or default_output(figure_name, args.format), args.format)

@@ -38,8 +38,8 @@ from arpo_entropy_recorder.commands.arguments import (
     seconds,
     window_size,
 )
-from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.step_files.layout import StepKey, printable
+from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.step_files.layout import StepKey
 
 TOY_TOOLS = "python,search=cat"
 TOY_ENGINE = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True, "max_num_seqs": 64}

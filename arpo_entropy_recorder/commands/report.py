@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from arpo_entropy_recorder.atomic import check_output
 from arpo_entropy_recorder.commands.arguments import (
     TOY,
     add_step_files,
@@ -29,8 +30,7 @@ from arpo_entropy_recorder.commands.arguments import (
     require,
     whole,
 )
-from arpo_entropy_recorder.output import check_output
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.report.transcript import Transcriber
@@ -48,10 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.report.page import make_report, write_report
     from arpo_entropy_recorder.step_files.files import find_files
-    from arpo_entropy_recorder.step_files.layout import printable
 
     output = check_output(args.output, (".html", ".htm"))
     # Before a tokenizer is loaded for them.

@@ -36,7 +36,7 @@ from arpo_entropy_recorder.commands.arguments import (
     require,
     window_size,
 )
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.rescore.run import RescoreSettings, Summary
@@ -78,9 +78,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.progress import say
     from arpo_entropy_recorder.rescore.run import RescoreSettings
-    from arpo_entropy_recorder.step_files.layout import printable
 
     tools = tuple(filter(None, (tag.strip() for tag in args.tools.split(","))))
     if not tools:

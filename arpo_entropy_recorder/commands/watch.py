@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import non_empty, seconds
 from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.figures.words import Words
@@ -96,10 +96,10 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
 
     from arpo_entropy_recorder.analysis.gather import analyse
     from arpo_entropy_recorder.analysis.table import round_table
+    from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.figures.gallery import draw
     from arpo_entropy_recorder.figures.picture import save
     from arpo_entropy_recorder.progress import watched_steps
-    from arpo_entropy_recorder.step_files.layout import printable
 
     analysis, left_out = analyse(watched_steps([str(args.directory)]))
     save(draw(args.figure, analysis, left_out, words), path)

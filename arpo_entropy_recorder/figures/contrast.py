@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, ByTools
 from arpo_entropy_recorder.analysis.pairs import PROMPTS, PairedTest, Pairs
+from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.marks import (
     cloud,
@@ -32,8 +33,6 @@ from arpo_entropy_recorder.figures.style import (
     styled,
 )
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.step_files.layout import shorten
 
 
 def plot_tools(tools: ByTools, about: About) -> Figure:

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
 from arpo_entropy_recorder.analysis.statistics import START
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.training import plot_heatmap, plot_steps
 from arpo_entropy_recorder.figures.words import ENGLISH, Words, counted
-from arpo_entropy_recorder.schema import UserError
 
 FIGURES = {"steps": plot_steps, "heatmap": plot_heatmap}
 

@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from arpo_entropy_recorder.atomic import check_output, written_whole
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.style import RC
-from arpo_entropy_recorder.output import check_output, written_whole
-from arpo_entropy_recorder.schema import UserError
 
 # Nothing in a picture tells when or where it was made.
 METADATA: dict[str, dict[str, Any]] = {

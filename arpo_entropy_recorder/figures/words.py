@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 LANGUAGES = ("auto", "en", "zh")
 # Families with Chinese glyphs, by how well they go with figures. Debian's fonts-wqy-microhei has the fourth.

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from arpo_entropy_recorder.analysis.gather import PARTS, Analysis, require_after_tool
 from arpo_entropy_recorder.analysis.selection import accumulate
-from arpo_entropy_recorder.output import written_whole
+from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.highest import Highest

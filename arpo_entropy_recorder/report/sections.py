@@ -16,13 +16,14 @@ from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.gather import Analysis
 from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.statistics import Group
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.gallery import draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import RC, take_words
 from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.markup import DASH, image, scrollable, tag
-from arpo_entropy_recorder.schema import HIGH_ENTROPY, UserError
+from arpo_entropy_recorder.schema import HIGH_ENTROPY
 
 QUESTION = "Does the policy become uncertain after tool results?"
 # By figure: its heading, and what a person who cannot see it should know of it.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.highest import Record, Trajectory
 from arpo_entropy_recorder.rescore.dumps import Line, read_dumps
 from arpo_entropy_recorder.rescore.ledger import read_ledger
 from arpo_entropy_recorder.rescore.retokenize import Tokenized, tokenize
-from arpo_entropy_recorder.schema import UserError
 
 
 @dataclass(frozen=True)

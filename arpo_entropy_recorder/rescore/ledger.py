@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
+from arpo_entropy_recorder.atomic import write_file
+from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import Dump
-from arpo_entropy_recorder.schema import UserError
 from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
 from arpo_entropy_recorder.step_files.journal import Claim
-from arpo_entropy_recorder.step_files.layout import StepKey, printable
-from arpo_entropy_recorder.step_files.shards import write_file
+from arpo_entropy_recorder.step_files.layout import StepKey, temporary_name
 
 LEDGER = "rescore.json"
 JOURNALS = ".entropy_recorder.dp*"
@@ -62,11 +62,12 @@ class Ledger:
                 raise UserError(f"{printable(path)}: a recording, not rescored before; choose another --out")
             # One version: nothing here replaces anything, and steps may be done in any order.
             texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
-            write_file(path, file_parts(texts), 0)
+            write_file(path, file_parts(texts), temporary_name(path.name, 0))
             source = {"file": str(dump.file.resolve()), "digest": dump.digest, "model": self.model}
             self._steps[str(dump.global_step)] = source
             whole = {"settings": self._settings, "steps": self._steps}
-            write_file(self.directory / LEDGER, [orjson.dumps(whole, option=orjson.OPT_INDENT_2)], 0)
+            text = orjson.dumps(whole, option=orjson.OPT_INDENT_2)
+            write_file(self.directory / LEDGER, [text], temporary_name(LEDGER, 0))
         except OSError as error:
             raise UserError(f"{printable(path)}: cannot be written: {error.strerror}") from error
 

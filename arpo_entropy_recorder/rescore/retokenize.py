@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.dumps import Line
 from arpo_entropy_recorder.rescore.segments import Part, split_response
-from arpo_entropy_recorder.schema import UserError
 
 ROLE_LINE = re.compile(r"(?:^|(?<=\n))(system|user|assistant)\n")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
 from arpo_entropy_recorder.rescore.ledger import Ledger
 from arpo_entropy_recorder.rescore.retokenize import Tokenized
 from arpo_entropy_recorder.rescore.scorer import RescoreSettings, Scorer, Skip
 from arpo_entropy_recorder.rescore.segments import has_result
-from arpo_entropy_recorder.schema import RESULT_TAG, UserError
-from arpo_entropy_recorder.step_files.layout import printable
+from arpo_entropy_recorder.schema import RESULT_TAG
 
 __all__ = ["RescoreSettings", "Summary", "rescore"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.dumps import Dump, Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
 from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
-from arpo_entropy_recorder.schema import UserError
 
 Skip = Callable[[UserError], object]
 

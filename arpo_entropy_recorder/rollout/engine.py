@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.rollout.interrupt import held_interrupt
-from arpo_entropy_recorder.schema import UserError
-from arpo_entropy_recorder.step_files.layout import shorten
 
 
 def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 Prompt = str | list[dict[str, str]]
 """A question, or chat messages with `role` and `content`."""

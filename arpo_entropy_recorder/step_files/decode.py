@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from arpo_entropy_recorder.schema import FIELD, FIELDS, NULL, UserError
-from arpo_entropy_recorder.step_files.layout import printable
+from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.schema import FIELD, FIELDS, NULL
 
 Columns = dict[str, np.ndarray]
 

@@ -96,16 +96,3 @@ def temporary_name(name: str, rank: int) -> str:
 def is_temporary_of(name: str, rank: int) -> bool:
     """True if `name` is a temporary file of `rank`."""
     return name.startswith(".entropy_") and name.endswith(f".dp{rank}.tmp")
-
-
-def shorten(text: str, width: int = 40) -> str:
-    """`text`, or its beginning where it is longer than `width` characters."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def printable(text: object) -> str:
-    """`text` as it may be shown on a terminal: control and other unprintable characters are escaped."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in str(text)
-    )

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import orjson
 
+from arpo_entropy_recorder.atomic import write_file
+from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.encode import body, file_parts
 from arpo_entropy_recorder.step_files.journal import Runs, read_journals
 from arpo_entropy_recorder.step_files.layout import (
@@ -24,33 +26,10 @@ from arpo_entropy_recorder.step_files.layout import (
     Version,
     list_shards,
     newest_by_rank,
-    printable,
     temporary_name,
 )
 
 log = logging.getLogger(__name__)
-
-
-def write_file(path: Path, parts: Iterable[bytes], rank: int) -> None:
-    """Writes `path` so that it is whole or absent, also after a power cut. Raises OSError, and what `parts` do."""
-    temporary = path.with_name(temporary_name(path.name, rank))
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    # The file is there. Some file systems (CIFS, FUSE) cannot sync a directory, and see to its names themselves.
-    with contextlib.suppress(OSError):
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def remove_shards(directory: Path, shards: Iterable[Shard]) -> None:
@@ -148,7 +127,7 @@ def _join(
                 yield b",\n".join(joined[r])
 
     try:
-        write_file(path, file_parts(texts()), rank)
+        write_file(path, file_parts(texts()), temporary_name(path.name, rank))
     except FileNotFoundError:
         return  # a rank replaced its shard by a newer one meanwhile, and looks after it itself
     except ValueError as error:

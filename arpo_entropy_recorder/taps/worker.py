@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.history import EntropyHistory
-from arpo_entropy_recorder.schema import UserError
 
 
 class Unsupported(UserError):

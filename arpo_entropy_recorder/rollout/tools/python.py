@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.tools import ToolError
 from arpo_entropy_recorder.rollout.tools.sandbox import NOBODY
-from arpo_entropy_recorder.schema import UserError
 
 SANDBOX = Path(__file__).with_name("sandbox.py").read_text(encoding="utf-8")
 REASONS: dict[int, str] = {

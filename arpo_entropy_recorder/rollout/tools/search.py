@@ -11,8 +11,8 @@ from pathlib import Path
 
 import orjson
 
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.tools import Tool, ToolError
-from arpo_entropy_recorder.schema import UserError
 
 LIMIT = 8192
 """Characters of a result that the policy is shown."""

@@ -1,13 +1,13 @@
-"""Where a command's result goes: asked before the work whether it can be written, and written whole or not at all."""
+"""A file is whole or absent: may it be written there, and writing it under another name until it is whole."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from arpo_entropy_recorder.schema import UserError
+from arpo_entropy_recorder.errors import UserError
 
 
 def check_output(path: Path, suffixes: Sequence[str] = ()) -> Path:
@@ -37,15 +37,40 @@ def check_output(path: Path, suffixes: Sequence[str] = ()) -> Path:
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, renamed to `path` at the end of the block, or removed. Raises UserError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield beside
-        os.replace(beside, path)
+        with _replacing(path, path.with_name(f".{path.name}.{os.getpid()}")) as tmp_path:
+            yield tmp_path
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
             f"--output {path}: cannot be written: {reason}; make room or choose another place"
         ) from error
-    finally:
+
+
+def write_file(path: Path, parts: Iterable[bytes], tmp_name: str) -> None:
+    """Write `path`, under `tmp_name` in its directory until it is whole, so that it survives a power cut.
+
+    Raises OSError, and whatever iterating `parts` raises.
+    """
+    with _replacing(path, path.with_name(tmp_name)) as tmp_path, open(tmp_path, "wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    # The file is there. Some file systems (CIFS, FUSE) cannot sync a directory, and see to its names themselves.
+    with suppress(OSError):
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _replacing(path: Path, tmp_path: Path) -> Iterator[Path]:
+    try:
+        yield tmp_path
+        os.replace(tmp_path, path)
+    except BaseException:
         with suppress(OSError):
-            beside.unlink()
+            tmp_path.unlink()
+        raise
