@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.schema import HIGH_ENTROPY
+from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 
 def entropy_metrics(columns: dict[str, Any]) -> dict[str, float]:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from arpo_entropy_recorder.errors import printable
-from arpo_entropy_recorder.reader import ReadError, Step, read_steps
 from arpo_entropy_recorder.step_files.decode import decode
-from arpo_entropy_recorder.step_files.files import find_files, missing, read_bytes
+from arpo_entropy_recorder.step_files.find import find_files, missing, read_bytes
+from arpo_entropy_recorder.step_files.read import ReadError, Step, read_steps
 
 
 def say(line: str) -> None:

@@ -22,10 +22,10 @@ from arpo_entropy_recorder.generate_call import generate_arguments
 from arpo_entropy_recorder.history import EntropyHistory
 from arpo_entropy_recorder.metrics import entropy_metrics
 from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.step_files.write import StepWriter
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.seams import Seams
 from arpo_entropy_recorder.tracker import TrajectoryTracker
-from arpo_entropy_recorder.writer import StepWriter
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.schema import RESULT_TAG
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 # A window of this size is wider than a segment; one that is far wider asks for more memory than there is.
 MOST_WINDOW = 10_000

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 MOST_ROUNDS = 100
 MOST_SAMPLES = 100_000

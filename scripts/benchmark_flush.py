@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from arpo_entropy_recorder.writer import StepWriter
+from arpo_entropy_recorder.step_files.write import StepWriter
 
 
 def made_columns(records: int) -> dict[str, Any]:

@@ -13,10 +13,14 @@ from collections import Counter
 from pathlib import Path
 
 import arpo_entropy_recorder
-from arpo_entropy_recorder import boundary, commands, masks, rollout, schema, writer
+from arpo_entropy_recorder import boundary, commands, masks, rollout
 from arpo_entropy_recorder.mixin import EntropyRecorderMixin
 from arpo_entropy_recorder.recorder import EntropyRecorder
-from arpo_entropy_recorder.step_files import journal, layout, shards
+from arpo_entropy_recorder.step_files import merge as shards
+from arpo_entropy_recorder.step_files import names as layout
+from arpo_entropy_recorder.step_files import run_log as journal
+from arpo_entropy_recorder.step_files import schema
+from arpo_entropy_recorder.step_files import write as writer
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
 from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap

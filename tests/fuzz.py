@@ -13,11 +13,13 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["arpo_entropy_recorder"]):
-    from arpo_entropy_recorder import reader
     from arpo_entropy_recorder.analysis import logfile
     from arpo_entropy_recorder.errors import UserError
-    from arpo_entropy_recorder.schema import FIELDS
-    from arpo_entropy_recorder.step_files import decode, journal, layout
+    from arpo_entropy_recorder.step_files import decode
+    from arpo_entropy_recorder.step_files import names as layout
+    from arpo_entropy_recorder.step_files import read as reader
+    from arpo_entropy_recorder.step_files import run_log as journal
+    from arpo_entropy_recorder.step_files.schema import FIELDS
 
 from test_reader import accepted, compare, one_line, record
 

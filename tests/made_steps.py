@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.text import Text
 
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 
 def make_step(records, global_step=1, validate=False, stale=False, **columns):

@@ -18,7 +18,7 @@ import torch
 from engines import ToolRollout, make_prompts, make_rollout, start_engine
 from torch import distributed
 
-import arpo_entropy_recorder.step_files.shards as shards
+import arpo_entropy_recorder.step_files.merge as shards
 from arpo_entropy_recorder.mixin import record_entropy
 
 STEPS = 2

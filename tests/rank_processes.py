@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.writer import StepWriter
+from arpo_entropy_recorder.step_files.read import read_steps
+from arpo_entropy_recorder.step_files.write import StepWriter
 
 RECORDS = 40  # a call
 

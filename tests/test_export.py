@@ -7,8 +7,8 @@ import pytest
 
 from arpo_entropy_recorder.analysis.export import export
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.schema import FIELDS
+from arpo_entropy_recorder.step_files.read import read_steps
+from arpo_entropy_recorder.step_files.schema import FIELDS
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: export is not tested")
 

@@ -21,7 +21,7 @@ from rank_processes import (
     whole_files,
 )
 
-from arpo_entropy_recorder.reader import read_steps
+from arpo_entropy_recorder.step_files.read import read_steps
 
 
 @dataclass

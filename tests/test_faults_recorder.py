@@ -248,7 +248,7 @@ def test_an_interrupt_passes_and_the_next_call_is_whole(bench, capsys):
 
 
 @pytest.mark.parametrize("name", ["recorder.EntropyRecorder._start", "recorder.EntropyRecorder._announce",
-                                  "recorder.EntropyRecorder._follow", "writer.StepWriter.flush",
+                                  "recorder.EntropyRecorder._follow", "step_files.write.StepWriter.flush",
                                   "recorder.EntropyRecorder._add_metrics"])  # fmt: skip
 def test_strict_raises_and_leaves_no_wrapper(bench, name):
     rollout = bench.rollout(entropy_strict=True)

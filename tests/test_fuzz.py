@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
-from arpo_entropy_recorder.step_files.journal import Runs, parse_journal
-from arpo_entropy_recorder.step_files.layout import StepKey
+from arpo_entropy_recorder.step_files.names import StepKey
+from arpo_entropy_recorder.step_files.run_log import Runs, parse_journal
 
 SECONDS = int(os.environ.get("ARPO_FUZZ_SECONDS", "45"))
 

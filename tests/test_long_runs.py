@@ -17,7 +17,7 @@ import torch
 from engines import KIND, make_prompts
 
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.reader import read_steps
+from arpo_entropy_recorder.step_files.read import read_steps
 
 TRAJECTORIES, ROUNDS, TOKENS = 32, 4, 64
 WINDOW = 4

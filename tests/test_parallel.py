@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arpo_entropy_recorder.reader import read_steps
+from arpo_entropy_recorder.step_files.read import read_steps
 
 PROGRAM = Path(__file__).with_name("parallel_ranks.py")
 KEYS = ("sample_idx", "prompt_idx", "parent_idx", "round", "tool", "is_after_tool_call")

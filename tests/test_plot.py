@@ -15,8 +15,8 @@ from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.picture import picture_path, save
 from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN, plot_rounds
-from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.simulate import simulate_steps
+from arpo_entropy_recorder.step_files.read import Step
 
 
 def rounds_of(entropies):

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.reader import ReadError, find_files, read_steps
-from arpo_entropy_recorder.schema import FIELD, FIELDS
-from arpo_entropy_recorder.step_files import decode, files
+from arpo_entropy_recorder.step_files import decode
+from arpo_entropy_recorder.step_files import find as files
+from arpo_entropy_recorder.step_files.read import ReadError, find_files, read_steps
+from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS
 
 
 def record(**keys):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from arpo_entropy_recorder.schema import FIELDS
 from arpo_entropy_recorder.step_files.decode import decode
+from arpo_entropy_recorder.step_files.schema import FIELDS
 
 ROOT = Path(__file__).parent.parent
 README, ARPO, RECORDS = (

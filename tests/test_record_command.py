@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from arpo_entropy_recorder.cli import main
-from arpo_entropy_recorder.schema import FIELD, REQUIRED
+from arpo_entropy_recorder.step_files.schema import FIELD, REQUIRED
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
 

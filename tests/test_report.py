@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.gallery import FIGURES
-from arpo_entropy_recorder.reader import read_steps
 from arpo_entropy_recorder.report.markup import page, tag
 from arpo_entropy_recorder.report.page import make_report
 from arpo_entropy_recorder.report.transcript import Transcriber
+from arpo_entropy_recorder.step_files.read import read_steps
 
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;\x1b[31m\u202e"

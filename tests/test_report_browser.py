@@ -6,9 +6,9 @@ import shutil
 import pytest
 from test_report import HOSTILE, STEPS, Words, record, write_steps
 
-from arpo_entropy_recorder.reader import read_steps
 from arpo_entropy_recorder.report.page import make_report, write_report
 from arpo_entropy_recorder.report.transcript import Transcriber
+from arpo_entropy_recorder.step_files.read import read_steps
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

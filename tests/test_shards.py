@@ -17,9 +17,9 @@ from rank_processes import (
 )
 
 from arpo_entropy_recorder import progress
-from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.step_files import shards
-from arpo_entropy_recorder.writer import StepWriter
+from arpo_entropy_recorder.step_files import merge as shards
+from arpo_entropy_recorder.step_files.read import read_steps
+from arpo_entropy_recorder.step_files.write import StepWriter
 
 
 class Ranks:
@@ -143,7 +143,7 @@ def test_reading_gives_the_same_before_during_and_after_joining(tmp_path, monkey
 
 
 def test_shards_joined_while_being_read_are_found_in_the_joined_file(tmp_path, monkeypatch, job):
-    from arpo_entropy_recorder import reader
+    from arpo_entropy_recorder.step_files import read as reader
 
     ranks = job(2)
     ranks.record(1, 0)
@@ -186,7 +186,7 @@ def test_shards_that_a_shell_listed_before_they_were_joined(tmp_path, job):
 
 
 def test_a_removal_cut_short_leaves_no_older_set_that_would_be_joined_again(tmp_path, monkeypatch, job):
-    from arpo_entropy_recorder import writer
+    from arpo_entropy_recorder.step_files import write as writer
 
     ranks = job(2)
     with monkeypatch.context() as dying:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from rank_processes import columns, found, temporary_files, token_ids
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.reader import read_steps
-from arpo_entropy_recorder.schema import FIELDS
-from arpo_entropy_recorder.step_files import shards
-from arpo_entropy_recorder.writer import StepWriter
+from arpo_entropy_recorder.step_files import merge as shards
+from arpo_entropy_recorder.step_files.read import read_steps
+from arpo_entropy_recorder.step_files.schema import FIELDS
+from arpo_entropy_recorder.step_files.write import StepWriter
 
 
 def record(directory, steps, rank=0, size=1, **options):
@@ -498,7 +498,7 @@ def test_a_directory_that_vanished_is_made_again(tmp_path):
 
 def test_records_that_wait_are_written_when_the_process_ends(tmp_path):
     script = (
-        "from rank_processes import columns; from arpo_entropy_recorder.writer import StepWriter\n"
+        "from rank_processes import columns; from arpo_entropy_recorder.step_files.write import StepWriter\n"
         f"writer = StepWriter({str(tmp_path)!r}); writer.add(5, False, columns(5))"
     )
     here = Path(__file__).parent

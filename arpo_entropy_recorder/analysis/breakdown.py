@@ -15,7 +15,7 @@ from arpo_entropy_recorder.analysis.statistics import (
     split_rounds,
 )
 from arpo_entropy_recorder.errors import printable
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 
 def _small() -> Group:

@@ -10,8 +10,8 @@ import numpy as np
 
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.reader import Step
-from arpo_entropy_recorder.schema import FIELDS, NULL
+from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.schema import FIELDS, NULL
 
 KINDS = (".parquet", ".csv")
 LISTS = {"window": "float64", "tokens": "int64"}

@@ -12,7 +12,7 @@ from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.selection import KINDS, accumulate
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 PARTS = ("steps", "tools", "positions", "pairs")
 

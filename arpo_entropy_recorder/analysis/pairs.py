@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arpo_entropy_recorder.analysis.statistics import INTERVAL_LEAST, Group
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 # Changes that differ by less are equal: what is left is how their sums were rounded.
 ROUNDING = 1e-12

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 # In order of preference: the others are shown only where there is nothing of the first.
 KINDS = ("sampled", "greedy", "validation")

@@ -11,8 +11,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from arpo_entropy_recorder.reader import Step
-from arpo_entropy_recorder.schema import HIGH_ENTROPY
+from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
 # Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to about a thousandth.

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from arpo_entropy_recorder.analysis.gather import Analysis
 from arpo_entropy_recorder.analysis.statistics import Group
-from arpo_entropy_recorder.schema import HIGH_ENTROPY
+from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 NUMBERS = ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}")
 # What goes first where there is no room.

@@ -39,7 +39,7 @@ from arpo_entropy_recorder.commands.arguments import (
     window_size,
 )
 from arpo_entropy_recorder.errors import UserError, printable
-from arpo_entropy_recorder.step_files.layout import StepKey
+from arpo_entropy_recorder.step_files.names import StepKey
 
 TOY_TOOLS = "python,search=cat"
 TOY_ENGINE = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True, "max_num_seqs": 64}

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.report.page import make_report, write_report
-    from arpo_entropy_recorder.step_files.files import find_files
+    from arpo_entropy_recorder.step_files.find import find_files
 
     output = check_output(args.output, (".html", ".htm"))
     # Before a tokenizer is loaded for them.

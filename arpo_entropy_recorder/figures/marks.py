@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from arpo_entropy_recorder.analysis.statistics import BOOTSTRAP_MOST, Group
 from arpo_entropy_recorder.figures.style import FAINT, INK, MUTED
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.schema import HIGH_ENTROPY
+from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 FEW = 30
 LABELLED_ROUNDS = 32

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.analysis.pairs import initial_entropies
-from arpo_entropy_recorder.reader import Step
+from arpo_entropy_recorder.step_files.read import Step
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from xml.etree.ElementTree import Element
 from arpo_entropy_recorder.analysis.gather import PARTS, Analysis, require_after_tool
 from arpo_entropy_recorder.analysis.selection import accumulate
 from arpo_entropy_recorder.atomic import written_whole
-from arpo_entropy_recorder.reader import Step
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.highest import Highest
 from arpo_entropy_recorder.report.markup import page, tag
 from arpo_entropy_recorder.report.sections import QUESTION, figures, footer, headline, numbers, settings
 from arpo_entropy_recorder.report.trajectories import highest_places, trajectory_section
 from arpo_entropy_recorder.report.transcript import Transcriber, Transcript
+from arpo_entropy_recorder.step_files.read import Step
 
 
 @dataclass

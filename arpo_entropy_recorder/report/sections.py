@@ -23,7 +23,7 @@ from arpo_entropy_recorder.figures.style import RC, take_words
 from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.markup import DASH, image, scrollable, tag
-from arpo_entropy_recorder.schema import HIGH_ENTROPY
+from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 QUESTION = "Does the policy become uncertain after tool results?"
 # By figure: its heading, and what a person who cannot see it should know of it.

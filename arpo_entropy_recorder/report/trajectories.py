@@ -10,7 +10,7 @@ from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.highest import Trajectory
 from arpo_entropy_recorder.report.markup import DASH, scrollable, tag
 from arpo_entropy_recorder.report.transcript import Round, Transcript
-from arpo_entropy_recorder.schema import RESULT_TAG
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 PLACES = 20
 # Characters shown of a text: its beginning, and its end.

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from arpo_entropy_recorder.errors import UserError, printable, shorten
-from arpo_entropy_recorder.step_files.files import read_bytes
-from arpo_entropy_recorder.step_files.layout import StepKey, parse_name
+from arpo_entropy_recorder.step_files.find import read_bytes
+from arpo_entropy_recorder.step_files.names import StepKey, parse_name
 
 # Keys of a line, in order of preference; token ids are exact where text has to be tokenized again.
 PROMPT_IDS = ("prompt_token_ids", "input_ids", "prompt_ids")

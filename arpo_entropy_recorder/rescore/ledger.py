@@ -13,8 +13,8 @@ from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import Dump
 from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
-from arpo_entropy_recorder.step_files.journal import Claim
-from arpo_entropy_recorder.step_files.layout import StepKey, temporary_name
+from arpo_entropy_recorder.step_files.names import StepKey, temporary_name
+from arpo_entropy_recorder.step_files.run_log import Claim
 
 LEDGER = "rescore.json"
 JOURNALS = ".entropy_recorder.dp*"

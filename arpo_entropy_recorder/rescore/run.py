@@ -14,7 +14,7 @@ from arpo_entropy_recorder.rescore.ledger import Ledger
 from arpo_entropy_recorder.rescore.retokenize import Tokenized
 from arpo_entropy_recorder.rescore.scorer import RescoreSettings, Scorer, Skip
 from arpo_entropy_recorder.rescore.segments import has_result
-from arpo_entropy_recorder.schema import RESULT_TAG
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 __all__ = ["RescoreSettings", "Summary", "rescore"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arpo_entropy_recorder.schema import RESULT_TAG
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 ARPO_TOOLS = ("search", "python")
 # vLLM stops at the token that completes `</search>`, which may hold a few more characters (`>\n`, `>.`).

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from arpo_entropy_recorder.errors import UserError, printable
-from arpo_entropy_recorder.schema import FIELD, FIELDS, NULL
+from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS, NULL
 
 Columns = dict[str, np.ndarray]
 

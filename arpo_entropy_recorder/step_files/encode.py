@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from arpo_entropy_recorder.schema import FIELD, FIELDS, NULL
+from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS, NULL
 
 Columns = Mapping[str, "np.ndarray | Sequence[Any]"]
 

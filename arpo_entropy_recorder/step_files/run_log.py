@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 
 from arpo_entropy_recorder.errors import UserError, printable
-from arpo_entropy_recorder.step_files.layout import Shard, StepKey, is_temporary_of, parse_name
+from arpo_entropy_recorder.step_files.names import Shard, StepKey, is_temporary_of, parse_name
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import numpy as np
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
-from arpo_entropy_recorder.step_files.journal import Claim
-from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, list_shards, temporary_name
-from arpo_entropy_recorder.step_files.shards import consolidate, remove_shards
+from arpo_entropy_recorder.step_files.merge import consolidate, remove_shards
+from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, list_shards, temporary_name
+from arpo_entropy_recorder.step_files.run_log import Claim
 
 log = logging.getLogger(__name__)
 

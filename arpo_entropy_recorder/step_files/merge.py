@@ -19,8 +19,7 @@ import orjson
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.encode import body, file_parts
-from arpo_entropy_recorder.step_files.journal import Runs, read_journals
-from arpo_entropy_recorder.step_files.layout import (
+from arpo_entropy_recorder.step_files.names import (
     Shard,
     StepKey,
     Version,
@@ -28,6 +27,7 @@ from arpo_entropy_recorder.step_files.layout import (
     newest_by_rank,
     temporary_name,
 )
+from arpo_entropy_recorder.step_files.run_log import Runs, read_journals
 
 log = logging.getLogger(__name__)
 

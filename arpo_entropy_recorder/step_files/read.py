@@ -12,9 +12,9 @@ import numpy as np
 
 from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import Columns, ReadError, concatenate, decode
-from arpo_entropy_recorder.step_files.files import find_files, key_of, list_step_files, missing, read_bytes
-from arpo_entropy_recorder.step_files.journal import read_journals
-from arpo_entropy_recorder.step_files.layout import Shard, StepKey, Version, newest_by_rank, parse_name
+from arpo_entropy_recorder.step_files.find import find_files, key_of, list_step_files, missing, read_bytes
+from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, newest_by_rank, parse_name
+from arpo_entropy_recorder.step_files.run_log import read_journals
 
 __all__ = ["ReadError", "Step", "find_files", "read_steps"]
 

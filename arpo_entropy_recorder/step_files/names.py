@@ -3,8 +3,8 @@
     entropy_step_12.json                          a training step, whole
     entropy_validate_step_12.json                 a validation at step 12, whole
     entropy_step_12.dp3of16.run0.call1.json       a shard: what data-parallel rank 3 of 16 recorded of step 12
-    .entropy_recorder.dp3                         rank 3's journal, see journal.py
-    .entropy_recorder.lock                        held by the rank that joins shards, see shards.py
+    .entropy_recorder.dp3                         rank 3's journal, see run_log.py
+    .entropy_recorder.lock                        held by the rank that joins shards, see merge.py
     .entropy_step_12.json.dp3.tmp                 being written by rank 3
 
 A shard's name carries its version, (run, number of the last call in it), and a version is never written
