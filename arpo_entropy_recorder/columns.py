@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.batch import Batch
-from arpo_entropy_recorder.history import UNWRITTEN
 from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.taps.buffer import UNWRITTEN
 from arpo_entropy_recorder.trajectory import Segment
 
 

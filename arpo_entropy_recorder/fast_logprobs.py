@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from arpo_entropy_recorder.taps.engine import check_configuration
+from arpo_entropy_recorder.taps.patching import find_sampler
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
-from arpo_entropy_recorder.taps.seams import find_sampler
 from arpo_entropy_recorder.taps.worker import Unsupported, tap_class
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from arpo_entropy_recorder.boundary import unnoticed
-from arpo_entropy_recorder.taps.seams import Seams
+from arpo_entropy_recorder.taps.patching import Seams
 
 
 class CheapMasks:

@@ -31,7 +31,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from arpo_entropy_recorder.entropy import entropy_into
+from arpo_entropy_recorder.ops.entropy import entropy_into
 
 VOCAB_SIZE = 151936
 

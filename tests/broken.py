@@ -22,10 +22,10 @@ from arpo_entropy_recorder.step_files import run_log as journal
 from arpo_entropy_recorder.step_files import schema
 from arpo_entropy_recorder.step_files import write as writer
 from arpo_entropy_recorder.taps.engine import EngineTap
+from arpo_entropy_recorder.taps.patching import Seams
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
 from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
 from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
-from arpo_entropy_recorder.taps.seams import Seams
 from arpo_entropy_recorder.taps.worker import Tap, call_tap
 
 PACKAGE = Path(arpo_entropy_recorder.__file__).parent

@@ -10,8 +10,8 @@ import torch
 from entropy_contract import NATS, EntropyContract, oracle, random_logits
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from arpo_entropy_recorder import entropy as module
-from arpo_entropy_recorder.entropy import _or_torch, entropy, entropy_into, entropy_into_torch
+from arpo_entropy_recorder.ops import entropy as module
+from arpo_entropy_recorder.ops.entropy import _or_torch, entropy, entropy_into, entropy_into_torch
 
 
 class TestTorchOnCpu(EntropyContract):
@@ -72,7 +72,7 @@ def test_history_made_outside_inference_mode_is_written_inside_it() -> None:
 
 def test_cuda_without_triton_takes_the_torch_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "arpo_entropy_recorder.entropy_triton", raising=False)
+    monkeypatch.delitem(sys.modules, "arpo_entropy_recorder.ops.entropy_triton", raising=False)
     assert module._path.__wrapped__("cuda") is entropy_into_torch
 
 

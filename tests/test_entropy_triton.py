@@ -24,7 +24,7 @@ import sys
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
-from arpo_entropy_recorder import entropy_triton as module
+from arpo_entropy_recorder.ops import entropy_triton as module
 
 class Absent:  # an H100 as far as the compiler can tell
     get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
@@ -56,7 +56,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 if INTERPRETED or torch.cuda.is_available():
-    from arpo_entropy_recorder.entropy_triton import MAX_SPLITS, entropy_into_triton, plan
+    from arpo_entropy_recorder.ops.entropy_triton import MAX_SPLITS, entropy_into_triton, plan
 
     class TestKernel(EntropyContract):
         device = "cpu" if INTERPRETED else "cuda"

@@ -28,8 +28,8 @@ from broken import (
 )
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
-from arpo_entropy_recorder import entropy
 from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.ops import entropy
 
 if sys.version_info < (3, 11):
     pytest.skip(
@@ -260,7 +260,7 @@ def test_strict_raises_and_leaves_no_wrapper(bench, name):
 
 def test_strict_raises_what_a_hook_raised(bench):
     rollout = bench.rollout(entropy_strict=True)
-    function = recorder_functions()["history.EntropyHistory.record"]
+    function = recorder_functions()["taps.buffer.EntropyHistory.record"]
     with (
         always_raising(function),
         pytest.raises(RuntimeError, match=r"(?s)a hook in the engine failed.*Broken"),
@@ -298,7 +298,7 @@ def test_a_logging_handler_that_raises_is_no_reason_to_stop(bench):
 def test_without_room_in_the_buffer_the_engine_is_told_to_expect_nothing(bench):
     """A place beyond the buffer's end is a device-side assertion on a GPU, which no boundary can catch."""
     rollout = bench.rollout()
-    reserve = "history.EntropyHistory.reserve"
+    reserve = "taps.buffer.EntropyHistory.reserve"
     tally = Tally("buffer")
     for at in range(bench.events[reserve]):
         bench.attempt(Tracer((reserve, at), torch.OutOfMemoryError("no room")), tally, reserve)

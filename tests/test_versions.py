@@ -11,9 +11,9 @@ import torch
 from engines import vllm_version
 
 from arpo_entropy_recorder.taps import engine
+from arpo_entropy_recorder.taps.patching import find_sampler
 from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
 from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
-from arpo_entropy_recorder.taps.seams import find_sampler
 from arpo_entropy_recorder.taps.worker import Unsupported
 
 VOCABULARY = 11

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arpo_entropy_recorder.entropy import entropy
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.ops.entropy import entropy
 
 # Logits of a batch in float32: 2**26 values are 256 MiB, and the entropy takes little beside them.
 LOGITS_AT_ONCE = 1 << 26

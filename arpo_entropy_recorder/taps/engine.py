@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.history import EntropyHistory
+from arpo_entropy_recorder.taps.buffer import EntropyHistory
 from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, Unsupported, call_tap
 
 OLDEST, NEWEST = (0, 8, 4), (0, 33)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.seams import find_sampler
+from arpo_entropy_recorder.taps.patching import find_sampler
 from arpo_entropy_recorder.taps.worker import Tap
 
 

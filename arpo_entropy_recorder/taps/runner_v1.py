@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.seams import Seams, find_sampler, require_parameters
+from arpo_entropy_recorder.taps.patching import Seams, find_sampler, require_parameters
 from arpo_entropy_recorder.taps.worker import Tap, Unsupported
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.seams import Seams, require_parameters
+from arpo_entropy_recorder.taps.patching import Seams, require_parameters
 from arpo_entropy_recorder.taps.worker import Tap, Unsupported
 
 # Since vLLM 0.31 the sampler is told the lengths; before, they are in the batch that the runner samples from.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.history import EntropyHistory
+from arpo_entropy_recorder.taps.buffer import EntropyHistory
 
 
 class Unsupported(UserError):

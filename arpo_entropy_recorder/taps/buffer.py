@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arpo_entropy_recorder.entropy import entropy_into
+from arpo_entropy_recorder.ops.entropy import entropy_into
 
 # An entropy is never negative, so a place that still holds this was never written.
 UNWRITTEN = -1.0

@@ -51,7 +51,7 @@ def _path(device_type: str) -> Callable[..., None]:
     """The implementation for a device type, chosen at its first call."""
     if device_type == "cuda":
         try:
-            from arpo_entropy_recorder.entropy_triton import entropy_into_triton
+            from arpo_entropy_recorder.ops.entropy_triton import entropy_into_triton
         except ImportError:
             return entropy_into_torch
         return _or_torch(entropy_into_triton)

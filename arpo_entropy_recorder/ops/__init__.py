@@ -1,0 +1,1 @@
+"""The exact entropy of rows of logits, on the device where they are."""
