@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from arpo_entropy_recorder.errors import printable
-from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.recorder.settings import Settings
 
 if TYPE_CHECKING:
-    from arpo_entropy_recorder.recorder import EntropyRecorder
+    from arpo_entropy_recorder.recorder.session import EntropyRecorder
 
 logger = logging.getLogger(__name__)
 
@@ -44,18 +44,18 @@ class EntropyRecorderMixin:
         dp_rank, dp_size, tp_rank = parallel_ranks(config, kwargs.get("device_mesh"))
         # Tensor-parallel ranks generate the same; the first one's records are the group's.
         if tp_rank == 0:
-            from arpo_entropy_recorder.recorder import EntropyRecorder
+            from arpo_entropy_recorder.recorder.session import EntropyRecorder
 
             self.arpo_entropy_recorder = EntropyRecorder(self, settings, dp_rank, dp_size)
             logger.warning(
                 "entropy recorder: rank %d writes to %s", dp_rank, printable(settings.save_dir.resolve())
             )
         # Each tensor-parallel rank has an engine of its own that waits for the slowest.
-        from arpo_entropy_recorder.masks import CheapMasks
+        from arpo_entropy_recorder.recorder.v0_speedups import CheapMasks
 
         self.arpo_entropy_savings = (CheapMasks().sparing,)
         if settings.fast_logprobs:
-            from arpo_entropy_recorder.fast_logprobs import FastLogprobs
+            from arpo_entropy_recorder.recorder.fast_logprobs import FastLogprobs
 
             self.arpo_entropy_savings += (FastLogprobs().saving,)
 

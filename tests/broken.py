@@ -13,9 +13,11 @@ from collections import Counter
 from pathlib import Path
 
 import arpo_entropy_recorder
-from arpo_entropy_recorder import boundary, commands, masks, rollout
+from arpo_entropy_recorder import commands, rollout
 from arpo_entropy_recorder.mixin import EntropyRecorderMixin
-from arpo_entropy_recorder.recorder import EntropyRecorder
+from arpo_entropy_recorder.recorder import guard as boundary
+from arpo_entropy_recorder.recorder import v0_speedups as masks
+from arpo_entropy_recorder.recorder.session import EntropyRecorder
 from arpo_entropy_recorder.step_files import merge as shards
 from arpo_entropy_recorder.step_files import names as layout
 from arpo_entropy_recorder.step_files import run_log as journal

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.batch import Batch
+from arpo_entropy_recorder.recorder.batch import Batch
 
 PAD = 0
 

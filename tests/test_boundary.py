@@ -14,7 +14,7 @@ import torch
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import parallel_ranks, record_entropy
-from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.recorder.settings import Settings
 
 STOP = "</search>"
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
-from arpo_entropy_recorder.fast_logprobs import READ_TOKENS, FastLogprobs, stop_at_read_tokens
 from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.recorder.fast_logprobs import READ_TOKENS, FastLogprobs, stop_at_read_tokens
 
 HERE = Path(__file__).parent
 TEXTS = ["Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?"]
@@ -133,7 +133,7 @@ def test_the_callers_own_parameters_are_left_alone_and_so_are_later_calls(llm):
 
 @needs_v0
 def test_a_failure_leaves_the_log_probabilities_as_asked_for(llm, tmp_path, monkeypatch, caplog):
-    import arpo_entropy_recorder.fast_logprobs as module
+    import arpo_entropy_recorder.recorder.fast_logprobs as module
 
     def broken(sampling_metadata):
         raise RuntimeError("this vLLM is unlike any other")
@@ -164,7 +164,7 @@ def test_another_engine_is_left_alone_with_one_line(llm, tmp_path, caplog):
 
 
 def test_it_is_off_unless_asked_for(monkeypatch):
-    from arpo_entropy_recorder.settings import Settings
+    from arpo_entropy_recorder.recorder.settings import Settings
 
     assert not Settings.read({}, {}).fast_logprobs
     assert Settings.read({"fast_logprobs": True}, {}).fast_logprobs

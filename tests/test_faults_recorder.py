@@ -247,9 +247,16 @@ def test_an_interrupt_passes_and_the_next_call_is_whole(bench, capsys):
     tally.told(capsys)
 
 
-@pytest.mark.parametrize("name", ["recorder.EntropyRecorder._start", "recorder.EntropyRecorder._announce",
-                                  "recorder.EntropyRecorder._follow", "step_files.write.StepWriter.flush",
-                                  "recorder.EntropyRecorder._add_metrics"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recorder.session.EntropyRecorder._start",
+        "recorder.session.EntropyRecorder._announce",
+        "recorder.session.EntropyRecorder._follow",
+        "recorder.session.EntropyRecorder._add_metrics",
+        "step_files.write.StepWriter.flush",
+    ],
+)
 def test_strict_raises_and_leaves_no_wrapper(bench, name):
     rollout = bench.rollout(entropy_strict=True)
     with always_raising(recorder_functions()[name]), pytest.raises(Broken):
@@ -271,7 +278,7 @@ def test_strict_raises_what_a_hook_raised(bench):
 def test_the_first_failure_is_logged_with_its_traceback_and_all_are_counted(bench, caplog):
     rollout = bench.rollout()
     prompts = make_prompts(bench.tokenizer, TEXTS, global_steps=1)
-    with always_raising(recorder_functions()["tracker.TrajectoryTracker.begin"]):
+    with always_raising(recorder_functions()["recorder.lineage.TrajectoryTracker.begin"]):
         for failures in (1, 2, 3):
             metrics = rollout.generate_sequences(prompts).meta_info["metrics"]
             assert metrics["entropy/recorder_failures"] == failures
@@ -289,7 +296,7 @@ def test_a_logging_handler_that_raises_is_no_reason_to_stop(bench):
     handler = Raising()
     logging.getLogger().addHandler(handler)
     try:
-        with always_raising(recorder_functions()["recorder.EntropyRecorder._announce"]):
+        with always_raising(recorder_functions()["recorder.session.EntropyRecorder._announce"]):
             assert bench.outputs(rollout, 1) == bench.stock[0]
     finally:
         logging.getLogger().removeHandler(handler)

@@ -10,8 +10,8 @@ from engines import KIND, make_prompts, make_rollout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.masks import CheapMasks, cheapen
 from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.recorder.v0_speedups import CheapMasks, cheapen
 from arpo_entropy_recorder.rollout.loop import ToolRollout
 
 needs_v0 = pytest.mark.skipif(KIND != "v0", reason="the V0 engine of ARPO's pins: make test-pinned")

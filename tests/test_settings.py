@@ -6,7 +6,7 @@ import pytest
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.recorder.settings import Settings
 
 
 def test_nothing_set_is_the_defaults():

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.batch import Batch
-from arpo_entropy_recorder.tracker import TrajectoryTracker
-from arpo_entropy_recorder.trajectory import common_prefix
+from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
+from arpo_entropy_recorder.recorder.trajectory import common_prefix
 
 TOOLS = ("search", "python")
 

@@ -13,8 +13,8 @@ from engines import ToolRollout, make_prompts, make_rollout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.batch import Batch
 from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.recorder.batch import Batch
 
 if importlib.util.find_spec("verl") is None:
     pytest.skip("verl is not installed here, so it was NOT tried: make test-pinned", allow_module_level=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.settings import MOST_WINDOW, without_tilde
+from arpo_entropy_recorder.recorder.settings import MOST_WINDOW, without_tilde
 
 # The model that `record` builds on the spot, and `report` knows the words of.
 TOY = "toy"

@@ -110,7 +110,7 @@ class Scorer:
         progress: Callable[[float], object],
     ) -> list[list[np.ndarray]]:
         """Each segment's first tokens' normalised entropies, float32 [up to window], by trajectory."""
-        from arpo_entropy_recorder.columns import normalised
+        from arpo_entropy_recorder.recorder.records import normalised
         from arpo_entropy_recorder.rescore.prefill import Probe
 
         probes, windows = [], []

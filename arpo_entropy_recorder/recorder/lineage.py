@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 
-from arpo_entropy_recorder.trajectory import SHARED_INTS, Segment, Trajectory, common_prefix
+from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS, Segment, Trajectory, common_prefix
 
 STOP_TAG = re.compile(r"</([\w.-]+)>\s*$")
 # What may follow these is no tool's result, whatever stop strings a loop has.

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.batch import Batch
-from arpo_entropy_recorder.boundary import Boundary
-from arpo_entropy_recorder.call import Call
-from arpo_entropy_recorder.columns import call_columns, normalised
-from arpo_entropy_recorder.generate_call import generate_arguments
-from arpo_entropy_recorder.metrics import entropy_metrics
-from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.recorder.batch_rollout import Call
+from arpo_entropy_recorder.recorder.generate_call import generate_arguments
+from arpo_entropy_recorder.recorder.guard import Boundary
+from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
+from arpo_entropy_recorder.recorder.metrics import entropy_metrics
+from arpo_entropy_recorder.recorder.records import call_columns, normalised
+from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.write import StepWriter
 from arpo_entropy_recorder.taps.buffer import EntropyHistory
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.patching import Seams
-from arpo_entropy_recorder.tracker import TrajectoryTracker
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.batch import Batch
-from arpo_entropy_recorder.settings import Settings
+from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.recorder.trajectory import Segment
 from arpo_entropy_recorder.taps.buffer import UNWRITTEN
-from arpo_entropy_recorder.trajectory import Segment
 
 
 def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:

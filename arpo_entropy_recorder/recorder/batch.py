@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.trajectory import SHARED_INTS
+from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS
 
 
 class Batch:

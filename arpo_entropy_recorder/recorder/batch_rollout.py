@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from arpo_entropy_recorder.batch import Batch
-from arpo_entropy_recorder.tracker import TrajectoryTracker
-from arpo_entropy_recorder.trajectory import Segment
+from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
+from arpo_entropy_recorder.recorder.trajectory import Segment
 
 
 @dataclass

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from arpo_entropy_recorder.boundary import unnoticed
+from arpo_entropy_recorder.recorder.guard import unnoticed
 from arpo_entropy_recorder.taps.patching import Seams
 
 
