@@ -13,16 +13,11 @@ from collections import Counter
 from pathlib import Path
 
 import arpo_entropy_recorder
-from arpo_entropy_recorder import commands, rollout
+from arpo_entropy_recorder import atomic, errors, ops, recorder, step_files, taps
 from arpo_entropy_recorder.mixin import EntropyRecorderMixin
-from arpo_entropy_recorder.recorder import guard as boundary
-from arpo_entropy_recorder.recorder import v0_speedups as masks
+from arpo_entropy_recorder.recorder import guard, v0_speedups
 from arpo_entropy_recorder.recorder.session import EntropyRecorder
-from arpo_entropy_recorder.step_files import merge as shards
-from arpo_entropy_recorder.step_files import names as layout
-from arpo_entropy_recorder.step_files import run_log as journal
-from arpo_entropy_recorder.step_files import schema
-from arpo_entropy_recorder.step_files import write as writer
+from arpo_entropy_recorder.step_files import merge, names, run_log, write
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.patching import Seams
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
@@ -31,8 +26,8 @@ from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
 from arpo_entropy_recorder.taps.worker import Tap, call_tap
 
 PACKAGE = Path(arpo_entropy_recorder.__file__).parent
-# The loop that is recorded is no part of the recorder, nor are the words of the command line.
-NOT_THE_RECORDER = (rollout, schema, commands)
+# What runs inside a training.
+RECORDER = (recorder, taps, ops, step_files, atomic, errors)
 
 
 def file_of(module):
@@ -56,11 +51,11 @@ BOUNDARY = {
     code_of(EntropyRecorder.add_metrics),
     code_of(EntropyRecorder._recorded, "generate"),
     code_of(EntropyRecorder._recorded, "attempt"),
-    code_of(masks.CheapMasks.sparing),
-    code_of(masks._cheapening, "build"),
-    code_of(boundary.Boundary.run),
-    code_of(boundary.is_failure),
-    code_of(boundary.unnoticed),
+    code_of(v0_speedups.CheapMasks.sparing),
+    code_of(v0_speedups._cheapening, "build"),
+    code_of(guard.Boundary.run),
+    code_of(guard.is_failure),
+    code_of(guard.unnoticed),
     code_of(Tap.guard),
     code_of(RunnerV0Tap._before_sampler),
     code_of(RunnerV1Tap.attach, "tapped", "sample"),
@@ -70,7 +65,7 @@ BOUNDARY = {
     code_of(RunnerV2Tap.attach, "tapped_apply_min_p", "apply_min_p"),
 }
 # An OSError comes from files, and is waited for in these modules only.
-TOUCHES_FILES = (writer, shards, journal, layout)
+TOUCHES_FILES = (write, merge, run_log, names, atomic)
 # Where the way to the wrappers is itself what is broken, they come off when the next call starts.
 REMOVES_WRAPPERS = {
     code_of(function)
@@ -107,9 +102,7 @@ class BadText(Exception):
 
 def is_recorder(code):
     """Whether a code object is the recorder's, and not the boundary itself."""
-    if not code.co_filename.startswith(f"{PACKAGE}/") or code in BOUNDARY:
-        return False
-    return not is_in(NOT_THE_RECORDER, code)
+    return is_in(RECORDER, code) and code not in BOUNDARY
 
 
 def is_in(modules, code):
