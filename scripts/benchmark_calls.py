@@ -64,7 +64,7 @@ def seconds_of_calls(args: argparse.Namespace) -> list[float]:
     import torch
 
     from arpo_entropy_recorder.mixin import EntropyRecorderMixin
-    from arpo_entropy_recorder.toy_agent import build_toy_agent
+    from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
     os.environ.update(VLLM_LOGGING_LEVEL="ERROR", VLLM_USE_V1="0")
     with tempfile.TemporaryDirectory() as directory:

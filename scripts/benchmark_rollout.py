@@ -112,7 +112,7 @@ def think_longer(agent: Path, tokens: int) -> None:
     """Make the toy agent end its thoughts, of 12 tokens on average, after about `tokens`."""
     from safetensors.numpy import load_file, save_file
 
-    from arpo_entropy_recorder.toy_agent import token_ids
+    from arpo_entropy_recorder.rollout.toy_agent import token_ids
 
     ids, path = token_ids(), agent / "model.safetensors"
     weights = load_file(path)
@@ -245,7 +245,7 @@ def main() -> None:
         os.environ.setdefault("VLLM_USE_V1", "0")
 
     from arpo_entropy_recorder.mixin import EntropyRecorderMixin
-    from arpo_entropy_recorder.toy_agent import build_toy_agent
+    from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
     with tempfile.TemporaryDirectory() as directory:
         agent = build_toy_agent(Path(directory, "agent"))

@@ -13,7 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def toy_agent(tmp_path_factory):
     """The toy agent's directory."""
-    from arpo_entropy_recorder.toy_agent import build_toy_agent
+    from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
     return build_toy_agent(tmp_path_factory.mktemp("toy_agent"))
 

@@ -7,9 +7,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from test_figures import figure
 
-from arpo_entropy_recorder.figures.gallery import FIGURES
+from arpo_entropy_recorder.analysis.simulate import simulate_steps
+from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.figures.style import take_words
-from arpo_entropy_recorder.simulate import simulate_steps
 
 
 @pytest.mark.parametrize("rounds", [2, 6, 30])

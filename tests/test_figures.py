@@ -10,13 +10,13 @@ import pytest
 from made_steps import make_run, make_step
 from matplotlib.collections import PathCollection, QuadMesh
 
-from arpo_entropy_recorder.analysis.gather import analyse
+from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.analysis.simulate import simulate_steps
 from arpo_entropy_recorder.analysis.statistics import Group, Origins
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 from arpo_entropy_recorder.figures.chinese import CHINESE
-from arpo_entropy_recorder.figures.gallery import FIGURES, draw
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.simulate import simulate_steps
 
 STEPS = list(make_run(steps=4, trajectories=30))
 
@@ -285,7 +285,7 @@ def test_the_bootstraps_of_a_step_figure_and_a_heat_map_are_made_once(monkeypatc
 
 def test_reading_and_summing_up_need_no_plotting_library():
     code = (
-        "import sys, arpo_entropy_recorder.analysis.gather, arpo_entropy_recorder.analysis.logfile, "
+        "import sys, arpo_entropy_recorder.analysis.analysis, arpo_entropy_recorder.analysis.logfile, "
         "arpo_entropy_recorder.analysis.summary; sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

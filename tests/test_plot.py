@@ -10,12 +10,12 @@ from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
 
 from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.simulate import simulate_steps
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.picture import picture_path, save
 from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN, plot_rounds
-from arpo_entropy_recorder.simulate import simulate_steps
 from arpo_entropy_recorder.step_files.read import Step
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.cli import main
-from arpo_entropy_recorder.figures.gallery import FIGURES
+from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.report.markup import page, tag
 from arpo_entropy_recorder.report.page import make_report
 from arpo_entropy_recorder.report.transcript import Transcriber

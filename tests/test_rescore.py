@@ -14,7 +14,7 @@ from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
 from arpo_entropy_recorder.rollout.loop import Prompts
 from arpo_entropy_recorder.rollout.prompts import encode_prompts, pad_left
-from arpo_entropy_recorder.toy_agent import build_toy_agent
+from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
 QUESTIONS = ("Who wrote it?", "How many are there, and where?", "Why?")
 SMALL = {"response_length": 48, "n": 2, "initial_rollouts": 1} if KIND == "v2" else {}
@@ -129,7 +129,7 @@ def test_batches_change_nothing_and_a_second_run_does_only_what_is_new(live, ora
 
 
 def test_each_step_may_have_a_checkpoint_of_its_own(toy_agent, oracle, tmp_path):
-    from arpo_entropy_recorder.toy_agent import build_toy_agent
+    from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
     other = build_toy_agent(tmp_path / "other", seed=1)
     (tmp_path / "dumps").mkdir()

@@ -13,7 +13,7 @@ pytest.importorskip("vllm")
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 from arpo_entropy_recorder.rollout.prompts import pad_left
-from arpo_entropy_recorder.toy_agent import token_ids, transition_table
+from arpo_entropy_recorder.rollout.toy_agent import token_ids, transition_table
 
 IDS = token_ids()
 NAMES = list(IDS)

@@ -16,7 +16,7 @@ from rank_processes import (
     whole_files,
 )
 
-from arpo_entropy_recorder import progress
+from arpo_entropy_recorder.commands import progress
 from arpo_entropy_recorder.step_files import merge as shards
 from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.write import StepWriter

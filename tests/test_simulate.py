@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.simulate import simulate_steps
 from arpo_entropy_recorder.analysis.statistics import Rounds
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.simulate import simulate_steps
 
 
 @pytest.mark.parametrize(("num_rounds", "num_samples"), [(1, 1), (5, 100), (30, 7), (2, 1234)])

@@ -11,10 +11,10 @@ import pytest
 from made_steps import make_run, make_step
 from rich.console import Console
 
-from arpo_entropy_recorder.analysis.gather import analyse
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
 from arpo_entropy_recorder.analysis.table import round_table
-from arpo_entropy_recorder.figures.gallery import draw
+from arpo_entropy_recorder.figures.catalogue import draw
 
 
 def plain_groups(steps):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.toy_agent import (
+from arpo_entropy_recorder.rollout.toy_agent import (
     TOKENS,
     build_toy_agent,
     entropy_after,

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any, TextIO
 
-from arpo_entropy_recorder.analysis.gather import Analysis
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import START, Group

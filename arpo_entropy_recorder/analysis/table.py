@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from arpo_entropy_recorder.analysis.gather import Analysis
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 

@@ -26,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.analysis.export import KINDS, export
+    from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.progress import watched_steps
 
     output = check_output(args.output, KINDS)
     rows = export(watched_steps(args.paths, args.skip_bad), output)

@@ -90,10 +90,10 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     args.paths += args.entropy_file or ()
     _one_source(args)
+    from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.figures.picture import picture_path, save
     from arpo_entropy_recorder.figures.words import choose_words, counted
-    from arpo_entropy_recorder.progress import say
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
     path = picture_path(args.output or default_output(figure_name, args.format), args.format)
@@ -112,11 +112,11 @@ def run(args: argparse.Namespace) -> int:
 
         figure, summary = draw_log(args.log_file, figure_name, words)
     else:
-        from arpo_entropy_recorder.analysis.gather import analyse
-        from arpo_entropy_recorder.figures.gallery import FIGURES as NEEDED
-        from arpo_entropy_recorder.figures.gallery import draw
-        from arpo_entropy_recorder.progress import watched_steps
-        from arpo_entropy_recorder.simulate import simulate_steps
+        from arpo_entropy_recorder.analysis.analysis import analyse
+        from arpo_entropy_recorder.analysis.simulate import simulate_steps
+        from arpo_entropy_recorder.commands.progress import watched_steps
+        from arpo_entropy_recorder.figures.catalogue import FIGURES as NEEDED
+        from arpo_entropy_recorder.figures.catalogue import draw
 
         steps = (
             simulate_steps(

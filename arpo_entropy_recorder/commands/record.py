@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         with remembered_interrupt() as check, tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
             if is_toy:
                 require("the toy", "safetensors", "tokenizers")
-                from arpo_entropy_recorder.toy_agent import build_toy_agent
+                from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
                 args.model = str(build_toy_agent(directory))
                 options = TOY_ENGINE | options

@@ -48,8 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.progress import watched_steps
     from arpo_entropy_recorder.report.page import make_report, write_report
     from arpo_entropy_recorder.step_files.find import find_files
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
     """By the tokenizer that was asked for, else by that of rescored records if it is still there."""
-    from arpo_entropy_recorder.progress import say
+    from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.report.transcript import Transcriber
     from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
 
@@ -85,7 +85,7 @@ def _toy_tokenizer() -> Any:
     """Of the agent that `record --model toy` builds, and takes away when it is done."""
     require("--model toy", "transformers", "tokenizers")
     from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
-    from arpo_entropy_recorder.toy_agent import write_tokenizer
+    from arpo_entropy_recorder.rollout.toy_agent import write_tokenizer
 
     with TemporaryDirectory(prefix="toy-agent-") as directory:
         write_tokenizer(Path(directory))
@@ -94,7 +94,7 @@ def _toy_tokenizer() -> Any:
 
 def _rescored_with(files: list[Path]) -> str | None:
     """The model of rescored records, if it can be told."""
-    from arpo_entropy_recorder.rescore.ledger import read_ledger
+    from arpo_entropy_recorder.rescore.manifest import read_ledger
 
     for directory in dict.fromkeys(file.parent for file in files):
         ledger = read_ledger(directory)

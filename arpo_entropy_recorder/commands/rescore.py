@@ -78,8 +78,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.progress import say
     from arpo_entropy_recorder.rescore.run import RescoreSettings
 
     tools = tuple(filter(None, (tag.strip() for tag in args.tools.split(","))))
@@ -108,7 +108,7 @@ def watched_rescore(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from arpo_entropy_recorder.progress import say
+    from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.rescore.run import rescore
 
     bad = []

@@ -34,9 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.gather import analyse
+    from arpo_entropy_recorder.analysis.analysis import analyse
     from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
-    from arpo_entropy_recorder.progress import say, watched_steps
+    from arpo_entropy_recorder.commands.progress import say, watched_steps
 
     analysis, left_out = analyse(watched_steps(args.paths, args.skip_bad))
     if args.json:

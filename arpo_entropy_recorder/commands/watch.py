@@ -37,9 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.figures.picture import picture_path
     from arpo_entropy_recorder.figures.words import choose_words
-    from arpo_entropy_recorder.progress import say
 
     directory = Path(args.directory)
     _check_directory(directory)
@@ -94,12 +94,12 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
 def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from rich.console import Console
 
-    from arpo_entropy_recorder.analysis.gather import analyse
+    from arpo_entropy_recorder.analysis.analysis import analyse
     from arpo_entropy_recorder.analysis.table import round_table
+    from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.figures.gallery import draw
+    from arpo_entropy_recorder.figures.catalogue import draw
     from arpo_entropy_recorder.figures.picture import save
-    from arpo_entropy_recorder.progress import watched_steps
 
     analysis, left_out = analyse(watched_steps([str(args.directory)]))
     save(draw(args.figure, analysis, left_out, words), path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.gather import require_after_tool
+from arpo_entropy_recorder.analysis.analysis import require_after_tool
 from arpo_entropy_recorder.analysis.statistics import START, Rounds
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.marks import (

@@ -11,7 +11,7 @@ import numpy as np
 
 from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.figures.words import counted
-from arpo_entropy_recorder.rescore.ledger import read_ledger
+from arpo_entropy_recorder.rescore.manifest import read_ledger
 from arpo_entropy_recorder.step_files.read import Step
 
 

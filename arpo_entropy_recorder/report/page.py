@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from arpo_entropy_recorder.analysis.gather import PARTS, Analysis, require_after_tool
+from arpo_entropy_recorder.analysis.analysis import PARTS, Analysis, require_after_tool
 from arpo_entropy_recorder.analysis.selection import accumulate
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.report.facts import RunFacts

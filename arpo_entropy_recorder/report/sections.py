@@ -13,11 +13,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder import __version__
-from arpo_entropy_recorder.analysis.gather import Analysis
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.gallery import draw
+from arpo_entropy_recorder.figures.catalogue import draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import RC, take_words
 from arpo_entropy_recorder.figures.words import counted

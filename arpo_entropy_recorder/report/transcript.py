@@ -10,7 +10,7 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.highest import Record, Trajectory
 from arpo_entropy_recorder.rescore.dumps import Line, read_dumps
-from arpo_entropy_recorder.rescore.ledger import read_ledger
+from arpo_entropy_recorder.rescore.manifest import read_ledger
 from arpo_entropy_recorder.rescore.retokenize import Tokenized, tokenize
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
-from arpo_entropy_recorder.rescore.ledger import Ledger
+from arpo_entropy_recorder.rescore.manifest import Ledger
 from arpo_entropy_recorder.rescore.retokenize import Tokenized
 from arpo_entropy_recorder.rescore.scorer import RescoreSettings, Scorer, Skip
 from arpo_entropy_recorder.rescore.segments import has_result

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.gather import Analysis
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.contrast import plot_change, plot_tools, plot_window
 from arpo_entropy_recorder.figures.rounds import plot_rounds
