@@ -1,10 +1,39 @@
-"""What tests of several files share."""
+"""What tests of several files share, and which folders of tests an environment can run."""
 
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+# The packages that every test of a folder needs; unit/ needs none beyond `pip install '.[test]'`.
+NEEDED = {
+    "torch": ("torch", "transformers"),
+    "engine": ("torch", "transformers", "vllm"),
+    "arpo": ("torch", "transformers", "vllm"),
+    "faults": ("torch", "transformers", "vllm"),
+}
+MISSING = {
+    folder: missing
+    for folder, packages in NEEDED.items()
+    if (missing := [package for package in packages if find_spec(package) is None])
+}
+
+
+def pytest_ignore_collect(collection_path):
+    """Leave a folder out as a whole where one of its packages is not installed."""
+    is_folder = collection_path.parent == Path(__file__).parent
+    return True if is_folder and collection_path.name in MISSING else None
+
+
+def pytest_terminal_summary(terminalreporter):
+    for folder, missing in MISSING.items():
+        terminalreporter.write_line(
+            f"NOT RUN: tests/{folder}, as {', '.join(missing)} is not installed: make test, or pip install it",
+            yellow=True,
+        )
+
 
 # In the background of a script Ctrl-C is ignored, and so it would be in all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

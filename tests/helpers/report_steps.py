@@ -1,0 +1,42 @@
+"""Steps with words in them, for the tests of the report."""
+
+import json
+
+HOSTILE = (
+    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;\x1b[31m\u202e"
+)
+
+
+class Words:
+    """A tokenizer of whole words: id i is WORDS[i]."""
+
+    WORDS = ("The ", "answer ", "is ", "42", "<search>q</search>", HOSTILE)
+
+    def decode(self, ids, **options):
+        return "".join(self.WORDS[i] for i in ids)
+
+
+def record(sample, number, entropy, tokens=(0, 1), **more):
+    tool = "search" if number else None
+    fields = {"sample_idx": sample, "round": number, "tool": tool, "is_after_tool_call": number > 0}
+    return fields | {"entropy": entropy, "tokens": list(tokens), "token_id": tokens[0]} | more
+
+
+def write_steps(directory, steps):
+    for number, records in steps.items():
+        with_step = [{"global_step": number, **entry} for entry in records]
+        (directory / f"entropy_step_{number}.json").write_text(json.dumps(with_step))
+
+
+STEPS = {
+    step: [
+        entry
+        for sample in range(6)
+        for entry in (
+            record(sample, 0, 0.1 + sample / 100 + step / 50),
+            record(sample, 1, 0.6 + sample / 50 + step / 90, tokens=(2, 3, 4)),
+            record(sample, 2, 0.5 + sample / 60),
+        )
+    ]
+    for step in (1, 2, 3)
+}

@@ -1,0 +1,57 @@
+"""What a step file holds, by the schema's words and Python's own json."""
+
+import json
+import math
+
+import numpy as np
+
+from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS
+
+
+def record(**keys):
+    return {"sample_idx": 0, "round": 1, "is_after_tool_call": True, "entropy": 0.5} | keys
+
+
+def one_line(error):
+    assert str(error).isprintable(), "one line, nothing that a terminal obeys"
+    assert len(str(error)) < 1000
+    return str(error)
+
+
+def accepted(data):
+    """The records, by the schema's words and Python's json; None where they are no step file."""
+
+    def no_literal(name):
+        raise ValueError(name)
+
+    try:
+        records = json.loads(data.decode(), parse_constant=no_literal, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(records, list):
+        return None
+    for r in records:
+        if not isinstance(r, dict) or any(f.required and f.name not in r for f in FIELDS):
+            return None
+        for key, value in r.items():
+            if key not in FIELD:
+                continue
+            if not FIELD[key].accepts(value):
+                return None
+            numbers = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
+            if key in ("window", "entropy"):
+                if not all(type(v) in (int, float) and 0 <= v <= 1 for v in numbers):
+                    return None
+            elif key == "tokens":
+                if not all(type(v) is int and abs(v) < 2**63 for v in value):
+                    return None
+            elif int in FIELD[key].types and not all(0 <= v < 2**63 for v in numbers):
+                return None
+    return records
+
+
+def compare(step, records):
+    assert len(step) == len(records)
+    assert step.columns["round"].tolist() == [r["round"] for r in records]
+    expected = [math.nan if r["entropy"] is None else float(r["entropy"]) for r in records]
+    np.testing.assert_array_equal(step.columns["entropy"], expected)

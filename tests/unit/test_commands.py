@@ -1,0 +1,176 @@
+"""The commands beyond plotting, as a person types them."""
+
+import csv
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from command_line import ENVIRONMENT, PNG, arpo_entropy, assert_refused, record, write_step
+
+from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.commands import watch
+from arpo_entropy_recorder.errors import UserError
+
+
+@pytest.fixture
+def steps(tmp_path):
+    directory = tmp_path / "steps"
+    directory.mkdir()
+    for step in (1, 2):
+        records = [
+            record(
+                0.1 + 0.2 * number + 0.01 * sample,
+                number,
+                sample,
+                tool="python" if number else None,
+                window=[0.5, 0.4],
+            )
+            for sample in range(6)
+            for number in range(3)
+        ]
+        write_step(directory / f"entropy_step_{step}.json", *records)
+    return directory
+
+
+@pytest.mark.parametrize("figure", ["steps", "heatmap", "tools", "window", "change"])
+def test_every_figure_is_drawn_from_files_under_a_name_of_its_own(tmp_path, steps, figure):
+    result = arpo_entropy(
+        "plot", "--entropy_file", steps, "--figure", figure, "--format", "svg", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / f"entropy_{figure}.svg").read_text().startswith("<?xml")
+
+
+def test_the_format_gives_a_suffix_and_may_not_contradict_one(tmp_path):
+    assert (
+        arpo_entropy("plot", "--simulate", "--format", "pdf", "--output", "a", cwd=tmp_path).returncode == 0
+    )
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    (tmp_path / "a.pdf").unlink()
+    result = arpo_entropy("plot", "--simulate", "--format", "pdf", "--output", "a.png", cwd=tmp_path)
+    assert_refused(result, "a.png", "--format pdf", cwd=tmp_path)
+
+
+def test_a_log_is_plotted_over_its_steps(tmp_path):
+    (tmp_path / "run.log").write_text("(TaskRunner pid=1) step:1 - entropy/round_1/mean:0.5 - x:1\n")
+    result = arpo_entropy("plot", "--log_file", "run.log", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "entropy_steps.png").read_bytes().startswith(PNG)
+
+
+def test_a_log_without_metrics_says_what_to_do(tmp_path):
+    (tmp_path / "run.log").write_text("step:1 - x:1\n")
+    assert_refused(
+        arpo_entropy("plot", "--log_file", "run.log", cwd=tmp_path), "run.log", "--entropy_file", cwd=tmp_path
+    )
+
+
+def test_a_name_that_would_steer_the_terminal_is_escaped(tmp_path):
+    result = arpo_entropy("plot", "--log_file", "\x1b[2Jrun.log", cwd=tmp_path)
+    assert_refused(result, "\\x1b[2Jrun.log", cwd=tmp_path)
+
+
+def test_stats_answers_in_one_line_and_gives_json_and_csv(tmp_path, steps):
+    table = arpo_entropy("stats", steps, cwd=tmp_path)
+    answer = table.stdout.splitlines()[-1]
+    assert answer.startswith("Yes: after-tool entropy exceeds the initial one: mean change +0.3000")
+    assert answer.endswith("n = 12 trajectories; it rises for 100% of the trajectories.")
+    summary = json.loads(arpo_entropy("stats", steps, "--json", cwd=tmp_path).stdout)
+    assert summary["answer"] == answer
+    rows = list(csv.DictReader(io.StringIO(arpo_entropy("stats", steps, "--csv", cwd=tmp_path).stdout)))
+    assert len(rows) == len(summary["groups"])
+    assert_refused(
+        arpo_entropy("stats", steps, "--csv", "--json", cwd=tmp_path), "--csv", "--json", cwd=tmp_path
+    )
+
+
+def test_one_bad_file_stops_a_command_unless_told_to_skip_it(tmp_path, steps):
+    (steps / "entropy_step_3.json").write_text("[")
+    plot = ["plot", "--entropy_file", steps]
+    for command in (["stats", steps], plot, ["export", steps, "-o", "x.parquet"]):
+        assert_refused(arpo_entropy(*command, cwd=tmp_path), "entropy_step_3.json", cwd=tmp_path)
+    result = arpo_entropy(*plot, "--skip-bad", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr.count("\n") == 1
+    assert "skipped: " in result.stderr
+    assert "entropy_step_3.json" in result.stderr
+
+
+def test_an_export_is_a_table_of_all_records(tmp_path, steps):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: export is not tested")
+    result = arpo_entropy("export", steps, "-o", "all.parquet", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, "all.parquet: 36 records\n")
+    assert_refused(
+        arpo_entropy("export", steps, "-o", "all.xlsx", cwd=tmp_path), "all.xlsx", ".parquet", cwd=tmp_path
+    )
+
+
+def test_watch_redraws_when_a_step_appears_and_ends_quietly(tmp_path, steps):
+    picture, directory = tmp_path / "entropy_increase.png", tmp_path / "later"
+    command = [sys.executable, "-m", "arpo_entropy_recorder", "watch", str(directory), "--interval", "0.1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True, **pipes) as watcher:
+        give_up = threading.Timer(120, watcher.kill)
+        give_up.start()
+        pictures = []
+        for step in (1, 2):
+            directory.mkdir(exist_ok=True)
+            (steps / f"entropy_step_{step}.json").rename(directory / f"entropy_step_{step}.json")
+            assert any(f"steps so far: {step}" in line for line in watcher.stdout)
+            pictures.append(picture.read_bytes())
+        watcher.send_signal(signal.SIGINT)
+        _, errors = watcher.communicate()
+        give_up.cancel()
+    assert all(drawn.startswith(PNG) for drawn in pictures)
+    assert pictures[0] != pictures[1]
+    assert watcher.returncode == 0
+    assert errors == f"watching {directory}; Ctrl-C ends it\n"
+
+
+def watching(tmp_path, monkeypatch, outcomes):
+    """Watch a directory that does not change; each redraw has one of `outcomes`. Returns how many there were."""
+    drawn = []
+
+    def redraw(*_):
+        drawn.append(outcomes[len(drawn)])
+        if drawn[-1]:
+            raise UserError(drawn[-1])
+
+    looks = []
+
+    def end(_):
+        looks.append(True)
+        if len(looks) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "_redraw", redraw)
+    monkeypatch.setattr(watch.time, "sleep", end)
+    monkeypatch.chdir(tmp_path)
+    write_step(tmp_path / "entropy_step_1.json", record(0.5))
+    assert main(["watch", str(tmp_path)]) == 0
+    return len(drawn)
+
+
+def test_watch_tries_a_redraw_that_failed_again_and_says_so_once(tmp_path, monkeypatch, capsys):
+    assert watching(tmp_path, monkeypatch, ["no room", "no room", None]) == 3
+    assert capsys.readouterr().err.count("not drawn: no room") == 1
+
+
+def test_a_link_that_leads_nowhere_does_not_end_a_watch(tmp_path, monkeypatch):
+    (tmp_path / "x.json").symlink_to("x.json")
+    assert watching(tmp_path, monkeypatch, [None]) == 1
+
+
+def test_the_toys_words_are_in_a_report_though_its_directory_is_gone(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    said = [ord(letter) for letter in "why?"]  # a byte is a token of the toy's
+    write_step(tmp_path / "entropy_step_1.json", *(record(0.5, number, tokens=said) for number in (0, 1)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(tmp_path), "--model", "toy"]) == 0
+    page = re.sub("<[^>]*>", "", (tmp_path / "report.html").read_text())
+    assert "why?" in page

@@ -1,0 +1,288 @@
+"""The report's page as HTML: what it says against the records in plain Python, and that text stays text."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+import statistics
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from report_steps import HOSTILE, STEPS, Words, record, write_steps
+
+from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.figures.catalogue import FIGURES
+from arpo_entropy_recorder.report.markup import page, tag
+from arpo_entropy_recorder.report.page import make_report
+from arpo_entropy_recorder.report.transcript import Transcriber
+from arpo_entropy_recorder.step_files.read import read_steps
+
+
+class Bytes:
+    """A tokenizer of single bytes, as byte-level ones are: a character may take several tokens."""
+
+    def decode(self, ids, **options):
+        return bytes(ids).decode(errors="replace")
+
+
+class Table(HTMLParser):
+    """Rows of the tables of a page, by caption."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tables, self.rows, self.cell, self.caption = {}, [], None, None
+        self.feed(html)
+
+    def handle_starttag(self, name, attributes):
+        if name == "table":
+            self.rows = []
+        elif name == "tr":
+            self.rows.append([])
+        elif name in ("td", "th", "caption"):
+            self.cell = ""
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell += data
+
+    def handle_endtag(self, name):
+        if name == "caption":
+            self.tables[self.cell], self.cell = self.rows, None
+        elif name in ("td", "th"):
+            self.rows[-1].append(self.cell)
+            self.cell = None
+
+
+def report(directory, tokenizer=None, **options):
+    return make_report(read_steps([directory]), tokenizer and Transcriber(tokenizer), **options)
+
+
+def text_of(html):
+    found = []
+    parser = HTMLParser()
+    parser.handle_data = found.append
+    parser.feed(html)
+    return "".join(found)
+
+
+def test_the_tables_numbers_are_those_of_the_records(tmp_path):
+    write_steps(tmp_path, STEPS)
+    rows = Table(report(tmp_path)).tables["By tool-call round"]
+    by_round = {row[0]: row[1:] for row in rows}
+    everything = [entry for records in STEPS.values() for entry in records]
+    for name, numbers in (("0 (start)", {0}), ("1", {1}), ("2", {2}), ("after any tool result", {1, 2})):
+        values = [entry["entropy"] for entry in everything if entry["round"] in numbers]
+        n, mean, sd, _, _, share = by_round[name]
+        assert n == str(len(values))
+        assert mean == f"{statistics.mean(values):.4f}"
+        assert sd == f"{statistics.stdev(values):.4f}"
+        assert share == f"{sum(v > 0.6 for v in values) / len(values):.1%}"
+
+
+def test_the_headline_is_the_paired_answer(tmp_path):
+    write_steps(tmp_path, STEPS)
+    text = text_of(report(tmp_path))
+    assert "Yes: after-tool entropy exceeds the initial one." in text
+    changes = [
+        statistics.mean(e["entropy"] for e in records[i : i + 3] if e["round"]) - records[i]["entropy"]
+        for records in STEPS.values()
+        for i in range(0, len(records), 3)
+    ]
+    assert f"Mean change +{statistics.mean(changes):.4f}, 95 % interval [+" in text
+    assert f"d_z = {statistics.mean(changes) / statistics.stdev(changes):.2f}" in text
+
+
+def test_what_cannot_be_answered_is_said_without_empty_numbers(tmp_path):
+    write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7)]})
+    text = text_of(report(tmp_path))
+    assert "No answer.Mean change +0.5000, but for an interval " in text
+    assert "too few for an interval" in text
+    assert text.count("mean of 1 record") == 2
+    assert "1 records" not in text
+    assert "interval \u2013" not in text
+
+
+def test_figures_have_their_caption_as_text_and_a_wide_one_has_a_row_of_its_own(tmp_path):
+    tools = [f"tool {number}" for number in range(8)]
+    records = [record(n, 0, 0.2) for n in range(8)]
+    records += [record(n, number, 0.7, tool=tool) for number in range(1, 6) for n, tool in enumerate(tools)]
+    records.sort(key=lambda entry: entry["sample_idx"])
+    write_steps(tmp_path, {1: records, 2: records})
+    html = report(tmp_path)
+    figures = dict(re.findall(r'<figure id="figure-(\w+)" class="(\w+)">', html))
+    assert figures == {name: "wide" if name == "tools" else "half" for name in FIGURES if name != "window"}
+    captions = re.findall("<figcaption>(.*?)<a ", html)
+    assert len(captions) == len(figures)
+    assert all(caption.replace("\u00a0", " ").endswith("2 steps, 1 to 2. ") for caption in captions)
+
+
+def test_the_segments_of_a_round_that_was_cut_have_places_of_their_own(tmp_path):
+    continued = record(0, 1, 0.3, is_after_tool_call=False)
+    write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7), continued]})
+    html = report(tmp_path, Words())
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert "trajectory-1-3" in ids
+    assert 'href="#trajectory-1-2"' in html
+    assert ">1 trajectory</output>" in html
+
+
+def test_settings_name_what_the_files_lack(tmp_path):
+    for rank, run in ((0, 1), (1, 0)):
+        records = [{"global_step": 3, **e, "dp_rank": rank, "run": run, "incomplete": True} for e in STEPS[3]]
+        name = f"entropy_step_3.dp{rank}of3.run{run}.call0.json"
+        (tmp_path / name).write_text(json.dumps(records))
+    write_steps(tmp_path, {4: [e | {"run": 0} for e in STEPS[1]]})
+    text = text_of(report(tmp_path))
+    assert "step 3: 2" in text
+    assert "2, 3 to 4" in text
+    assert "Left out1 stale step" in text
+    assert "Records of incomplete calls36" in text
+
+
+def test_the_highest_trajectories_come_first_and_no_more_than_asked_for(tmp_path):
+    write_steps(tmp_path, STEPS)
+    html = report(tmp_path, Words(), trajectories=4)
+    titles = re.findall(r"No\. \d: step (\d), trajectory (\d)", html)
+    peaks = sorted(
+        ((e["entropy"], str(step), str(e["sample_idx"])) for step, es in STEPS.items() for e in es),
+        reverse=True,
+    )
+    assert titles == [peak[1:] for peak in peaks[:4]]
+    places = Table(html).tables["First tokens after a tool result, among the trajectories below"][1:]
+    found = [float(row[0]) for row in places]
+    assert len(found) == 8
+    assert found == sorted(found, reverse=True)
+    assert found[0] == pytest.approx(peaks[0][0], abs=5e-4)
+    assert "is 42<search>q</search>" in text_of(html)
+
+
+def test_without_tokens_or_tokenizer_it_says_what_it_takes(tmp_path):
+    write_steps(tmp_path, STEPS)
+    assert "give the run's tokenizer with --model PATH" in text_of(report(tmp_path))
+    bare = {1: [{k: v for k, v in e.items() if k != "tokens"} for e in STEPS[1]]}
+    (tmp_path / "bare").mkdir()
+    write_steps(tmp_path / "bare", bare)
+    assert "record with record_tokens = true" in text_of(report(tmp_path / "bare", Words()))
+
+
+def test_each_scored_token_is_shaded_by_its_own_entropy_and_half_characters_go_with_the_next(tmp_path):
+    tokens = list("é!é ok".encode())
+    window = [0.91, 0.12, 0.33, 0.44]
+    records = [record(0, 0, 0.2, tokens=[65]), record(0, 1, 0.91, tokens=tokens, window=window)]
+    write_steps(tmp_path, {1: [records[0] | {"window": [0.2]}, records[1]]})
+    html = report(tmp_path, Bytes())
+    shaded = re.findall(r'<mark class="e(\d+)" title="entropy ([\d.]+)">(.*?)</mark>', html)
+    # Ten times the root of the entropy.
+    assert shaded == [("4", "0.200", "A"), ("3", "0.120", "é"), ("6", "0.330", "!")]
+    assert "</mark>é ok</div>" in html  # the fourth token is the first half of é
+
+
+def test_untrusted_text_stays_text(tmp_path):
+    write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7, tokens=[5, 5], tool=HOSTILE)]})
+    html = report(tmp_path, Words())
+    names = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda name, attributes: names.append((name, dict(attributes)))
+    parser.feed(html)
+    assert [name for name, _ in names].count("script") == 1
+    assert not any("onerror" in attributes for _, attributes in names)
+    assert all(a["src"].startswith("data:image/") for name, a in names if name == "img")
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    assert r"\x1b[31m\u202e" in html
+    assert "&lt;script&gt;document.title" in html
+
+
+def test_the_policy_lets_run_what_is_in_the_page_and_nothing_else(tmp_path):
+    write_steps(tmp_path, STEPS)
+    html = report(tmp_path)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)[1].replace(
+        "&#x27;", "'"
+    )
+    for name in ("script", "style"):
+        code = re.search(f"<{name}>(.*?)</{name}>", html, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert " style=" not in html
+    assert not re.search(r'(?:src|href)="(?!data:image/|#)', html)
+
+
+@given(st.text(st.characters(), max_size=60))
+@example(HOSTILE)
+@example("]]></div></style></script><!--")
+def test_any_text_comes_back_from_the_page_as_it_went_in(text):
+    html = page("t", "", "", [tag("p", text, title=text)])
+    html.encode()  # lone surrogates, too, can be written
+    read, titles = [], []
+    parser = HTMLParser()
+    parser.handle_data = read.append
+    parser.handle_starttag = lambda name, attributes: titles.append(dict(attributes).get("title"))
+    parser.feed(html[html.index("<p") : html.index("</p>")])
+    shown = "".join(read)
+    assert shown == titles[0]
+    if text.isprintable():
+        assert shown == text
+
+
+def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_steps(tmp_path, STEPS)
+    assert main(["report", ".", "-o", "page.html"]) == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert not list(tmp_path.glob(".page*"))
+    capsys.readouterr()
+    for words, message in (
+        (["-o", "nowhere/page.html"], "there is no directory nowhere; make it first"),
+        (["--trajectories", "-1"], "from 0 on"),
+        (["--model", "no-such-model"], "no such directory, nor a model of that name"),
+    ):
+        assert main(["report", ".", *words]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    write_steps(tmp_path, {1: [record(0, 0, 0.5)], 2: [record(0, 0, 0.5)], 3: [record(0, 0, 0.5)]})
+    assert main(["report", "."]) == 2
+    assert "is after a tool call" in capsys.readouterr().err
+
+
+def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp_path, capsys):
+    write_steps(tmp_path, {1: [e | {"source": "rescored"} for e in STEPS[1]]})
+    step = {"file": "gone.jsonl", "digest": "", "model": str(tmp_path / "gone")}
+    (tmp_path / "rescore.json").write_text(json.dumps({"settings": {"window": 1}, "steps": {"1": step}}))
+    assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
+    assert "without trajectories: --model" in capsys.readouterr().err
+    text = text_of((tmp_path / "page.html").read_text())
+    assert "give the run's tokenizer with --model PATH" in text
+    assert f"{tmp_path / 'gone'} (1 step)" in text
+
+
+def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path):
+    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
+    from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
+
+    (tmp_path / "dumps").mkdir()
+    lines = [
+        {
+            "input": "user\nWhich <b>river</b>?\nassistant\n",
+            "output": f"{'a' * i}b</search> <result>\nfound {i}\n</result>bye",
+        }
+        for i in range(3)
+    ]
+    (tmp_path / "dumps" / "5.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps"), window=2))
+    tokenizer = load_tokenizer(str(toy_agent))
+    text = text_of(report(tmp_path / "out", tokenizer))
+    assert text.count("Which <b>river</b>?") == 3
+    assert [f"found {i}" in text for i in range(4)] == [True, True, True, False]
+    assert "rescored (6)" in text
+    assert math.isfinite(float(re.search(r"Highest after a tool: ([\d.]+)", text)[1]))
+    # A dump that has changed since is not shown as if it were the one that was scored.
+    (tmp_path / "dumps" / "5.jsonl").write_text("\n".join(map(json.dumps, lines[::-1])))
+    text = text_of(report(tmp_path / "out", tokenizer))
+    assert "Which <b>river</b>?" not in text
+    assert text.count("its text was not recorded") == 3
