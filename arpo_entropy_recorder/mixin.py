@@ -29,7 +29,7 @@ class EntropyRecorderMixin:
     # `entropy_history` or an `entropy_recorder`.
     arpo_entropy_recorder: EntropyRecorder | None = None
     """With the `entropy_history` on the logits' device; None if off, and on ranks that do not record."""
-    arpo_entropy_savings: tuple[Callable[[Any], AbstractContextManager[None]], ...] = ()
+    arpo_entropy_speedups: tuple[Callable[[Any], AbstractContextManager[None]], ...] = ()
     """What spares the engine work: each is called with the engine and entered around a call."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -53,17 +53,17 @@ class EntropyRecorderMixin:
         # Each tensor-parallel rank has an engine of its own that waits for the slowest.
         from arpo_entropy_recorder.recorder.v0_speedups import CheapMasks
 
-        self.arpo_entropy_savings = (CheapMasks().sparing,)
+        self.arpo_entropy_speedups = (CheapMasks().sparing,)
         if settings.fast_logprobs:
             from arpo_entropy_recorder.recorder.fast_logprobs import FastLogprobs
 
-            self.arpo_entropy_savings += (FastLogprobs().saving,)
+            self.arpo_entropy_speedups += (FastLogprobs().saving,)
 
     def generate_sequences(self, prompts: Any, **kwargs: Any) -> Any:
         """The class's own generate_sequences, recorded."""
         recorder, call = self.arpo_entropy_recorder, None
         with ExitStack() as around:
-            for saving in self.arpo_entropy_savings:
+            for saving in self.arpo_entropy_speedups:
                 around.enter_context(saving(self.inference_engine))  # type: ignore[attr-defined]
             if recorder is not None:
                 call = around.enter_context(recorder.recording(prompts))

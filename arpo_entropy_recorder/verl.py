@@ -32,21 +32,21 @@ def swap_in(places: str) -> list[type]:
         module_name, _, class_name = place.strip().partition(":")
         try:
             module = importlib.import_module(module_name)
-            stock = getattr(module, class_name)
+            original = getattr(module, class_name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(
                 f"arpo_entropy_recorder.verl: no rollout class {place.strip()!r} ({error}); "
                 "name yours as ARPO_ENTROPY_ROLLOUT=module:Class"
             ) from error
-        if _names_itself(stock):
+        if _names_itself(original):
             raise UserError(
                 f"arpo_entropy_recorder.verl: {place.strip()} calls super({class_name}, self), which would find the "
                 "recording class under that name and never end; use scripts/apply_patch.sh instead"
             )
-        cls = record_entropy(stock)
+        cls = record_entropy(original)
         package = sys.modules.get(module_name.rpartition(".")[0])
         for holder in (module, package):
-            if getattr(holder, class_name, None) is stock:
+            if getattr(holder, class_name, None) is original:
                 setattr(holder, class_name, cls)
         recording.append(cls)
     return recording

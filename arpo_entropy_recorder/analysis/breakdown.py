@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from arpo_entropy_recorder.analysis.statistics import (
-    BOOTSTRAP_MOST,
-    INTERVAL_LEAST,
+    MAX_BOOTSTRAP,
+    MIN_INTERVAL,
     START,
     Group,
     split_rounds,
@@ -19,7 +19,7 @@ from arpo_entropy_recorder.step_files.read import Step
 
 
 def _small() -> Group:
-    return Group(kept=BOOTSTRAP_MOST)
+    return Group(kept=MAX_BOOTSTRAP)
 
 
 @dataclass
@@ -60,7 +60,7 @@ class BySteps:
             for number, group in cells.items():
                 if group.n:
                     found.setdefault(number, []).append((step, group.mean, *group.interval()))
-                if group.n < INTERVAL_LEAST:
+                if group.n < MIN_INTERVAL:
                     few.setdefault(number, []).extend((step, value) for value in group.points())
         curves = {}
         for number, rows in sorted(found.items()):

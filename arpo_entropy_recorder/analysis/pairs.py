@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arpo_entropy_recorder.analysis.statistics import INTERVAL_LEAST, Group
+from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL, Group
 from arpo_entropy_recorder.step_files.read import Step
 
 # Changes that differ by less are equal: what is left is how their sums were rounded.
@@ -75,9 +75,7 @@ class PairedTest:
             return "no trajectory has both an initial and an after-tool entropy"
         change = f"mean change {self.change:+.4f}"
         if np.isnan(self.low):
-            return (
-                f"{change}, but for an interval there have to be {INTERVAL_LEAST} {self.over}, not {self.n}"
-            )
+            return f"{change}, but for an interval there have to be {MIN_INTERVAL} {self.over}, not {self.n}"
         return (
             f"{change}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], {self.strength}, over n = {self.size}; "
             f"it rises for {self.rising:.0%} of the {self.over}"
@@ -127,7 +125,7 @@ class Pairs:
         changes = np.where(np.abs(self.changes) < ROUNDING, 0.0, self.changes)
         n, mean = len(changes), float(changes.mean()) if len(changes) else math.nan
         low = high = p = effect = math.nan
-        if n >= INTERVAL_LEAST:
+        if n >= MIN_INTERVAL:
             from scipy import stats
 
             p = float(stats.wilcoxon(changes).pvalue) if changes.any() else math.nan

@@ -9,8 +9,8 @@ import numpy as np
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import Step
 
-MOST_ROUNDS = 100
-MOST_SAMPLES = 100_000
+MAX_ROUNDS = 100
+MAX_SAMPLES = 100_000
 STEPS = 10
 WINDOW = 20
 SEED = 0
@@ -23,8 +23,8 @@ def simulate_steps(num_rounds: int = 5, num_samples: int = 100) -> Iterator[Step
     Raises UserError for numbers out of range.
     """
     for name, number, most in (
-        ("--num_rounds", num_rounds, MOST_ROUNDS),
-        ("--num_samples", num_samples, MOST_SAMPLES),
+        ("--num_rounds", num_rounds, MAX_ROUNDS),
+        ("--num_samples", num_samples, MAX_SAMPLES),
     ):
         if not 1 <= number <= most:
             raise UserError(f"{name} {number}: give a number from 1 to {most:,}")

@@ -16,8 +16,8 @@ from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
 # Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to about a thousandth.
-BOOTSTRAP_MOST = 200
-INTERVAL_LEAST = 5
+MAX_BOOTSTRAP = 200
+MIN_INTERVAL = 5
 NORMAL_975 = NormalDist().inv_cdf(0.975)
 LIVE = "recorded"  # the source of a record that names none
 START = 0  # the round under which the trajectories' first records are shown
@@ -79,10 +79,10 @@ class Group:
 
     def interval(self) -> tuple[float, float]:
         """The mean's 95 % interval: percentile bootstrap up to 200 values, normal above; NaN below five."""
-        if self.n < INTERVAL_LEAST:
+        if self.n < MIN_INTERVAL:
             return float("nan"), float("nan")
         values = self.points()
-        if self.n > min(self.kept, BOOTSTRAP_MOST) or not np.ptp(values):
+        if self.n > min(self.kept, MAX_BOOTSTRAP) or not np.ptp(values):
             half = NORMAL_975 * self.sd / self.n**0.5
             return self.mean - half, self.mean + half
         from scipy import stats

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.recorder.settings import MOST_WINDOW, without_tilde
+from arpo_entropy_recorder.recorder.settings import MAX_WINDOW, without_tilde
 
 # The model that `record` builds on the spot, and `report` knows the words of.
 TOY = "toy"
 # A sleep may not be of any length, and no one waits longer than a day for the next look.
-LONGEST_WAIT = 86_400
+MAX_WAIT = 86_400
 
 
 def add_step_files(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def output_path(text: str) -> Path:
 
 def window_size(text: str) -> int:
     return _number(
-        text, int, lambda value: 1 <= value <= MOST_WINDOW, f"a whole number from 1 to {MOST_WINDOW:,}"
+        text, int, lambda value: 1 <= value <= MAX_WINDOW, f"a whole number from 1 to {MAX_WINDOW:,}"
     )
 
 
@@ -67,7 +67,7 @@ def non_negative(text: str) -> float:
 
 def seconds(text: str) -> float:
     return _number(
-        text, float, lambda value: 0 < value <= LONGEST_WAIT, f"a number above 0 and up to {LONGEST_WAIT:,}"
+        text, float, lambda value: 0 < value <= MAX_WAIT, f"a number above 0 and up to {MAX_WAIT:,}"
     )
 
 

@@ -94,10 +94,10 @@ def _toy_tokenizer() -> Any:
 
 def _rescored_with(files: list[Path]) -> str | None:
     """The model of rescored records, if it can be told."""
-    from arpo_entropy_recorder.rescore.manifest import read_ledger
+    from arpo_entropy_recorder.rescore.manifest import read_manifest
 
     for directory in dict.fromkeys(file.parent for file in files):
-        ledger = read_ledger(directory)
-        if ledger is not None:
-            return next((step["model"] for step in ledger["steps"].values()), None)
+        manifest = read_manifest(directory)
+        if manifest is not None:
+            return next((step["model"] for step in manifest["steps"].values()), None)
     return None

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from arpo_entropy_recorder.analysis.statistics import BOOTSTRAP_MOST, Group
+from arpo_entropy_recorder.analysis.statistics import MAX_BOOTSTRAP, Group
 from arpo_entropy_recorder.figures.style import FAINT, INK, MUTED
 from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
@@ -19,7 +19,7 @@ FEW = 30
 LABELLED_ROUNDS = 32
 SHORT_COUNTS = 12
 ROUND_NUMBERS = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-LEAST_ENTROPY = 0.01  # the axis ends above this even where all entropies are zero
+MIN_AXIS_TOP = 0.01  # the axis ends above this even where all entropies are zero
 
 
 def cloud(
@@ -84,7 +84,7 @@ def entropy_axis(axes: Axes, words: Words) -> str:
 
     To be called when everything is drawn. A faint line is at 0.6; returns the caption's words for it.
     """
-    highest = max(float(axes.dataLim.y1), LEAST_ENTROPY) * 1.05
+    highest = max(float(axes.dataLim.y1), MIN_AXIS_TOP) * 1.05
     ticks = np.arange(0, 1.01, 0.2) if highest > 0.5 else ROUND_NUMBERS.tick_values(0, highest)
     axes.set(ylim=(0, ticks[-1]), yticks=ticks, ylabel=words("Normalised entropy"))
     if ticks[-1] < HIGH_ENTROPY:
@@ -153,5 +153,5 @@ def interval_words(words: Words, what: str) -> str:
         "{what}: 95 % interval of the mean, taking records as independent (percentile bootstrap, 999 resamples; "
         "normal above n = {most}; none below n = 5).",
         what=what,
-        most=BOOTSTRAP_MOST,
+        most=MAX_BOOTSTRAP,
     )

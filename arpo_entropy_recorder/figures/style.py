@@ -27,7 +27,7 @@ MUTED = "#666666"
 FAINT = "#BBBBBB"
 CAPTION_POINTS = 8.5
 ONE_ROW = 0.22  # inches, of a legend
-WIDEST_MARGIN = 0.9  # inches, on the left of axes
+MAX_MARGIN = 0.9  # inches, on the left of axes
 
 RC: Any = {
     "font.family": "sans-serif",
@@ -105,7 +105,7 @@ def take_words(figure: Figure) -> str:
 def add_caption(axes: Axes, parts: list[str], chinese: bool = False) -> None:
     """Set the sentences `parts` below the axes, from their left edge on, wrapped to the figure's width."""
     figure = figure_of(axes)
-    inches = figure.get_figwidth() - WIDEST_MARGIN
+    inches = figure.get_figwidth() - MAX_MARGIN
     cells = int(inches * 72 / (CAPTION_POINTS * (0.52 if chinese else 0.55)))
     lines = wrapped(("" if chinese else " ").join(filter(None, parts)), cells)
     edge = blended_transform_factory(axes.transAxes, figure.transSubfigure)

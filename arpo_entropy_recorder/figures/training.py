@@ -30,7 +30,7 @@ NAMED_ROUNDS = 6  # of more, a scale of colours takes the place of names, and ba
 UNSMOOTHED_STEPS = 150
 WINDOWS = 50
 MARKED_STEPS = 30
-LEAST_RANGE = 0.01  # of the heat map's colours: what differs by less has nearly the same
+MIN_COLOUR_RANGE = 0.01  # of the heat map's colours: what differs by less has nearly the same
 # Navy to teal: ordered in grey too, and far from round 0's orange, also for the colour-blind
 SEQUENCE = ListedColormap(colormaps["YlGnBu_r"](np.linspace(0, 0.58, 256)))
 
@@ -106,8 +106,8 @@ def plot_heatmap(curves: Mapping[int, Curve], about: About, source: str = "") ->
         figure = new_figure(height=float(np.clip(2.4 + 0.3 * len(rounds), 3.6, 9.0)))
         axes = figure.add_subplot()
         low, high = np.nanmin(grid), np.nanmax(grid)
-        if high - low < LEAST_RANGE:
-            low, high = low - LEAST_RANGE / 2, high + LEAST_RANGE / 2
+        if high - low < MIN_COLOUR_RANGE:
+            low, high = low - MIN_COLOUR_RANGE / 2, high + MIN_COLOUR_RANGE / 2
         scale = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(low, high)
         mesh = axes.pcolormesh(
             np.arange(len(steps) + 1),

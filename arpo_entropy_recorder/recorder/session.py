@@ -23,9 +23,9 @@ from arpo_entropy_recorder.recorder.metrics import entropy_metrics
 from arpo_entropy_recorder.recorder.records import call_columns, normalised
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.write import StepWriter
-from arpo_entropy_recorder.taps.buffer import EntropyHistory
+from arpo_entropy_recorder.taps.buffer import EntropyBuffer
 from arpo_entropy_recorder.taps.engine import EngineTap
-from arpo_entropy_recorder.taps.patching import Seams
+from arpo_entropy_recorder.taps.patching import MethodPatches
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class EntropyRecorder:
         self._writer = StepWriter(
             settings.save_dir, dp_rank=dp_rank, dp_size=dp_size, max_pending_steps=settings.pending_steps
         )
-        self._seams = Seams()
+        self._patches = MethodPatches()
         self._current: Call | None = None
         self._boundary = Boundary(settings.strict)
         self._counted_steps = 0
@@ -59,7 +59,7 @@ class EntropyRecorder:
         self._sampled: tuple[Any, dict[str, float]] | None = None
 
     @property
-    def entropy_history(self) -> EntropyHistory | None:
+    def entropy_history(self) -> EntropyBuffer | None:
         """The buffer on the logits' device; None where the engine runs in another process."""
         return self._tap.history
 
@@ -84,10 +84,10 @@ class EntropyRecorder:
             self._current = call
             yield call
         finally:
-            # From here on `generate` is the stock one, also where its wrapper does not come off.
+            # From here on `generate` is the original one, also where its wrapper does not come off.
             self._current = None
             try:
-                self._boundary.run(self._seams.restore)
+                self._boundary.run(self._patches.restore)
             finally:
                 _, collected = self._boundary.run(self._tap.close)
         if call is not None and collected is not None:
@@ -106,8 +106,8 @@ class EntropyRecorder:
             self._tap = EngineTap(engine)
         self._tap.open(self.settings.window)
         # What an interrupt kept from coming off comes off now.
-        self._seams.restore()
-        self._seams.wrap(engine, "generate", lambda stock: self._recorded(stock, call))
+        self._patches.restore()
+        self._patches.wrap(engine, "generate", lambda original: self._recorded(original, call))
         return call
 
     def _step_of(self, batch: Batch) -> int:
@@ -126,7 +126,7 @@ class EntropyRecorder:
             self._counted_steps += 1
         return self._counted_steps
 
-    def _recorded(self, stock: Callable[..., Any], call: Call) -> Callable[..., Any]:
+    def _recorded(self, original: Callable[..., Any], call: Call) -> Callable[..., Any]:
         """`generate`, announcing its requests to the tap before and following the trajectories after."""
 
         def attempt(action: Callable[..., None], *args: Any) -> bool:
@@ -134,11 +134,11 @@ class EntropyRecorder:
             call.incomplete |= not succeeded
             return succeeded
 
-        @functools.wraps(stock)
+        @functools.wraps(original)
         def generate(*args: Any, **kwargs: Any) -> Any:
             live = call is self._current and not call.incomplete
             recorded = live and attempt(self._announce, args, kwargs)
-            outputs = stock(*args, **kwargs)
+            outputs = original(*args, **kwargs)
             if recorded:
                 attempt(self._follow, outputs)
             return outputs

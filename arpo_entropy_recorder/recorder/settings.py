@@ -14,7 +14,7 @@ from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 # A window of this size is wider than a segment; one that is far wider asks for more memory than there is.
-MOST_WINDOW = 10_000
+MAX_WINDOW = 10_000
 TRUE, FALSE = {"1", "true", "on", "yes"}, {"0", "false", "off", "no", ""}
 
 
@@ -60,7 +60,7 @@ class Settings:
             return cls(enabled=False)
         return cls(
             save_dir=_directory(*value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")),
-            window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1), most=MOST_WINDOW),
+            window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1), most=MAX_WINDOW),
             record_tokens=_switch(*value("record_tokens", "ARPO_ENTROPY_TOKENS", False)),
             fast_logprobs=_switch(*value("fast_logprobs", "ARPO_ENTROPY_FAST_LOGPROBS", False)),
             pending_steps=_count("steps", *value("entropy_pending_steps", "ARPO_ENTROPY_PENDING_STEPS", 100)),

@@ -19,33 +19,33 @@ from contextlib import contextmanager
 from typing import Any
 
 from arpo_entropy_recorder.recorder.guard import unnoticed
-from arpo_entropy_recorder.taps.patching import Seams
+from arpo_entropy_recorder.taps.patching import MethodPatches
 
 
 class CheapMasks:
     """Takes both costs off the calls made inside `with sparing(llm)`."""
 
     def __init__(self) -> None:
-        self._seams = Seams()
+        self._patches = MethodPatches()
 
     @contextmanager
     def sparing(self, llm: Any) -> Iterator[None]:
         """Around one generate_sequences call on a vLLM LLM. Engines other than V0 have nothing to spare."""
         with unnoticed():
             # What an interrupt kept from coming off comes off now.
-            self._seams.restore()
-            self._seams.wrap(llm.llm_engine, "_build_logits_processors", _cheapening)
+            self._patches.restore()
+            self._patches.wrap(llm.llm_engine, "_build_logits_processors", _cheapening)
         try:
             yield
         finally:
             with unnoticed():
-                self._seams.restore()
+                self._patches.restore()
 
 
-def _cheapening(stock: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(stock)
+def _cheapening(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
     def build(*args: Any, **kwargs: Any) -> Any:
-        params = stock(*args, **kwargs)
+        params = original(*args, **kwargs)
         # If this fails the engine goes on with what it has built.
         with unnoticed():
             cheapen(params)

@@ -11,7 +11,7 @@ import numpy as np
 
 from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.figures.words import counted
-from arpo_entropy_recorder.rescore.manifest import read_ledger
+from arpo_entropy_recorder.rescore.manifest import read_manifest
 from arpo_entropy_recorder.step_files.read import Step
 
 
@@ -57,7 +57,7 @@ class RunFacts:
         self.has_tokens |= "tokens" in columns
 
     def rows(self) -> list[tuple[str, str]]:
-        """Names and values for a reader, only those that apply. Raises UserError for a broken ledger."""
+        """Names and values for a reader, only those that apply. Raises UserError for a broken manifest."""
         lacking = "; ".join(
             f"step {step}: {', '.join(map(str, ranks))}" for step, ranks in list(self.lacking.items())[:5]
         )
@@ -82,12 +82,12 @@ class RunFacts:
                 f"{self.origins.incomplete:,}" if self.origins.incomplete else "",
             ),
         ]
-        for ledger in filter(None, map(read_ledger, self.directories)):
-            models = Counter(step["model"] for step in ledger["steps"].values())
+        for manifest in filter(None, map(read_manifest, self.directories)):
+            models = Counter(step["model"] for step in manifest["steps"].values())
             rows.append(
                 ("Rescored with", "; ".join(f"{m} ({counted(n, 'step')})" for m, n in models.items()))
             )
-            for name, value in ledger["settings"].items():
+            for name, value in manifest["settings"].items():
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
                 rows.append((f"Rescored: {name}", shown))
         return [(name, value) for name, value in rows if value]

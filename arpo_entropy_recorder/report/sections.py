@@ -45,7 +45,7 @@ FIGURES = {
     ),
 }
 # A vector picture is sharper; above this many bytes its points weigh more than pixels do.
-LARGEST_SVG = 300_000
+MAX_SVG_BYTES = 300_000
 CSS_INCH = 96  # pixels
 HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half of a row
 
@@ -150,7 +150,7 @@ def _picture(figure: Figure, alt: str) -> Element:
         return data.getvalue()
 
     vector, width = rendered("svg"), round(figure.get_figwidth() * CSS_INCH)
-    if len(vector) <= LARGEST_SVG:
+    if len(vector) <= MAX_SVG_BYTES:
         return image(vector, "image/svg+xml", alt, width)
     return image(rendered("png"), "image/png", alt, width)
 

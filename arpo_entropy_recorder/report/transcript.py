@@ -10,7 +10,7 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.highest import Record, Trajectory
 from arpo_entropy_recorder.rescore.dumps import Line, read_dumps
-from arpo_entropy_recorder.rescore.manifest import read_ledger
+from arpo_entropy_recorder.rescore.manifest import read_manifest
 from arpo_entropy_recorder.rescore.retokenize import Tokenized, tokenize
 
 
@@ -97,9 +97,9 @@ class Transcriber:
 
 def _read_dump(directory: Path, global_step: int) -> tuple[list[Line], list[str]] | None:
     """The lines and the tools of a rescored step; None where its dump is gone or has changed."""
-    ledger = read_ledger(directory)
-    entry = ledger["steps"].get(str(global_step)) if ledger else None
-    if ledger is None or entry is None:
+    manifest = read_manifest(directory)
+    entry = manifest["steps"].get(str(global_step)) if manifest else None
+    if manifest is None or entry is None:
         return None
     file = Path(entry["file"])
     try:
@@ -107,7 +107,7 @@ def _read_dump(directory: Path, global_step: int) -> tuple[list[Line], list[str]
     except UserError:
         return None
     lines = [d.lines for d in dumps if d.global_step == global_step and d.digest == entry["digest"]]
-    return (lines[0], ledger["settings"]["tools"]) if lines else None
+    return (lines[0], manifest["settings"]["tools"]) if lines else None
 
 
 def _results(dumped: Tokenized) -> dict[int, str]:

@@ -14,14 +14,14 @@ from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import Dump
 from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
 from arpo_entropy_recorder.step_files.names import StepKey, temporary_name
-from arpo_entropy_recorder.step_files.run_log import Claim
+from arpo_entropy_recorder.step_files.run_log import RankLock
 
-LEDGER = "rescore.json"
-JOURNALS = ".entropy_recorder.dp*"
+MANIFEST = "rescore.json"
+RUN_LOGS = ".entropy_recorder.dp*"
 MARK = b'"source":"rescored"'
 
 
-class Ledger:
+class Manifest:
     """The directory that a rescoring with `model` and `settings` (plain JSON types) writes its steps to.
 
     All steps have the same settings; each has the model that it was rescored with, its own checkpoint perhaps.
@@ -34,12 +34,12 @@ class Ledger:
         try:
             self._is_new = not directory.exists()
             directory.mkdir(parents=True, exist_ok=True)
-            self._claim = Claim(directory, 0, 1)
+            self._rank_lock = RankLock(directory, 0, 1)
         except OSError as error:
             raise UserError(
                 f"{printable(directory)}: cannot be written: {error.strerror}; choose another --out"
             ) from error
-        found = read_ledger(directory) or {"settings": settings, "steps": {}}
+        found = read_manifest(directory) or {"settings": settings, "steps": {}}
         if found["settings"] != settings:
             raise UserError(
                 f"{printable(directory)}: rescored before with other settings "
@@ -67,7 +67,7 @@ class Ledger:
             self._steps[str(dump.global_step)] = source
             whole = {"settings": self._settings, "steps": self._steps}
             text = orjson.dumps(whole, option=orjson.OPT_INDENT_2)
-            write_file(self.directory / LEDGER, [text], temporary_name(LEDGER, 0))
+            write_file(self.directory / MANIFEST, [text], temporary_name(MANIFEST, 0))
         except OSError as error:
             raise UserError(f"{printable(path)}: cannot be written: {error.strerror}") from error
 
@@ -75,18 +75,18 @@ class Ledger:
         """Gives the directory up, and takes it away if it was made for nothing."""
         if self._is_new and not self._steps:
             with suppress(OSError):  # another process may have come there
-                for journal in self.directory.glob(JOURNALS):
+                for journal in self.directory.glob(RUN_LOGS):
                     journal.unlink()
                 self.directory.rmdir()
-        self._claim.release()
+        self._rank_lock.release()
 
     def _path(self, dump: Dump) -> Path:
         return self.directory / StepKey(dump.global_step, False).file_name
 
 
-def read_ledger(directory: Path) -> dict[str, Any] | None:
+def read_manifest(directory: Path) -> dict[str, Any] | None:
     """The `settings` and `steps` of a rescored directory; None for any other. Raises UserError."""
-    path = directory / LEDGER
+    path = directory / MANIFEST
     try:
         found = orjson.loads(path.read_bytes())
         return {"settings": dict(found["settings"]), "steps": dict(found["steps"])}

@@ -10,7 +10,7 @@ import numpy as np
 
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
-from arpo_entropy_recorder.rescore.manifest import Ledger
+from arpo_entropy_recorder.rescore.manifest import Manifest
 from arpo_entropy_recorder.rescore.retokenize import Tokenized
 from arpo_entropy_recorder.rescore.scorer import RescoreSettings, Scorer, Skip
 from arpo_entropy_recorder.rescore.segments import has_result
@@ -59,7 +59,7 @@ def rescore(
     summary = Summary()
     seen: dict[int, Path] = {}
     scorer: Scorer | None = None
-    ledger = Ledger(out, settings.model_path, settings.of_all_steps)
+    manifest = Manifest(out, settings.model_path, settings.of_all_steps)
     try:
         for file, size in zip(files, sizes, strict=True):
             dumps = read_dumps(file, skip)
@@ -68,7 +68,7 @@ def rescore(
                 if (other := seen.setdefault(dump.global_step, file)) != file:
                     where = f"{printable(file)}: {name} is in {printable(other.name)}, too"
                     raise UserError(f"{where}; leave one of them out")
-                if ledger.has(dump):
+                if manifest.has(dump):
                     summary.done_before += 1
                     progress(f"{name} is done", weight)
                     continue
@@ -77,10 +77,10 @@ def rescore(
                 if not trajectories:
                     raise UserError(f"{printable(file)}: no trajectory of {name} can be used; leave it out")
                 columns = scorer.columns(trajectories, _part(progress, name, weight))
-                ledger.write(dump, columns)
+                manifest.write(dump, columns)
                 summary.add(list(trajectories.values()), columns["entropy"])
     finally:
-        ledger.close()
+        manifest.close()
     return summary
 
 

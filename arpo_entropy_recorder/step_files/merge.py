@@ -27,7 +27,7 @@ from arpo_entropy_recorder.step_files.names import (
     newest_by_rank,
     temporary_name,
 )
-from arpo_entropy_recorder.step_files.run_log import Runs, read_journals
+from arpo_entropy_recorder.step_files.run_log import RunLog, read_run_logs
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
             if not locked:
                 return
             candidates = _candidates(directory, dp_size, now)
-            runs_by_rank = read_journals(directory)
+            runs_by_rank = read_run_logs(directory)
             for key in sorted({shard.key for shard in candidates}):
                 try:
                     _join(directory, [s for s in candidates if s.key == key], rank, dp_size, runs_by_rank)
@@ -93,7 +93,7 @@ def _lock(directory: Path) -> Iterator[bool]:
 
 
 def _join(
-    directory: Path, shards: list[Shard], rank: int, dp_size: int, runs_by_rank: Mapping[int, Runs]
+    directory: Path, shards: list[Shard], rank: int, dp_size: int, runs_by_rank: Mapping[int, RunLog]
 ) -> None:
     """Joins the newest version of each rank's records of a step, if no rank is missing or out of date."""
     key = shards[0].key

@@ -14,7 +14,7 @@ from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import Columns, ReadError, concatenate, decode
 from arpo_entropy_recorder.step_files.find import find_files, key_of, list_step_files, missing, read_bytes
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, newest_by_rank, parse_name
-from arpo_entropy_recorder.step_files.run_log import read_journals
+from arpo_entropy_recorder.step_files.run_log import read_run_logs
 
 __all__ = ["ReadError", "Step", "find_files", "read_steps"]
 
@@ -174,7 +174,7 @@ def _current(
     if all(version.run == newest_run for version in versions.values()):
         return set(versions)
     try:
-        runs_by_rank = read_journals(directory)
+        runs_by_rank = read_run_logs(directory)
     except OSError:
         runs_by_rank = {}
     # In a whole file that holds ranks beyond the world's size, those of an earlier run are of another world.

@@ -29,14 +29,14 @@ _NAME = re.compile(r"\.entropy_recorder\.dp(\d+)", re.ASCII)
 _RUN = re.compile(rb'"run":\s*(\d{1,9})\b')
 # `run` is among a record's last keys.
 TAIL_BYTES = 4096
-# Runs have up to nine digits in a shard's name.
+# RunLog have up to nine digits in a shard's name.
 MAX_RUN = 10**9 - 1
 # The file system has no locks (some NFS and Lustre mounts).
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
 
 
 @dataclass
-class Runs:
+class RunLog:
     """What one rank's journal says: its last start, and the first step that each run recorded."""
 
     run: int = -1
@@ -54,9 +54,9 @@ class Runs:
         return self.dp_size == dp_size and self.is_current(key, run)
 
 
-def parse_journal(text: bytes) -> Runs:
+def parse_run_log(text: bytes) -> RunLog:
     """A journal's runs. A line cut short by a death or a full disk is passed over."""
-    runs = Runs()
+    runs = RunLog()
     for line in text.splitlines():
         try:
             entry = orjson.loads(line)
@@ -73,10 +73,10 @@ def parse_journal(text: bytes) -> Runs:
     return runs
 
 
-def read_journals(directory: Path) -> dict[int, Runs]:
+def read_run_logs(directory: Path) -> dict[int, RunLog]:
     """The runs of every rank that ever recorded in `directory`. Raises OSError."""
     names = [match for match in map(_NAME.fullmatch, os.listdir(directory)) if match]
-    return {int(match[1]): parse_journal((directory / match[0]).read_bytes()) for match in names}
+    return {int(match[1]): parse_run_log((directory / match[0]).read_bytes()) for match in names}
 
 
 def highest_run(directory: Path) -> int:
@@ -95,7 +95,7 @@ def highest_run(directory: Path) -> int:
     return max(runs)
 
 
-class Claim:
+class RankLock:
     """This process's hold on `directory` as data-parallel rank `rank` of `dp_size`, until `release`.
 
     `run` tells how often a recorder had been started in the directory before; a rank that is new to it goes
@@ -113,15 +113,15 @@ class Claim:
         except BaseException:
             self.release()
             raise
-        _CLAIMS.add(self)
+        _RANK_LOCKS.add(self)
 
     def _lock(self, directory: Path) -> None:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            mine = next((claim for claim in _CLAIMS if claim.is_valid() and self._same_file(claim)), None)
+            mine = next((claim for claim in _RANK_LOCKS if claim.is_valid() and self._same_file(claim)), None)
             if mine is None:
-                holder = parse_journal(os.pread(self._fd, 1 << 20, 0)).holder
+                holder = parse_run_log(os.pread(self._fd, 1 << 20, 0)).holder
                 raise UserError(
                     f"{printable(directory)}: {printable(holder)} is recording there as data-parallel rank "
                     f"{self.rank}; choose another entropy_save_dir or end that job"
@@ -138,8 +138,8 @@ class Claim:
             )
 
     def _start(self, directory: Path, dp_size: int, at_least: int) -> None:
-        runs_by_rank = read_journals(directory)
-        own = runs_by_rank.get(self.rank, Runs())
+        runs_by_rank = read_run_logs(directory)
+        own = runs_by_rank.get(self.rank, RunLog())
         # Ranks of one job agree without asking: of the same world size, they start the same run; of another
         # world size, they belong to a job before.
         seen = [
@@ -172,7 +172,7 @@ class Claim:
         except FileNotFoundError:
             return False
 
-    def _same_file(self, other: Claim) -> bool:
+    def _same_file(self, other: RankLock) -> bool:
         return os.path.samestat(os.fstat(self._fd), os.fstat(other._fd))
 
     def release(self) -> None:
@@ -182,12 +182,12 @@ class Claim:
             self._fd = -1
 
 
-_CLAIMS: weakref.WeakSet[Claim] = weakref.WeakSet()
+_RANK_LOCKS: weakref.WeakSet[RankLock] = weakref.WeakSet()
 
 
 def _release_in_child() -> None:
     # A forked child would keep the lock alive after its parent's death.
-    for claim in list(_CLAIMS):
+    for claim in list(_RANK_LOCKS):
         claim.release()
 
 

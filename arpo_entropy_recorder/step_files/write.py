@@ -18,7 +18,7 @@ from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
 from arpo_entropy_recorder.step_files.merge import consolidate, remove_shards
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, list_shards, temporary_name
-from arpo_entropy_recorder.step_files.run_log import Claim
+from arpo_entropy_recorder.step_files.run_log import RankLock
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class StepWriter:
         self.dropped_steps = 0
         self._steps: dict[StepKey, _Step] = {}
         self._latest: dict[bool, StepKey] = {}
-        self._claim: Claim | None = None
+        self._rank_lock: RankLock | None = None
         self._run = 0
         self._noted_run = -1
         if not enabled:
@@ -134,8 +134,8 @@ class StepWriter:
             if _WRITERS.get(self._place) is self:
                 del _WRITERS[self._place]
             atexit.unregister(self._at_exit)
-            if self._claim is not None:
-                self._claim.release()
+            if self._rank_lock is not None:
+                self._rank_lock.release()
 
     def _at_exit(self, pid: int) -> None:
         if pid == os.getpid():  # not in a forked child
@@ -149,7 +149,7 @@ class StepWriter:
                 self._open()
             trouble = self._write_waiting()
             self._forget_written()
-            if self.dp_size > 1 and self._claim is not None:
+            if self.dp_size > 1 and self._rank_lock is not None:
                 consolidate(self.directory, self.dp_rank, self.dp_size, now)
             if trouble is not None:
                 raise trouble
@@ -175,29 +175,29 @@ class StepWriter:
 
     def _open(self) -> None:
         """Takes the directory, again if it vanished meanwhile."""
-        if self._claim is not None:
-            if self._claim.is_valid():
+        if self._rank_lock is not None:
+            if self._rank_lock.is_valid():
                 return
-            self._claim.release()
-            self._claim = None
+            self._rank_lock.release()
+            self._rank_lock = None
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._claim = Claim(self.directory, self.dp_rank, self.dp_size, at_least=self._run)
-        self._run = self._claim.run
+        self._rank_lock = RankLock(self.directory, self.dp_rank, self.dp_size, at_least=self._run)
+        self._run = self._rank_lock.run
 
     def _start_over(self) -> None:
         """The steps went back: what follows replaces what was recorded, as after a resume."""
         self._flush(now=None)
         self._latest.clear()
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        if self._rank_lock is not None:
+            self._rank_lock.release()
+            self._rank_lock = None
         self._run += 1
 
     def _write(self, step: _Step) -> None:
-        assert self._claim is not None
-        run = self._claim.run
+        assert self._rank_lock is not None
+        run = self._rank_lock.run
         if self._noted_run < run:
-            self._claim.first_step(step.key)
+            self._rank_lock.first_step(step.key)
             self._noted_run = run
         while step.columns:
             constants = {"global_step": step.key.global_step, "call": len(step.texts), "run": run}

@@ -14,7 +14,7 @@ from arpo_entropy_recorder.ops.entropy import entropy_into
 UNWRITTEN = -1.0
 
 
-class EntropyHistory:
+class EntropyBuffer:
     """Entropies in nats, [capacity, window] float32 on the logits' device, written there and read once.
 
     A place is addressed by `slot * window + position`: slot is the segment's number within the

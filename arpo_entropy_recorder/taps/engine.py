@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.taps.buffer import EntropyHistory
+from arpo_entropy_recorder.taps.buffer import EntropyBuffer
 from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, Unsupported, call_tap
 
 OLDEST, NEWEST = (0, 8, 4), (0, 33)
@@ -43,7 +43,7 @@ class EngineTap:
             raise Unsupported(f"entropy recorder: {error}; {SUPPORTED}") from None
 
     @property
-    def history(self) -> EntropyHistory | None:
+    def history(self) -> EntropyBuffer | None:
         """The buffer beside the logits; None where it is in another process."""
         return self._call("buffer")[0] if self._in_process else None
 

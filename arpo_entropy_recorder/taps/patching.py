@@ -9,14 +9,14 @@ from typing import Any
 from arpo_entropy_recorder.taps.worker import Unsupported
 
 
-class Seams:
+class MethodPatches:
     """The methods a tap has wrapped. Wrappers sit in the instance's own dict, so no class is touched."""
 
     def __init__(self) -> None:
         self._wrapped: list[tuple[Any, str, Any, Any]] = []
 
     def wrap(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Replace `owner.name` by `make(stock)`, remembering whatever stood in the instance's dict before."""
+        """Replace `owner.name` by `make(original)`, remembering whatever stood in the instance's dict before."""
         wrapper = make(getattr(owner, name))
         self._wrapped.append((owner, name, owner.__dict__.get(name), wrapper))
         owner.__dict__[name] = wrapper

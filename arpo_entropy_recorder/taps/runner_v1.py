@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.patching import Seams, find_sampler, require_parameters
+from arpo_entropy_recorder.taps.patching import MethodPatches, find_sampler, require_parameters
 from arpo_entropy_recorder.taps.worker import Tap, Unsupported
 
 
@@ -17,7 +17,7 @@ class RunnerV1Tap(Tap):
 
     def __init__(self, runner: Any) -> None:
         super().__init__(runner)
-        self._seams = Seams()
+        self._patches = MethodPatches()
         self._metadata: Any = None
         self._temperature: Tensor | None = None
         self._rows: list[tuple[int, int, list[int], str]] = []
@@ -35,19 +35,19 @@ class RunnerV1Tap(Tap):
         self._metadata = None
         self._rows = []
 
-        def tapped(stock: Any) -> Any:
+        def tapped(original: Any) -> Any:
             def sample(logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
                 # The runner makes new metadata whenever its batch changes, so a step of plain decoding ends here.
                 if self.waiting and (self._rows or sampling_metadata is not self._metadata):
                     self.guard(self._observe, logits, sampling_metadata)
-                return stock(logits, sampling_metadata, *args, **kwargs)
+                return original(logits, sampling_metadata, *args, **kwargs)
 
             return sample
 
-        self._seams.wrap(find_sampler(self.runner), "sample", tapped)
+        self._patches.wrap(find_sampler(self.runner), "sample", tapped)
 
     def detach(self) -> None:
-        self._seams.restore()
+        self._patches.restore()
         self._metadata = None
         self._rows = []
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.patching import Seams, require_parameters
+from arpo_entropy_recorder.taps.patching import MethodPatches, require_parameters
 from arpo_entropy_recorder.taps.worker import Tap, Unsupported
 
 # Since vLLM 0.31 the sampler is told the lengths; before, they are in the batch that the runner samples from.
@@ -26,7 +26,7 @@ class RunnerV2Tap(Tap):
 
     def __init__(self, runner: Any) -> None:
         super().__init__(runner)
-        self._seams = Seams()
+        self._patches = MethodPatches()
         self._slot_of_index = np.full(runner.req_states.max_num_reqs, -1, dtype=np.int64)
         self._seq_lens: Any = None
         self._pending: tuple[np.ndarray, np.ndarray] | None = None
@@ -54,47 +54,47 @@ class RunnerV2Tap(Tap):
         self._slot_of_index.fill(-1)
         self._pending = None
 
-        def tapped_add_request(stock: Any) -> Any:
+        def tapped_add_request(original: Any) -> Any:
             def add_request(req_idx: int, *args: Any, **kwargs: Any) -> Any:
                 self.guard(self._learn, req_idx)
-                return stock(req_idx, *args, **kwargs)
+                return original(req_idx, *args, **kwargs)
 
             return add_request
 
         # By name: the places of the sampler's positional arguments changed between versions.
         names = tuple(inspect.signature(sampler.sample).parameters)
 
-        def tapped_sample(stock: Any) -> Any:
+        def tapped_sample(original: Any) -> Any:
             def sample(*args: Any, **kwargs: Any) -> Any:
                 if self.waiting:
                     self.guard(self._observe, dict(zip(names, args, strict=False)) | kwargs)
-                return stock(*args, **kwargs)
+                return original(*args, **kwargs)
 
             return sample
 
-        def tapped_runner_sample(stock: Any) -> Any:
+        def tapped_runner_sample(original: Any) -> Any:
             def sample(hidden_states: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
                 self._seq_lens = getattr(input_batch, "seq_lens_cpu_upper_bound", None)
-                return stock(hidden_states, input_batch, *args, **kwargs)
+                return original(hidden_states, input_batch, *args, **kwargs)
 
             return sample
 
-        def tapped_apply_min_p(stock: Any) -> Any:
+        def tapped_apply_min_p(original: Any) -> Any:
             def apply_min_p(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
                 if self._pending is not None:
                     self.guard(self._record_pending, logits)
-                return stock(logits, *args, **kwargs)
+                return original(logits, *args, **kwargs)
 
             return apply_min_p
 
-        self._seams.wrap(sampler, "add_request", tapped_add_request)
-        self._seams.wrap(sampler, "sample", tapped_sample)
+        self._patches.wrap(sampler, "add_request", tapped_add_request)
+        self._patches.wrap(sampler, "sample", tapped_sample)
         if SEQ_LENS not in names:
-            self._seams.wrap(self.runner, "sample", tapped_runner_sample)
-        self._seams.wrap(sampler.sampling_states, "apply_min_p", tapped_apply_min_p)
+            self._patches.wrap(self.runner, "sample", tapped_runner_sample)
+        self._patches.wrap(sampler.sampling_states, "apply_min_p", tapped_apply_min_p)
 
     def detach(self) -> None:
-        self._seams.restore()
+        self._patches.restore()
 
     def expect(self, first_request: int, num_requests: int, completions: int, first_slot: int) -> None:
         super().expect(first_request, num_requests, completions, first_slot)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.taps.buffer import EntropyHistory
+from arpo_entropy_recorder.taps.buffer import EntropyBuffer
 
 
 class Unsupported(UserError):
@@ -29,7 +29,7 @@ class Tap(ABC):
 
     def __init__(self, runner: Any) -> None:
         self.runner = runner
-        self.history = EntropyHistory()
+        self.history = EntropyBuffer()
         # Requests of the current generate call that may still have tokens in their window.
         self.waiting = 0
         self.failure: str | None = None
@@ -53,7 +53,7 @@ class Tap(ABC):
         """Start a generate_sequences call: an empty history of `window` tokens per segment."""
         self.detach()
         if self.history.window != window:
-            self.history = EntropyHistory(window)
+            self.history = EntropyBuffer(window)
         self.history.clear()
         self.waiting = 0
         self.failure = None
@@ -101,7 +101,7 @@ class Tap(ABC):
                 self.detach()
                 self.failure = traceback.format_exc()
 
-    def buffer(self) -> EntropyHistory:
+    def buffer(self) -> EntropyBuffer:
         """The history itself, for a host in the same process."""
         return self.history
 

@@ -267,7 +267,7 @@ def test_strict_raises_and_leaves_no_wrapper(bench, name):
 
 def test_strict_raises_what_a_hook_raised(bench):
     rollout = bench.rollout(entropy_strict=True)
-    function = recorder_functions()["taps.buffer.EntropyHistory.record"]
+    function = recorder_functions()["taps.buffer.EntropyBuffer.record"]
     with (
         always_raising(function),
         pytest.raises(RuntimeError, match=r"(?s)a hook in the engine failed.*Broken"),
@@ -305,7 +305,7 @@ def test_a_logging_handler_that_raises_is_no_reason_to_stop(bench):
 def test_without_room_in_the_buffer_the_engine_is_told_to_expect_nothing(bench):
     """A place beyond the buffer's end is a device-side assertion on a GPU, which no boundary can catch."""
     rollout = bench.rollout()
-    reserve = "taps.buffer.EntropyHistory.reserve"
+    reserve = "taps.buffer.EntropyBuffer.reserve"
     tally = Tally("buffer")
     for at in range(bench.events[reserve]):
         bench.attempt(Tracer((reserve, at), torch.OutOfMemoryError("no room")), tally, reserve)

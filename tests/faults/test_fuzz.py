@@ -11,7 +11,7 @@ import pytest
 
 from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
 from arpo_entropy_recorder.step_files.names import StepKey
-from arpo_entropy_recorder.step_files.run_log import Runs, parse_journal
+from arpo_entropy_recorder.step_files.run_log import RunLog, parse_run_log
 
 SECONDS = int(os.environ.get("ARPO_FUZZ_SECONDS", "45"))
 
@@ -35,14 +35,14 @@ def test_nothing_is_found_in(target, tmp_path, capsys):
 
 def test_what_the_fuzzer_found_in_a_journal_stays_found():
     """A run of 31 digits made the rank that joins shards count up to it."""
-    history = parse_journal(
+    history = parse_run_log(
         b'{"run": 9999999999999999999999999999990, "dp_size": 1, "host": "a", "pid": 1}\n'
     )
     assert history.run == -1
-    history = Runs(run=10**8, first={10**8: StepKey(7, False)})
+    history = RunLog(run=10**8, first={10**8: StepKey(7, False)})
     assert history.is_current(StepKey(6, False), 0)
     assert not history.is_current(StepKey(7, False), 0)
-    assert not Runs(run=10**8).is_current(StepKey(6, False), 0)
+    assert not RunLog(run=10**8).is_current(StepKey(6, False), 0)
 
 
 def test_what_the_fuzzer_found_in_a_log_stays_found(tmp_path):

@@ -19,7 +19,7 @@ from arpo_entropy_recorder.recorder import guard, v0_speedups
 from arpo_entropy_recorder.recorder.session import EntropyRecorder
 from arpo_entropy_recorder.step_files import merge, names, run_log, write
 from arpo_entropy_recorder.taps.engine import EngineTap
-from arpo_entropy_recorder.taps.patching import Seams
+from arpo_entropy_recorder.taps.patching import MethodPatches
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
 from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
 from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
@@ -70,7 +70,7 @@ TOUCHES_FILES = (write, merge, run_log, names, atomic)
 REMOVES_WRAPPERS = {
     code_of(function)
     for function in (
-        Seams.restore,
+        MethodPatches.restore,
         EngineTap.close,
         EngineTap._call,
         call_tap,

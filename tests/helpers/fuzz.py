@@ -95,7 +95,7 @@ def fuzz_log(data):
 
 def fuzz_journal(data):
     """A rank's journal and the name of a file: whatever it says, it is a history, and a name is itself again."""
-    history = journal.parse_journal(data)
+    history = journal.parse_run_log(data)
     assert all(type(run) is int for run in history.first)
     history.is_current(layout.StepKey(5, False), 0)
     name = data.decode("utf-8", "replace")

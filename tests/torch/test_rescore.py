@@ -163,9 +163,9 @@ def test_what_is_interrupted_leaves_whole_steps_only_and_goes_on_from_there(toy_
     # As if it had been killed between a step file and the note that it is done.
     rescore(tmp_path / "out", settings)
     whole = read(tmp_path / "out", 2)
-    ledger = json.loads((tmp_path / "out" / "rescore.json").read_text())
-    del ledger["steps"]["2"]
-    (tmp_path / "out" / "rescore.json").write_text(json.dumps(ledger))
+    manifest = json.loads((tmp_path / "out" / "rescore.json").read_text())
+    del manifest["steps"]["2"]
+    (tmp_path / "out" / "rescore.json").write_text(json.dumps(manifest))
     summary = rescore(tmp_path / "out", settings)
     assert (summary.steps, summary.done_before) == (1, 2)
     assert read(tmp_path / "out", 2) == whole

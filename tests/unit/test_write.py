@@ -217,7 +217,7 @@ def test_columns_that_are_not_the_schema_s_are_refused_and_not_in_the_way(tmp_pa
     assert list(found(tmp_path)) == [3]
 
 
-# Runs: resume, restart, two jobs
+# RunLog: resume, restart, two jobs
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path):
