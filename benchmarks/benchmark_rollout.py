@@ -180,7 +180,7 @@ def hook_times(rollout: Any, run: Run, repeat: int) -> tuple[Counter[str], Count
     """Seconds in and calls of each of the recorder's parts, and of the engine's `step`, over `repeat` runs."""
     from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
     from arpo_entropy_recorder.recorder.session import Boundary
-    from arpo_entropy_recorder.taps.worker import Tap
+    from arpo_entropy_recorder.taps.tap import Tap
 
     seconds: Counter[str] = Counter()
     calls: Counter[str] = Counter()

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from arpo_entropy_recorder.ops import GREEDY_TEMPERATURE
+
 logger = logging.getLogger(__name__)
 
-# vLLM writes 0 or -1 where a request is greedy; its entropy is then the one at temperature 1.
-GREEDY_TEMPERATURE = 1e-5
 # Elements of one row block: its float32 temporaries (2 MiB each) stay in the cache.
 BLOCK_ELEMENTS = 1 << 19
 

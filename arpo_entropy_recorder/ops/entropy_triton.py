@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from arpo_entropy_recorder.ops.entropy import GREEDY_TEMPERATURE
+from arpo_entropy_recorder.ops import GREEDY_TEMPERATURE
 
 # An H100 needs about 3.35 TB/s * 0.7 us / 132 = 18 KB of loads in flight on each multiprocessor, more under
 # load. A program has 128 lanes with 2 loads of 16 bytes (this tile's and the next one's), and at 32 registers a

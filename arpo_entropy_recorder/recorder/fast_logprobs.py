@@ -20,7 +20,8 @@ from typing import Any
 from arpo_entropy_recorder.taps.engine import check_configuration
 from arpo_entropy_recorder.taps.patching import find_sampler
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
-from arpo_entropy_recorder.taps.worker import Unsupported, tap_class
+from arpo_entropy_recorder.taps.tap import Unsupported
+from arpo_entropy_recorder.taps.worker import tap_class
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.taps.buffer import EntropyBuffer
-from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, Unsupported, call_tap
+from arpo_entropy_recorder.taps.tap import Unsupported
+from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, call_tap
 
 OLDEST, NEWEST = (0, 8, 4), (0, 33)
 SUPPORTED = (

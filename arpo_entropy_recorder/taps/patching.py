@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from arpo_entropy_recorder.taps.worker import Unsupported
+from arpo_entropy_recorder.taps.tap import Unsupported
 
 
 class MethodPatches:

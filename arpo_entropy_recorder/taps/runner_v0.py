@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arpo_entropy_recorder.taps.patching import find_sampler
-from arpo_entropy_recorder.taps.worker import Tap
+from arpo_entropy_recorder.taps.tap import Tap
 
 
 class RunnerV0Tap(Tap):

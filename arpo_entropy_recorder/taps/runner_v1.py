@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from arpo_entropy_recorder.taps.patching import MethodPatches, find_sampler, require_parameters
-from arpo_entropy_recorder.taps.worker import Tap, Unsupported
+from arpo_entropy_recorder.taps.tap import Tap, Unsupported
 
 
 class RunnerV1Tap(Tap):

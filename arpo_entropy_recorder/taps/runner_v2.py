@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from arpo_entropy_recorder.taps.patching import MethodPatches, require_parameters
-from arpo_entropy_recorder.taps.worker import Tap, Unsupported
+from arpo_entropy_recorder.taps.tap import Tap, Unsupported
 
 # Since vLLM 0.31 the sampler is told the lengths; before, they are in the batch that the runner samples from.
 SEQ_LENS = "seq_lens_upper_bound_np"

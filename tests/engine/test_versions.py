@@ -14,7 +14,7 @@ from arpo_entropy_recorder.taps import engine
 from arpo_entropy_recorder.taps.patching import find_sampler
 from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
 from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
-from arpo_entropy_recorder.taps.worker import Unsupported
+from arpo_entropy_recorder.taps.tap import Unsupported
 
 VOCABULARY = 11
 rng = np.random.default_rng(0)

@@ -23,7 +23,8 @@ from arpo_entropy_recorder.taps.patching import MethodPatches
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
 from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
 from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
-from arpo_entropy_recorder.taps.worker import Tap, call_tap
+from arpo_entropy_recorder.taps.tap import Tap
+from arpo_entropy_recorder.taps.worker import call_tap
 
 PACKAGE = Path(arpo_entropy_recorder.__file__).parent
 # What runs inside a training.
