@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,17 +9,6 @@ import numpy as np
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.recorder.trajectory import Segment
-from arpo_entropy_recorder.taps.buffer import UNWRITTEN
-
-
-def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
-    """[segments, window] float32 in [0, 1]: nats over ln(vocab_size).
-
-    NaN where a token was not recorded or its row is no number.
-    """
-    # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
-    entropies = np.minimum(nats / np.float32(math.log(vocab_size)), np.float32(1.0))
-    return np.where(nats == UNWRITTEN, np.float32(np.nan), entropies)
 
 
 def call_columns(

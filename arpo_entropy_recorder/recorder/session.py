@@ -20,8 +20,9 @@ from arpo_entropy_recorder.recorder.generate_call import generate_arguments
 from arpo_entropy_recorder.recorder.guard import Boundary
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
 from arpo_entropy_recorder.recorder.metrics import entropy_metrics
-from arpo_entropy_recorder.recorder.records import call_columns, normalised
+from arpo_entropy_recorder.recorder.records import call_columns
 from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.step_files.schema import normalised
 from arpo_entropy_recorder.step_files.write import StepWriter
 from arpo_entropy_recorder.taps.buffer import EntropyBuffer
 from arpo_entropy_recorder.taps.engine import EngineTap

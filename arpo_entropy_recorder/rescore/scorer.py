@@ -15,6 +15,7 @@ from arpo_entropy_recorder.rescore.dumps import Dump, Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
 from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
+from arpo_entropy_recorder.step_files.schema import normalised
 
 Skip = Callable[[UserError], object]
 
@@ -110,7 +111,6 @@ class Scorer:
         progress: Callable[[float], object],
     ) -> list[list[np.ndarray]]:
         """Each segment's first tokens' normalised entropies, float32 [up to window], by trajectory."""
-        from arpo_entropy_recorder.recorder.records import normalised
         from arpo_entropy_recorder.rescore.prefill import Probe
 
         probes, windows = [], []

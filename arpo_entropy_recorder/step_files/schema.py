@@ -7,13 +7,25 @@ one another and meet here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 # The tags of ARPO's prompt template.
 RESULT_TAG = "result"
 # The guide's mark of a high normalised entropy after a tool result.
 HIGH_ENTROPY = 0.6
+
+
+def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Entropies as a record has them, float32 in [0, 1] in the shape of `nats`: nats over ln(vocab_size).
+
+    NaN stays NaN: a token that was not recorded, or a row that is no number.
+    """
+    # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
+    return np.minimum(nats / np.float32(math.log(vocab_size)), np.float32(1.0))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.taps.buffer import EntropyBuffer
+from arpo_entropy_recorder.taps.buffer import UNWRITTEN, EntropyBuffer
 from arpo_entropy_recorder.taps.tap import Unsupported
 from arpo_entropy_recorder.taps.worker import EntropyWorkerExtension, call_tap
 
@@ -63,20 +63,23 @@ class EngineTap:
         self._call("expect", self._next_request(), num_requests, completions, first_slot)
 
     def close(self) -> tuple[np.ndarray, str | None]:
-        """Take the wrappers off; [segments, window] float32 nats, and the traceback of a failure in a hook."""
+        """Take the wrappers off.
+
+        Returns [segments, window] float32 nats, NaN where no token was recorded, and the traceback of a failure
+        in a hook, or None.
+        """
         if vars(self.llm).get(OWNER) is not self:
             return np.empty((0, 1), np.float32), None
         del vars(self.llm)[OWNER]
         results = self._call("close")
-        histories = [np.frombuffer(r["entropies"], np.float32).reshape(-1, r["window"]) for r in results]
-        failure = next((r["failure"] for r in results if r["failure"]), None)
         # Tensor-parallel workers that all see the logits agree. Those that see none, or their share of the rows,
         # leave UNWRITTEN (negative) where another has the number.
-        merged = histories[0].copy()
-        for other in histories[1:]:
-            if len(other) == len(merged):
-                merged = np.where(np.isnan(merged) | np.isnan(other), np.nan, np.maximum(merged, other))
-        return merged, failure
+        nats, *others = (np.frombuffer(r["entropies"], np.float32).reshape(-1, r["window"]) for r in results)
+        for other in others:
+            if len(other) == len(nats):
+                nats = np.where(np.isnan(nats) | np.isnan(other), np.float32(np.nan), np.maximum(nats, other))
+        failure = next((r["failure"] for r in results if r["failure"]), None)
+        return np.where(nats == UNWRITTEN, np.float32(np.nan), nats), failure
 
     def _call(self, method: str, *args: Any) -> list[Any]:
         return self.llm.collective_rpc(self._method, args=(method, *args))
