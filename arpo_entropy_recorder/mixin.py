@@ -11,6 +11,7 @@ from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.recorder.settings import Settings
 
 if TYPE_CHECKING:
+    from arpo_entropy_recorder.recorder.batch_rollout import BatchRollout
     from arpo_entropy_recorder.recorder.session import EntropyRecorder
 
 logger = logging.getLogger(__name__)
@@ -20,17 +21,17 @@ class EntropyRecorderMixin:
     """Records the first-token entropies of every generate_sequences call of the class it is put in front of.
 
     Needs of the class: `inference_engine` (a vLLM LLM), `tokenizer`, `config` (anything with `.get`) and
-    `generate_sequences(prompts, **kwargs)`. What is generated is the same with and without it. Settings are
-    read from the config and the environment: see `Settings`. Raises UserError at construction for an engine
-    that cannot be tapped or an invalid setting, nothing of its own later.
+    `generate_sequences(prompts, **kwargs)`. What is generated is the same with and without it. Raises UserError at
+    construction for an engine that cannot be tapped or an invalid setting, nothing of its own later.
     """
 
     # The class's own attributes must stay its own: forks of ARPO that take notes themselves have an
     # `entropy_history` or an `entropy_recorder`.
     arpo_entropy_recorder: EntropyRecorder | None = None
     """With the `entropy_history` on the logits' device; None if off, and on ranks that do not record."""
+    arpo_entropy_driver: BatchRollout | None = None
     arpo_entropy_speedups: tuple[Callable[[Any], AbstractContextManager[None]], ...] = ()
-    """What spares the engine work: each is called with the engine and entered around a call."""
+    """Each is called with the engine and entered around a generate_sequences call."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "config" in kwargs:
@@ -41,35 +42,35 @@ class EntropyRecorderMixin:
         settings = Settings.read(config)
         if not settings.enabled:
             return
+        from arpo_entropy_recorder.recorder.batch_rollout import BatchRollout
+        from arpo_entropy_recorder.recorder.session import EntropyRecorder
+        from arpo_entropy_recorder.recorder.v0_speedups import FastLogprobs, MaskSpeedup
+
         dp_rank, dp_size, tp_rank = parallel_ranks(config, kwargs.get("device_mesh"))
         # Tensor-parallel ranks generate the same; the first one's records are the group's.
         if tp_rank == 0:
-            from arpo_entropy_recorder.recorder.session import EntropyRecorder
-
-            self.arpo_entropy_recorder = EntropyRecorder(self, settings, dp_rank, dp_size)
+            engine, tokenizer = self.inference_engine, self.tokenizer  # type: ignore[attr-defined]
+            self.arpo_entropy_recorder = EntropyRecorder(engine, tokenizer, settings, dp_rank, dp_size)
+            self.arpo_entropy_driver = BatchRollout(self.arpo_entropy_recorder)
             logger.warning(
                 "entropy recorder: rank %d writes to %s", dp_rank, printable(settings.save_dir.resolve())
             )
         # Each tensor-parallel rank has an engine of its own that waits for the slowest.
-        from arpo_entropy_recorder.recorder.v0_speedups import CheapMasks
-
-        self.arpo_entropy_speedups = (CheapMasks().sparing,)
+        self.arpo_entropy_speedups = (MaskSpeedup().active,)
         if settings.fast_logprobs:
-            from arpo_entropy_recorder.recorder.fast_logprobs import FastLogprobs
-
-            self.arpo_entropy_speedups += (FastLogprobs().saving,)
+            self.arpo_entropy_speedups += (FastLogprobs().active,)
 
     def generate_sequences(self, prompts: Any, **kwargs: Any) -> Any:
         """The class's own generate_sequences, recorded."""
-        recorder, call = self.arpo_entropy_recorder, None
-        with ExitStack() as around:
-            for saving in self.arpo_entropy_speedups:
-                around.enter_context(saving(self.inference_engine))  # type: ignore[attr-defined]
-            if recorder is not None:
-                call = around.enter_context(recorder.recording(prompts))
+        with ExitStack() as stack:
+            for speedup in self.arpo_entropy_speedups:
+                stack.enter_context(speedup(self.inference_engine))  # type: ignore[attr-defined]
+            if self.arpo_entropy_driver is not None:
+                engine = self.inference_engine  # type: ignore[attr-defined]
+                stack.enter_context(self.arpo_entropy_driver.recording(engine, prompts))
             output = super().generate_sequences(prompts, **kwargs)  # type: ignore[misc]
-        if recorder is not None:
-            recorder.add_metrics(prompts, output, call)
+        if self.arpo_entropy_recorder is not None:
+            self.arpo_entropy_recorder.add_metrics(output)
         return output
 
 

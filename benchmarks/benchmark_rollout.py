@@ -178,8 +178,8 @@ def timed(owner: Any, name: str, seconds: Counter[str], calls: Counter[str]) -> 
 
 def hook_times(rollout: Any, run: Run, repeat: int) -> tuple[Counter[str], Counter[str]]:
     """Seconds in and calls of each of the recorder's parts, and of the engine's `step`, over `repeat` runs."""
+    from arpo_entropy_recorder.recorder.guard import ErrorBoundary
     from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
-    from arpo_entropy_recorder.recorder.session import Boundary
     from arpo_entropy_recorder.taps.tap import Tap
 
     seconds: Counter[str] = Counter()
@@ -193,7 +193,7 @@ def hook_times(rollout: Any, run: Run, repeat: int) -> tuple[Counter[str], Count
 
     with (
         mock.patch.object(TrajectoryTracker, "end", end),
-        timed(Boundary, "run", seconds, calls),
+        timed(ErrorBoundary, "run", seconds, calls),
         timed(Tap, "guard", seconds, calls),
         timed(engine, "step", seconds, calls),
     ):

@@ -1,24 +1,139 @@
-"""What a recorder knows of one generate_sequences call while it runs."""
+"""The driver of a loop that calls `LLM.generate` round by round, as ARPO's does.
+
+It stands between the loop and the session: announces what each `generate` call is about to make, infers whose
+segments they are from the token lists, and hands them over when they have come back. A driver of another kind of
+loop tells the session its segments in the same two steps, `EntropyRecorder.announce` and `EntropyRecorder.complete`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
-from arpo_entropy_recorder.recorder.trajectory import Segment
+from arpo_entropy_recorder.recorder.session import Call, EntropyRecorder
+from arpo_entropy_recorder.taps.patching import MethodPatches
+
+logger = logging.getLogger(__name__)
+
+# Tokens that surely hold `</result>`, or a tag like it, and the white space around it, however they are cut.
+RESULT_END_TOKENS = 24
 
 
-@dataclass
-class Call:
-    """One call: the batch that it answers and the segments generated so far."""
+class BatchRollout:
+    """Follows the `generate` calls of one rollout and tells `session` of them."""
 
-    batch: Batch
-    global_step: int
-    tracker: TrajectoryTracker
-    segments: list[Segment] = field(default_factory=list)
-    # What the running `generate` was asked for.
-    announced: list[Segment] | None = None
-    columns: dict[str, Any] = field(default_factory=dict)
-    incomplete: bool = False
+    def __init__(self, session: EntropyRecorder) -> None:
+        self._session = session
+        self._patches = MethodPatches()
+        self._call: Call | None = None
+        self._warned_of_text = False
+
+    @contextmanager
+    def recording(self, engine: Any, prompts: Any) -> Iterator[None]:
+        """Around one generate_sequences call on a vLLM LLM. The engine's errors pass, the recorder's do not."""
+        with self._session.recording(engine, prompts) as call:
+            if call is None:
+                yield
+                return
+            try:
+                self._attempt(call, self._start, engine, call)
+                yield
+            finally:
+                # From here on `generate` is the original one, also where its wrapper does not come off.
+                self._call = None
+                self._session.boundary.run(self._patches.restore)
+
+    def _start(self, engine: Any, call: Call) -> None:
+        # An interrupt may have left the wrapper of an earlier call on.
+        self._patches.restore()
+        tracker = TrajectoryTracker(self._is_result, call.batch.rows_of)
+        self._patches.wrap(engine, "generate", lambda original: self._recorded(original, call, tracker))
+        self._call = call
+
+    def _attempt(self, call: Call, action: Callable[..., None], *args: Any) -> bool:
+        succeeded, _ = self._session.boundary.run(action, *args)
+        call.incomplete |= not succeeded
+        return succeeded
+
+    def _recorded(
+        self, original: Callable[..., Any], call: Call, tracker: TrajectoryTracker
+    ) -> Callable[..., Any]:
+        """`generate`, announcing its requests before and handing over its segments after."""
+
+        @functools.wraps(original)
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            live = call is self._call and not call.incomplete
+            recorded = live and self._attempt(call, self._announce, call, tracker, args, kwargs)
+            outputs = original(*args, **kwargs)
+            if recorded:
+                self._attempt(call, self._follow, call, tracker, outputs)
+            return outputs
+
+        return generate
+
+    def _announce(
+        self, call: Call, tracker: TrajectoryTracker, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if call.announced is not None:
+            raise RuntimeError(
+                "generate was called again, by a thread or after an error, before it had returned"
+            )
+        prompts, completions = generate_arguments(args, kwargs)
+        self._session.announce(call, tracker.begin(prompts, completions), completions)
+
+    def _follow(self, call: Call, tracker: TrajectoryTracker, outputs: Any) -> None:
+        if not isinstance(outputs, (list, tuple)):
+            # An iterator's items are the rollout's to take.
+            raise TypeError(f"generate returned a {type(outputs).__name__}, not a list")
+        completions = [c for output in outputs for c in sorted(output.outputs, key=lambda c: c.index)]
+        token_ids = [list(completion.token_ids) for completion in completions]
+        tracker.end(token_ids, [getattr(c, "stop_reason", None) for c in completions])
+        self._session.complete(call, token_ids)
+
+    def _is_result(self, tokens: list[int]) -> bool:
+        """Whether appended text is a tool's result, by its end."""
+        result_end = self._session.settings.result_end
+        tail = self._session.tokenizer.decode(tokens[-RESULT_END_TOKENS:]).rstrip()
+        found = tail.endswith(result_end)
+        if not found and not self._warned_of_text:
+            self._warned_of_text = True
+            logger.warning(
+                "entropy recorder: the loop appends text that ends in %r and not in %r: it is not counted as a tool "
+                "result; if it is one, set entropy_result_end",
+                tail[-20:],
+                result_end,
+            )
+        return found
+
+
+def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:
+    """The token lists and the number of completions per prompt of an `LLM.generate(*args, **kwargs)` call.
+
+    The lists are the caller's own objects wherever they are lists. Raises TypeError for prompts without tokens.
+    """
+    prompts = kwargs.get("prompt_token_ids")
+    if prompts is None and len(args) > 2 and isinstance(args[2], list):
+        prompts = args[2]  # until vLLM 0.10, `prompt_token_ids` was the third argument
+    if prompts is None:
+        prompts = kwargs["prompts"] if "prompts" in kwargs else args[0]
+    if isinstance(prompts, (dict, str)) or (len(prompts) and isinstance(prompts[0], int)):
+        prompts = [prompts]
+    params = kwargs.get("sampling_params", args[1] if len(args) > 1 else None)
+    completions = {getattr(p, "n", 1) for p in (params if isinstance(params, (list, tuple)) else [params])}
+    if len(completions) > 1:
+        raise TypeError("one generate call asks for different numbers of completions per prompt")
+    return [_token_list(prompt) for prompt in prompts], completions.pop()
+
+
+def _token_list(prompt: Any) -> list[int]:
+    tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else prompt
+    if tokens is None or isinstance(tokens, str):
+        raise TypeError(
+            "a prompt was passed to generate as text; trajectories are followed by their token ids"
+        )
+    # A slice, since an iterator's items would be gone when the engine wants them.
+    return tokens if isinstance(tokens, list) else [int(token) for token in tokens[:]]

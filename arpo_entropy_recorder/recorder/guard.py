@@ -19,8 +19,8 @@ def is_failure(error: BaseException) -> bool:
 
 
 @contextmanager
-def unnoticed() -> Iterator[None]:
-    """Around what is only a saving: if it fails, nothing is saved."""
+def swallow_errors() -> Iterator[None]:
+    """Swallow errors of an optional speed-up; the engine then runs unmodified. KeyboardInterrupt passes."""
     try:
         yield
     except BaseException as error:
@@ -28,7 +28,7 @@ def unnoticed() -> Iterator[None]:
             raise
 
 
-class Boundary:
+class ErrorBoundary:
     """Runs what may fail. The first failure is logged with its traceback, all are counted in `failures`.
 
     With `strict` failures are raised instead, for tests.

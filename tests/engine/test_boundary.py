@@ -220,7 +220,7 @@ def test_meta_info_that_is_missing_or_frozen_is_fine(meta_info, engine, loop, tm
 def test_an_output_that_takes_no_metrics_is_returned_as_it_is(told, engine, loop):
     before = repr(told)
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and told)
-    rollout.arpo_entropy_recorder._boundary.failures = 1
+    rollout.arpo_entropy_recorder.boundary.failures = 1
     assert rollout.generate_sequences(batch()) is told
     assert repr(told) == before
 
@@ -229,7 +229,7 @@ def test_the_loops_own_metrics_keep_their_dict(engine, loop):
     own = {"tools/total_calls": 3}
     told = output({"metrics": own})
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and told)
-    rollout.arpo_entropy_recorder._boundary.failures = 4
+    rollout.arpo_entropy_recorder.boundary.failures = 4
     rollout.generate_sequences(batch())
     assert own == {"tools/total_calls": 3}
     assert told.meta_info["metrics"] == own | {"entropy/recorder_failures": 4}

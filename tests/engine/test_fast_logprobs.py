@@ -13,7 +13,7 @@ import pytest
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.recorder.fast_logprobs import READ_TOKENS, FastLogprobs, stop_at_read_tokens
+from arpo_entropy_recorder.recorder.v0_speedups import READ_TOKENS, FastLogprobs, stop_at_read_tokens
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 TEXTS = ["Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?"]
@@ -123,7 +123,7 @@ def test_the_callers_own_parameters_are_left_alone_and_so_are_later_calls(llm):
         output = llm.generate(prompt_token_ids=[prompt], sampling_params=params, use_tqdm=False)
         return [len(token) for token in output[0].outputs[0].logprobs]
 
-    with FastLogprobs().saving(llm):
+    with FastLogprobs().active(llm):
         spared = lengths()
     assert params.logprobs == 10
     assert min(spared[:READ_TOKENS]) >= 10
@@ -133,7 +133,7 @@ def test_the_callers_own_parameters_are_left_alone_and_so_are_later_calls(llm):
 
 @needs_v0
 def test_a_failure_leaves_the_log_probabilities_as_asked_for(llm, tmp_path, monkeypatch, caplog):
-    import arpo_entropy_recorder.recorder.fast_logprobs as module
+    import arpo_entropy_recorder.recorder.v0_speedups as module
 
     def broken(sampling_metadata):
         raise RuntimeError("this vLLM is unlike any other")

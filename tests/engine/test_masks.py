@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.recorder.v0_speedups import CheapMasks, cheapen
+from arpo_entropy_recorder.recorder.v0_speedups import MaskSpeedup, drop_repeated_masks
 from arpo_entropy_recorder.rollout.loop import ToolRollout
 
 needs_v0 = pytest.mark.skipif(KIND != "v0", reason="the V0 engine of ARPO's pins: make test-pinned")
@@ -55,7 +55,7 @@ def test_any_list_of_processors_gives_the_same_logits_without_its_repeats(mask_c
     @given(st.lists(st.sampled_from([*masks, refill, double]), max_size=8))
     def check(processors):
         params = SimpleNamespace(logits_processors=list(processors))
-        cheapen(params)
+        drop_repeated_masks(params)
         results = []
         for chosen in (processors, params.logits_processors):
             logits = torch.arange(5.0) - 2
@@ -77,7 +77,7 @@ def test_a_mask_is_asked_for_its_signature_once(mask_class):
     mask = mask_class([0, 2, 3])
     expected = inspect.signature(mask)
     for _ in range(2):
-        cheapen(SimpleNamespace(logits_processors=[mask]))
+        drop_repeated_masks(SimpleNamespace(logits_processors=[mask]))
         # What the engine does before each use of it.
         assert inspect.signature(mask) == expected == mask.__signature__
     assert mask([], torch.zeros(5)).isinf().tolist() == [False, True, False, False, True]
@@ -86,24 +86,24 @@ def test_a_mask_is_asked_for_its_signature_once(mask_class):
 def test_no_processors_are_no_reason_to_fail(mask_class):
     for processors in (None, []):
         params = SimpleNamespace(logits_processors=processors)
-        cheapen(params)
+        drop_repeated_masks(params)
         assert params.logits_processors == processors
 
 
 def test_an_engine_that_builds_no_processors_is_left_alone():
     for engine in (SimpleNamespace(), None):
-        with CheapMasks().sparing(SimpleNamespace(llm_engine=engine)):
+        with MaskSpeedup().active(SimpleNamespace(llm_engine=engine)):
             assert engine is None or vars(engine) == {}
 
 
 def test_a_wrapper_that_an_interrupt_left_comes_off_at_the_next_call():
     engine = SimpleNamespace(_build_logits_processors=lambda params: params)
-    stock, masks = engine._build_logits_processors, CheapMasks()
+    stock, masks = engine._build_logits_processors, MaskSpeedup()
     for _ in range(2):
-        interrupted = masks.sparing(SimpleNamespace(llm_engine=engine))
+        interrupted = masks.active(SimpleNamespace(llm_engine=engine))
         interrupted.__enter__()
         assert engine._build_logits_processors.__wrapped__ is stock
-    with masks.sparing(SimpleNamespace(llm_engine=engine)):
+    with masks.active(SimpleNamespace(llm_engine=engine)):
         pass
     assert engine._build_logits_processors is stock
 

@@ -215,9 +215,9 @@ def test_a_greedy_baselines_metrics_are_those_of_its_steps_sampled_call(llm, ora
         found = rollout.generate_sequences(prompts).meta_info["metrics"]
         return {name: value for name, value in found.items() if name.startswith("entropy/")}
 
-    rollout.arpo_entropy_recorder._boundary.failures = 2
+    rollout.arpo_entropy_recorder.boundary.failures = 2
     assert metrics(None, do_sample=False) == {"entropy/recorder_failures": 2}
-    rollout.arpo_entropy_recorder._boundary.failures = 0
+    rollout.arpo_entropy_recorder.boundary.failures = 0
     assert metrics(1, do_sample=False) == {}
     sampled = metrics(2)
     validation = metrics(2, do_sample=False, validate=True)

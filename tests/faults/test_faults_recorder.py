@@ -251,8 +251,8 @@ def test_an_interrupt_passes_and_the_next_call_is_whole(bench, capsys):
     "name",
     [
         "recorder.session.EntropyRecorder._start",
-        "recorder.session.EntropyRecorder._announce",
-        "recorder.session.EntropyRecorder._follow",
+        "recorder.batch_rollout.BatchRollout._announce",
+        "recorder.batch_rollout.BatchRollout._follow",
         "recorder.session.EntropyRecorder._add_metrics",
         "step_files.write.StepWriter.flush",
     ],
@@ -296,7 +296,7 @@ def test_a_logging_handler_that_raises_is_no_reason_to_stop(bench):
     handler = Raising()
     logging.getLogger().addHandler(handler)
     try:
-        with always_raising(recorder_functions()["recorder.session.EntropyRecorder._announce"]):
+        with always_raising(recorder_functions()["recorder.batch_rollout.BatchRollout._announce"]):
             assert bench.outputs(rollout, 1) == bench.stock[0]
     finally:
         logging.getLogger().removeHandler(handler)

@@ -16,6 +16,7 @@ import arpo_entropy_recorder
 from arpo_entropy_recorder import atomic, errors, ops, recorder, step_files, taps
 from arpo_entropy_recorder.mixin import EntropyRecorderMixin
 from arpo_entropy_recorder.recorder import guard, v0_speedups
+from arpo_entropy_recorder.recorder.batch_rollout import BatchRollout
 from arpo_entropy_recorder.recorder.session import EntropyRecorder
 from arpo_entropy_recorder.step_files import merge, names, run_log, write
 from arpo_entropy_recorder.taps.engine import EngineTap
@@ -50,13 +51,14 @@ BOUNDARY = {
     code_of(EntropyRecorderMixin.generate_sequences),
     code_of(EntropyRecorder.recording),
     code_of(EntropyRecorder.add_metrics),
-    code_of(EntropyRecorder._recorded, "generate"),
-    code_of(EntropyRecorder._recorded, "attempt"),
-    code_of(v0_speedups.CheapMasks.sparing),
-    code_of(v0_speedups._cheapening, "build"),
-    code_of(guard.Boundary.run),
+    code_of(BatchRollout.recording),
+    code_of(BatchRollout._recorded, "generate"),
+    code_of(BatchRollout._attempt),
+    code_of(v0_speedups.MaskSpeedup.active),
+    code_of(v0_speedups._without_repeats, "build"),
+    code_of(guard.ErrorBoundary.run),
     code_of(guard.is_failure),
-    code_of(guard.unnoticed),
+    code_of(guard.swallow_errors),
     code_of(Tap.guard),
     code_of(RunnerV0Tap._before_sampler),
     code_of(RunnerV1Tap.attach, "tapped", "sample"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.recorder.metrics import entropy_metrics
+from arpo_entropy_recorder.recorder.records import entropy_metrics
 
 COLUMNS = {
     "sample_idx": np.array([0, 1, 0, 0, 1, 2]),
