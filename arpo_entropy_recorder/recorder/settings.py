@@ -1,14 +1,16 @@
-"""What a user may set: keys of the rollout config, overridden by environment variables (Ray workers inherit
-them).
+"""What a user may set: keys of the rollout config, overridden by environment variables (Ray workers inherit them).
+
+The fields of `Settings` are the one table of them; docs/arpo.md is checked against it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
@@ -16,57 +18,17 @@ from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 # A window of this size is wider than a segment; one that is far wider asks for more memory than there is.
 MAX_WINDOW = 10_000
 TRUE, FALSE = {"1", "true", "on", "yes"}, {"0", "false", "off", "no", ""}
+DISABLE = "ARPO_ENTROPY_DISABLE"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a recorder.
+class Setting(NamedTuple):
+    """One row of the table. `parse(name, value)` raises UserError, in one line that starts with `name`."""
 
-    enabled: `entropy_recorder` (on/off), `ARPO_ENTROPY_DISABLE=1`.
-    save_dir: `entropy_save_dir`, `ARPO_ENTROPY_DIR`; `.` by default, as in the guide.
-    window: `entropy_window`, `ARPO_ENTROPY_WINDOW`: entropies of the first k tokens of a segment,
-        up to 10,000.
-    record_tokens: `record_tokens`, `ARPO_ENTROPY_TOKENS`: keep each segment's token ids.
-    fast_logprobs: `fast_logprobs`, `ARPO_ENTROPY_FAST_LOGPROBS`: spare the engine log-probabilities that ARPO does
-        not read.
-    pending_steps: `entropy_pending_steps`, `ARPO_ENTROPY_PENDING_STEPS`: how many steps may wait in memory for a
-        directory that cannot be written.
-    result_end: `entropy_result_end`, `ARPO_ENTROPY_RESULT_END`: what a tool's result ends with, where no stop string
-        like `</search>` says that a tool was called; `</result>` by default.
-    strict: `entropy_strict`, `ARPO_ENTROPY_STRICT`: raise the recorder's own errors instead of logging them.
-    """
-
-    enabled: bool = True
-    save_dir: Path = Path(".")
-    window: int = 1
-    record_tokens: bool = False
-    fast_logprobs: bool = False
-    pending_steps: int = 100
-    result_end: str = f"</{RESULT_TAG}>"
-    strict: bool = False
-
-    @classmethod
-    def read(cls, config: Any, environ: Mapping[str, str] = os.environ) -> Settings:
-        """From anything with `.get(key, default)`. Raises UserError in one line for a value that is none."""
-
-        def value(key: str, variable: str, default: Any) -> tuple[str, Any]:
-            if environ.get(variable):
-                return variable, environ[variable]
-            found = config.get(key, default)
-            return key, default if found is None else found
-
-        disabled = _switch("ARPO_ENTROPY_DISABLE", environ.get("ARPO_ENTROPY_DISABLE", "0"))
-        if disabled or not _switch(*value("entropy_recorder", "", True)):
-            return cls(enabled=False)
-        return cls(
-            save_dir=_directory(*value("entropy_save_dir", "ARPO_ENTROPY_DIR", ".")),
-            window=_count("tokens", *value("entropy_window", "ARPO_ENTROPY_WINDOW", 1), most=MAX_WINDOW),
-            record_tokens=_switch(*value("record_tokens", "ARPO_ENTROPY_TOKENS", False)),
-            fast_logprobs=_switch(*value("fast_logprobs", "ARPO_ENTROPY_FAST_LOGPROBS", False)),
-            pending_steps=_count("steps", *value("entropy_pending_steps", "ARPO_ENTROPY_PENDING_STEPS", 100)),
-            result_end=str(value("entropy_result_end", "ARPO_ENTROPY_RESULT_END", cls.result_end)[1]).strip(),
-            strict=_switch(*value("entropy_strict", "ARPO_ENTROPY_STRICT", False)),
-        )
+    key: str
+    variable: str
+    default: Any
+    parse: Callable[[str, Any], Any]
+    meaning: str
 
 
 def without_tilde(text: str) -> Path:
@@ -92,12 +54,92 @@ def _switch(name: str, value: Any) -> bool:
     raise UserError(f"{name}={value!r} is neither on nor off; write on or off")
 
 
-def _count(of: str, name: str, value: Any, most: int | None = None) -> int:
+def _count(name: str, value: Any, of: str, maximum: int | None = None) -> int:
     try:
         count = int(str(value))
     except ValueError:
         count = 0
-    if count < 1 or (most and count > most):
-        wanted = f"from 1 to {most:,}" if most else "from 1 on"
+    if count < 1 or (maximum and count > maximum):
+        wanted = f"from 1 to {maximum:,}" if maximum else "from 1 on"
         raise UserError(f"{name}={value!r} is not a number of {of}; write a whole number {wanted}")
     return count
+
+
+def _text(name: str, value: Any) -> str:
+    return str(value).strip()
+
+
+def _row(key: str, variable: str, default: Any, parse: Callable[[str, Any], Any], meaning: str) -> Any:
+    return field(default=default, metadata={"setting": Setting(key, variable, default, parse, meaning)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a recorder, by key, environment variable, default, parser and meaning."""
+
+    enabled: bool = _row("entropy_recorder", f"{DISABLE}=1", True, _switch, "`off` runs without")
+    save_dir: Path = _row(  # noqa: RUF009, it is a dataclass field
+        "entropy_save_dir",
+        "ARPO_ENTROPY_DIR",
+        Path("."),
+        _directory,
+        "where the files go: a directory that all nodes see",
+    )
+    window: int = _row(
+        "entropy_window",
+        "ARPO_ENTROPY_WINDOW",
+        1,
+        partial(_count, of="tokens", maximum=MAX_WINDOW),
+        f"entropies of the first k tokens of a segment, up to {MAX_WINDOW:,}",
+    )
+    record_tokens: bool = _row(
+        "record_tokens", "ARPO_ENTROPY_TOKENS", False, _switch, "keep each segment's token ids"
+    )
+    fast_logprobs: bool = _row(
+        "fast_logprobs",
+        "ARPO_ENTROPY_FAST_LOGPROBS",
+        False,
+        _switch,
+        "V0, the older engine that ARPO's pins run: spare it the log-probabilities that ARPO's loop never reads",
+    )
+    pending_steps: int = _row(
+        "entropy_pending_steps",
+        "ARPO_ENTROPY_PENDING_STEPS",
+        100,
+        partial(_count, of="steps"),
+        "steps that may wait in memory for a directory that cannot be written",
+    )
+    result_end: str = _row(
+        "entropy_result_end",
+        "ARPO_ENTROPY_RESULT_END",
+        f"</{RESULT_TAG}>",
+        _text,
+        "what a tool's result ends with, in a loop whose stop strings are no tags",
+    )
+    strict: bool = _row(
+        "entropy_strict", "ARPO_ENTROPY_STRICT", False, _switch, "raise the recorder's own errors, for tests"
+    )
+
+    @classmethod
+    def table(cls) -> dict[str, Setting]:
+        """The settings by the name of their field."""
+        return {item.name: item.metadata["setting"] for item in fields(cls)}
+
+    @classmethod
+    def read(cls, config: Any, environ: Mapping[str, str] = os.environ) -> Settings:
+        """From anything with `.get(key, default)`. Raises UserError, in one line, for an invalid value."""
+        rows = cls.table()
+        enabled = rows.pop("enabled")
+        disabled = _switch(DISABLE, environ.get(DISABLE, "0"))
+        if disabled or not _value(enabled, config, {}):
+            # Whatever else is set does not matter then.
+            return cls(enabled=False)
+        return cls(**{name: _value(setting, config, environ) for name, setting in rows.items()})
+
+
+def _value(setting: Setting, config: Any, environ: Mapping[str, str]) -> Any:
+    """From the environment, else from the config, else the default; an empty variable and None are not set."""
+    if text := environ.get(setting.variable):
+        return setting.parse(setting.variable, text)
+    value = config.get(setting.key)
+    return setting.default if value is None else setting.parse(setting.key, value)

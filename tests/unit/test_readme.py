@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.decode import decode
 from arpo_entropy_recorder.step_files.schema import FIELDS
 
@@ -28,9 +29,16 @@ def test_the_schema_table_is_the_schemas(field):
 
 
 def test_every_setting_is_in_its_table_and_no_other():
-    source = (ROOT / "arpo_entropy_recorder" / "recorder" / "settings.py").read_text(encoding="utf-8")
-    variables = set(re.findall(r"ARPO_ENTROPY_[A-Z_]+", source))
-    assert variables == set(re.findall(r"ARPO_ENTROPY_[A-Z_]+", ARPO)) - {"ARPO_ENTROPY_ROLLOUT"}
+    rows = re.findall(r"(?m)^\| `(\w+)` \| `(ARPO_ENTROPY_.*?)` \| `?(.*?)`? \| (.*) \|$", ARPO)
+    table = {setting.key: setting for setting in Settings.table().values()}
+    assert [key for key, *_ in rows if key not in table] == []
+    assert len(rows) == len(table)
+    for key, variable, default, meaning in rows:
+        setting = table[key]
+        switches = {True: "on", False: "off"}
+        written = switches[setting.default] if isinstance(setting.default, bool) else str(setting.default)
+        assert (variable, default) == (setting.variable, written)
+        assert meaning.startswith(setting.meaning)
 
 
 def headings(text):
