@@ -27,6 +27,8 @@ class EntropyRecorderMixin:
 
     # The class's own attributes must stay its own: forks of ARPO that take notes themselves have an
     # `entropy_history` or an `entropy_recorder`.
+    arpo_entropy_settings: Settings | None = None
+    """Where None, they are read from the config and the environment."""
     arpo_entropy_recorder: EntropyRecorder | None = None
     """With the `entropy_history` on the logits' device; None if off, and on ranks that do not record."""
     arpo_entropy_driver: BatchRollout | None = None
@@ -34,12 +36,14 @@ class EntropyRecorderMixin:
     """Each is called with the engine and entered around a generate_sequences call."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if "config" in kwargs:
+        settings = self.arpo_entropy_settings
+        if settings is None and "config" in kwargs:
             # An invalid setting is reported before the engine starts, which takes minutes.
             Settings.read(kwargs["config"])
         super().__init__(*args, **kwargs)
         config = self.config  # type: ignore[attr-defined]
-        settings = Settings.read(config)
+        if settings is None:
+            settings = Settings.read(config)
         if not settings.enabled:
             return
         from arpo_entropy_recorder.recorder.batch_rollout import BatchRollout
@@ -74,13 +78,16 @@ class EntropyRecorderMixin:
         return output
 
 
-def record_entropy(cls: type) -> type:
-    """A subclass of the rollout class `cls` that records; `cls` itself if it already does."""
-    if issubclass(cls, EntropyRecorderMixin):
+def record_entropy(cls: type, settings: Settings | None = None) -> type:
+    """A subclass of the rollout class `cls` that records; `cls` itself if it already does.
+
+    `settings` stand in for those of the config and the environment.
+    """
+    is_recording = issubclass(cls, EntropyRecorderMixin)
+    if is_recording and settings is None:
         return cls
-    return type(
-        cls.__name__, (EntropyRecorderMixin, cls), {"__module__": cls.__module__, "__doc__": cls.__doc__}
-    )
+    attributes = {"__module__": cls.__module__, "__doc__": cls.__doc__, "arpo_entropy_settings": settings}
+    return type(cls.__name__, (cls,) if is_recording else (EntropyRecorderMixin, cls), attributes)
 
 
 def parallel_ranks(config: Any, device_mesh: Any = None) -> tuple[int, int, int]:

@@ -39,6 +39,7 @@ from arpo_entropy_recorder.commands.arguments import (
     window_size,
 )
 from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.names import StepKey
 
 TOY_TOOLS = "python,search=cat"
@@ -108,9 +109,8 @@ def run(args: argparse.Namespace) -> int:
     is_new = not args.out.exists()
     _check_writable(args.out)
     before = _files(args.out, args.steps)
-    # The recorder's own settings are for training; here what was typed holds.
-    for name in [name for name in os.environ if name.startswith("ARPO_ENTROPY_")]:
-        del os.environ[name]
+    # The recorder's environment variables are for training; here what was typed holds.
+    settings = Settings(save_dir=args.out.absolute(), window=args.window, record_tokens=args.record_tokens)
     if args.system is None:
         named = [CALLS[tag] for tag in tools]
         args.system = SYSTEM.format(calls=" or ".join(named)) if named and not is_toy else ""
@@ -128,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
             if needed > len(prompts):
                 _say(f"{len(prompts)} prompts, {needed} needed: starting again from the first")
             encoded = encode_prompts(prompts, tokenizer, args.system)
-            record_steps(engine, tokenizer, _config(args), tools, encoded, args.steps, args.batch_size, check)
+            record_steps(
+                engine, tokenizer, _config(args), settings, tools, encoded, args.steps, args.batch_size, check
+            )
     finally:
         if is_new:  # if nothing was recorded in it
             with suppress(OSError):
@@ -144,10 +146,6 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
         "max_tool_calls": args.max_tool_calls,
         "response_length": args.response_length,
         "seed": args.seed,
-        # Absolute, so that a directory that is named ~ stays one.
-        "entropy_save_dir": str(args.out.absolute()),
-        "entropy_window": args.window,
-        "record_tokens": args.record_tokens,
     }
 
 

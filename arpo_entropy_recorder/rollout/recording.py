@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 from arpo_entropy_recorder.rollout.prompts import pad_left, require_room
 
@@ -18,6 +19,7 @@ def record_steps(
     engine: Any,
     tokenizer: Any,
     config: Mapping[str, Any],
+    settings: Settings,
     tools: Mapping[str, Any],
     prompts: Sequence[list[int]],
     steps: int,
@@ -26,8 +28,8 @@ def record_steps(
 ) -> None:
     """Steps 1 to `steps`, each of the next `batch_size` of `prompts` (token ids), in turn.
 
-    `check` is called after each round, and may raise. What could be written is in files when this returns, and
-    the directory is given up. Raises UserError.
+    `config` is the rollout's, `settings` the recorder's. `check` is called after each round, and may raise. What
+    could be written is in files when this returns, and the directory is given up. Raises UserError.
     """
     most = engine.llm_engine.model_config.max_model_len
     for number, tokens in enumerate(prompts[: steps * batch_size], start=1):
@@ -52,7 +54,7 @@ def record_steps(
                 rounds=before["rounds"] + rounds,
             )
 
-        rollout = record_entropy(ToolRollout)(engine, tokenizer, config, tools, progress)
+        rollout = record_entropy(ToolRollout, settings)(engine, tokenizer, config, tools, progress)
         try:
             stream = itertools.cycle(prompts)
             for step in range(1, steps + 1):

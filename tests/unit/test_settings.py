@@ -58,6 +58,20 @@ def test_a_bad_setting_is_said_before_the_engine_is_built():
         record_entropy(Rollout)(config={"entropy_window": "abc"})
 
 
+def test_settings_that_are_handed_over_are_not_read(monkeypatch):
+    monkeypatch.setenv("ARPO_ENTROPY_WINDOW", "abc")
+    off = Settings(enabled=False)
+
+    class Rollout:
+        def __init__(self, config):
+            self.config = config
+
+    recording = record_entropy(Rollout, off)
+    for cls in (recording, record_entropy(record_entropy(Rollout), off)):
+        assert cls(config={"entropy_window": "many"}).arpo_entropy_recorder is None
+    assert record_entropy(recording) is recording
+
+
 def test_what_is_off_has_no_other_setting_in_the_way():
     assert not Settings.read({"entropy_recorder": "off", "entropy_window": "many"}, {}).enabled
     assert not Settings.read({}, {"ARPO_ENTROPY_DISABLE": "1", "ARPO_ENTROPY_WINDOW": "-1"}).enabled
