@@ -21,6 +21,18 @@ class MethodPatches:
         self._wrapped.append((owner, name, owner.__dict__.get(name), wrapper))
         owner.__dict__[name] = wrapper
 
+    def call_before(self, owner: Any, name: str, before: Callable[..., None]) -> None:
+        """Have `owner.name` call `before` first, with the arguments that it is given itself."""
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def patched(*args: Any, **kwargs: Any) -> Any:
+                before(*args, **kwargs)
+                return original(*args, **kwargs)
+
+            return patched
+
+        self.wrap(owner, name, make)
+
     def restore(self) -> None:
         """Take every wrapper off, last one first. Harmless when there is none."""
         while self._wrapped:

@@ -32,19 +32,7 @@ class RunnerV1Tap(Tap):
                 raise Unsupported(f"this vLLM's input batch has no {attribute}")
 
     def attach(self) -> None:
-        self._metadata = None
-        self._rows = []
-
-        def tapped(original: Any) -> Any:
-            def sample(logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
-                # The runner makes new metadata whenever its batch changes, so a step of plain decoding ends here.
-                if self.waiting and (self._rows or sampling_metadata is not self._metadata):
-                    self.guard(self._observe, logits, sampling_metadata)
-                return original(logits, sampling_metadata, *args, **kwargs)
-
-            return sample
-
-        self._patches.wrap(find_sampler(self.runner), "sample", tapped)
+        self._patches.call_before(find_sampler(self.runner), "sample", self._before_sample)
 
     def detach(self) -> None:
         self._patches.restore()
@@ -54,6 +42,11 @@ class RunnerV1Tap(Tap):
     def expect(self, first_request: int, num_requests: int, completions: int, first_slot: int) -> None:
         super().expect(first_request, num_requests, completions, first_slot)
         self._slots.clear()
+
+    def _before_sample(self, logits: Tensor, sampling_metadata: Any, *_: Any, **__: Any) -> None:
+        # The runner makes new metadata whenever its batch changes, so a step of plain decoding ends here.
+        if self.waiting and (self._rows or sampling_metadata is not self._metadata):
+            self.guard(self._observe, logits, sampling_metadata)
 
     def _observe(self, logits: Tensor, sampling_metadata: Any) -> None:
         window = self.history.window

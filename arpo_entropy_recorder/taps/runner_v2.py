@@ -28,6 +28,7 @@ class RunnerV2Tap(Tap):
         super().__init__(runner)
         self._patches = MethodPatches()
         self._slot_of_index = np.full(runner.req_states.max_num_reqs, -1, dtype=np.int64)
+        self._names: tuple[str, ...] = ()
         self._seq_lens: Any = None
         self._pending: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -53,45 +54,13 @@ class RunnerV2Tap(Tap):
         sampler = self.runner.sampler
         self._slot_of_index.fill(-1)
         self._pending = None
-
-        def tapped_add_request(original: Any) -> Any:
-            def add_request(req_idx: int, *args: Any, **kwargs: Any) -> Any:
-                self.guard(self._learn, req_idx)
-                return original(req_idx, *args, **kwargs)
-
-            return add_request
-
         # By name: the places of the sampler's positional arguments changed between versions.
-        names = tuple(inspect.signature(sampler.sample).parameters)
-
-        def tapped_sample(original: Any) -> Any:
-            def sample(*args: Any, **kwargs: Any) -> Any:
-                if self.waiting:
-                    self.guard(self._observe, dict(zip(names, args, strict=False)) | kwargs)
-                return original(*args, **kwargs)
-
-            return sample
-
-        def tapped_runner_sample(original: Any) -> Any:
-            def sample(hidden_states: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
-                self._seq_lens = getattr(input_batch, "seq_lens_cpu_upper_bound", None)
-                return original(hidden_states, input_batch, *args, **kwargs)
-
-            return sample
-
-        def tapped_apply_min_p(original: Any) -> Any:
-            def apply_min_p(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
-                if self._pending is not None:
-                    self.guard(self._record_pending, logits)
-                return original(logits, *args, **kwargs)
-
-            return apply_min_p
-
-        self._patches.wrap(sampler, "add_request", tapped_add_request)
-        self._patches.wrap(sampler, "sample", tapped_sample)
-        if SEQ_LENS not in names:
-            self._patches.wrap(self.runner, "sample", tapped_runner_sample)
-        self._patches.wrap(sampler.sampling_states, "apply_min_p", tapped_apply_min_p)
+        self._names = tuple(inspect.signature(sampler.sample).parameters)
+        self._patches.call_before(sampler, "add_request", self._before_add_request)
+        self._patches.call_before(sampler, "sample", self._before_sample)
+        if SEQ_LENS not in self._names:
+            self._patches.call_before(self.runner, "sample", self._before_runner_sample)
+        self._patches.call_before(sampler.sampling_states, "apply_min_p", self._before_apply_min_p)
 
     def detach(self) -> None:
         self._patches.restore()
@@ -100,6 +69,20 @@ class RunnerV2Tap(Tap):
         super().expect(first_request, num_requests, completions, first_slot)
         # Here `waiting` only says that a request in the tables may be within its window.
         self.waiting = 0
+
+    def _before_add_request(self, req_idx: int, *_: Any, **__: Any) -> None:
+        self.guard(self._learn, req_idx)
+
+    def _before_sample(self, *args: Any, **kwargs: Any) -> None:
+        if self.waiting:
+            self.guard(self._observe, dict(zip(self._names, args, strict=False)) | kwargs)
+
+    def _before_runner_sample(self, hidden_states: Tensor, input_batch: Any, *_: Any, **__: Any) -> None:
+        self._seq_lens = getattr(input_batch, "seq_lens_cpu_upper_bound", None)
+
+    def _before_apply_min_p(self, logits: Tensor, *_: Any, **__: Any) -> None:
+        if self._pending is not None:
+            self.guard(self._record_pending, logits)
 
     def _learn(self, req_idx: int) -> None:
         slot = (

@@ -61,11 +61,12 @@ BOUNDARY = {
     code_of(guard.swallow_errors),
     code_of(Tap.guard),
     code_of(RunnerV0Tap._before_sampler),
-    code_of(RunnerV1Tap.attach, "tapped", "sample"),
-    code_of(RunnerV2Tap.attach, "tapped_add_request", "add_request"),
-    code_of(RunnerV2Tap.attach, "tapped_sample", "sample"),
-    code_of(RunnerV2Tap.attach, "tapped_runner_sample", "sample"),
-    code_of(RunnerV2Tap.attach, "tapped_apply_min_p", "apply_min_p"),
+    code_of(RunnerV1Tap._before_sample),
+    code_of(RunnerV2Tap._before_add_request),
+    code_of(RunnerV2Tap._before_sample),
+    code_of(RunnerV2Tap._before_runner_sample),
+    code_of(RunnerV2Tap._before_apply_min_p),
+    code_of(MethodPatches.call_before, "make", "patched"),
 }
 # An OSError comes from files, and is waited for in these modules only.
 TOUCHES_FILES = (write, merge, run_log, names, atomic)
