@@ -21,16 +21,16 @@ class EntropyRecorderMixin:
     """Records the first-token entropies of every generate_sequences call of the class it is put in front of.
 
     Needs of the class: `inference_engine` (a vLLM LLM), `tokenizer`, `config` (anything with `.get`) and
-    `generate_sequences(prompts, **kwargs)`. What is generated is the same with and without it. Raises UserError at
-    construction for an engine that cannot be tapped or an invalid setting, nothing of its own later.
+    `generate_sequences(prompts, **kwargs)`. Outputs are the same with and without it. Raises UserError at
+    construction for an engine that cannot be tapped or an invalid setting; later errors are logged.
     """
 
-    # The class's own attributes must stay its own: forks of ARPO that take notes themselves have an
-    # `entropy_history` or an `entropy_recorder`.
+    # Long names, since forks of ARPO that record entropies themselves have an `entropy_history` or an
+    # `entropy_recorder`.
     arpo_entropy_settings: Settings | None = None
-    """Where None, they are read from the config and the environment."""
+    """If None, settings are read from the config and the environment."""
     arpo_entropy_recorder: EntropyRecorder | None = None
-    """With the `entropy_history` on the logits' device; None if off, and on ranks that do not record."""
+    """Has the `entropy_history`, a buffer on the logits' device. None if off, and on ranks that do not record."""
     arpo_entropy_driver: BatchRollout | None = None
     arpo_entropy_speedups: tuple[Callable[[Any], AbstractContextManager[None]], ...] = ()
     """Each is called with the engine and entered around a generate_sequences call."""
@@ -59,7 +59,7 @@ class EntropyRecorderMixin:
             logger.warning(
                 "entropy recorder: rank %d writes to %s", dp_rank, printable(settings.save_dir.resolve())
             )
-        # Each tensor-parallel rank has an engine of its own that waits for the slowest.
+        # On every tensor-parallel rank: each has an engine of its own, and all wait for the slowest.
         self.arpo_entropy_speedups = (MaskSpeedup().active,)
         if settings.fast_logprobs:
             self.arpo_entropy_speedups += (FastLogprobs().active,)
@@ -81,7 +81,7 @@ class EntropyRecorderMixin:
 def record_entropy(cls: type, settings: Settings | None = None) -> type:
     """A subclass of the rollout class `cls` that records; `cls` itself if it already does.
 
-    `settings` stand in for those of the config and the environment.
+    `settings` are used instead of those in the config and the environment.
     """
     is_recording = issubclass(cls, EntropyRecorderMixin)
     if is_recording and settings is None:
@@ -93,7 +93,7 @@ def record_entropy(cls: type, settings: Settings | None = None) -> type:
 def parallel_ranks(config: Any, device_mesh: Any = None) -> tuple[int, int, int]:
     """(dp_rank, dp_size, tp_rank) of this process.
 
-    From verl's device mesh with the dimensions `dp` and `infer_tp`; without such a one from torch.distributed and
+    From verl's device mesh with the dimensions `dp` and `infer_tp`; else from torch.distributed and
     `tensor_model_parallel_size`, whose ranks are consecutive; (0, 1, 0) where neither is set up.
     """
     if {"dp", "infer_tp"} <= set(getattr(device_mesh, "mesh_dim_names", None) or ()):

@@ -24,8 +24,8 @@ ROLLOUT = "verl.workers.rollout.vllm_rollout.vllm_rollout_with_tools:vLLMRollout
 def swap_in(places: str) -> list[type]:
     """Replace every class named in `places` ("module:Class,...") by its recording subclass, and return those.
 
-    The module's package is looked at too: verl hands its rollout classes on from there. A class that records
-    already stays as it is. UserError if a module or a class is not there, or if it looks itself up by its name.
+    Also in the module's package, which re-exports verl's rollout classes. A class that already records stays as
+    it is. Raises UserError if a module or a class is missing, or if the class looks itself up by its name.
     """
     recording = []
     for place in places.split(","):
@@ -41,7 +41,7 @@ def swap_in(places: str) -> list[type]:
         if _names_itself(original):
             raise UserError(
                 f"arpo_entropy_recorder.verl: {place.strip()} calls super({class_name}, self), which would find the "
-                "recording class under that name and never end; use scripts/apply_patch.sh instead"
+                "recording class under that name and recurse forever; use scripts/apply_patch.sh instead"
             )
         cls = record_entropy(original)
         package = sys.modules.get(module_name.rpartition(".")[0])

@@ -2,7 +2,7 @@
 
 H = log(sum(exp(z / T))) - sum(p * z / T) in nats, over the full vocabulary, in float32 whatever the dtype of
 the logits. An entry of -inf (a masked token) contributes 0; a row with a NaN or +inf, or with nothing but
--inf, gives NaN: the caller reports it and makes no number up.
+-inf, gives NaN, which becomes null in a record.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _path(device_type: str) -> Callable[..., None]:
 def _or_torch(fused: Callable[..., None]) -> Callable[..., None]:
     """`fused` until it fails once, plain torch from then on.
 
-    Triton compiles at the first launch, which wants a C compiler and a directory to write to: without them the
-    same numbers cost more, but they are not lost.
+    Triton compiles at the first launch, which needs a C compiler and a directory to write to. Without them torch
+    computes the same entropies, slower.
     """
     path = fused
 

@@ -19,7 +19,7 @@ from arpo_entropy_recorder.taps.patching import MethodPatches
 
 logger = logging.getLogger(__name__)
 
-# Tokens that surely hold `</result>`, or a tag like it, and the white space around it, however they are cut.
+# More tokens than `</result>`, or a tag like it with white space around it, is ever split into.
 RESULT_END_TOKENS = 24
 
 
@@ -43,7 +43,7 @@ class BatchRollout:
                 self._attempt(call, self._start, engine, call)
                 yield
             finally:
-                # From here on `generate` is the original one, also where its wrapper does not come off.
+                # First of all: from here on the wrapper only passes on, even if it cannot be taken off.
                 self._call = None
                 self._session.boundary.run(self._patches.restore)
 
@@ -87,7 +87,7 @@ class BatchRollout:
 
     def _follow(self, call: Call, tracker: TrajectoryTracker, outputs: Any) -> None:
         if not isinstance(outputs, (list, tuple)):
-            # An iterator's items are the rollout's to take.
+            # The rollout could not read an iterator again.
             raise TypeError(f"generate returned a {type(outputs).__name__}, not a list")
         completions = [c for output in outputs for c in sorted(output.outputs, key=lambda c: c.index)]
         token_ids = [list(completion.token_ids) for completion in completions]
@@ -113,7 +113,7 @@ class BatchRollout:
 def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:
     """The token lists and the number of completions per prompt of an `LLM.generate(*args, **kwargs)` call.
 
-    The lists are the caller's own objects wherever they are lists. Raises TypeError for prompts without tokens.
+    A list is returned as the caller's own object. Raises TypeError for prompts without tokens.
     """
     prompts = kwargs.get("prompt_token_ids")
     if prompts is None and len(args) > 2 and isinstance(args[2], list):
@@ -135,5 +135,5 @@ def _token_list(prompt: Any) -> list[int]:
         raise TypeError(
             "a prompt was passed to generate as text; trajectories are followed by their token ids"
         )
-    # A slice, since an iterator's items would be gone when the engine wants them.
+    # Slicing refuses an iterator, whose items have to be left for the engine.
     return tokens if isinstance(tokens, list) else [int(token) for token in tokens[:]]

@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 def is_failure(error: BaseException) -> bool:
-    """True for an error that may end here; KeyboardInterrupt and the like pass.
+    """True for an error that is handled here; KeyboardInterrupt and the like pass.
 
-    A panic in Rust (orjson, tokenizers) is no Exception, and no reason to stop training either.
+    A panic in Rust (orjson, tokenizers) is a BaseException, but must not stop training either.
     """
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
@@ -51,7 +51,7 @@ class ErrorBoundary:
     def report(self, what: str, exc_info: bool = False) -> None:
         """Count a failure, and log the first one."""
         self.failures += 1
-        # A logging handler may be what is broken.
+        # A logging handler may itself raise.
         with suppress(Exception):
             if self.failures == 1:
                 logger.warning(

@@ -75,7 +75,7 @@ def drop_repeated_masks(params: Any) -> None:
     from vllm.entrypoints.openai.logits_processors import AllowedTokenIdsLogitsProcessor as Mask
 
     processors = params.logits_processors or []
-    # Only neighbours: a processor between two masks may have given a masked token a value again.
+    # Only consecutive ones: a processor between two masks may have given a masked token a value again.
     processors[:] = [
         processor
         for before, processor in zip([None, *processors], processors, strict=False)
@@ -113,7 +113,7 @@ class FastLogprobs:
             self._off(error)
 
     def _off(self, error: Exception) -> None:
-        # A logging handler may be broken, too, and this is called by the engine.
+        # The engine calls this, so a broken logging handler must not raise here.
         with suppress(Exception):
             reason = f"{type(error).__name__}: {error}"
             if reason not in self._logged:
@@ -128,7 +128,7 @@ def stop_at_read_tokens(sampling_metadata: Any) -> None:
     """Let each sequence group that is past its first tokens ask for its sampled token's log-probability only."""
     for group in sampling_metadata.seq_groups:
         params = group.sampling_params
-        # 0 from the step on that follows; None means that nobody asked.
+        # 0 once it was set below; None if no log-probabilities were asked for.
         if params.logprobs and all(group.seq_data[i].get_output_len() >= READ_TOKENS for i in group.seq_ids):
             params.logprobs = 0
 

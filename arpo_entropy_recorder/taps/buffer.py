@@ -59,7 +59,7 @@ class EntropyBuffer:
         entropy_into(self._buffer, index[1], logits, index[0], temperature)
 
     def collect(self) -> np.ndarray:
-        """The one copy to the host: [size, window] float32 nats (UNWRITTEN, NaN possible); then empty."""
+        """Empty the buffer into [size, window] float32 nats on the host; UNWRITTEN and NaN are possible."""
         if self._buffer is None:
             return np.empty((0, self.window), dtype=np.float32)
         used = self._buffer[: self.size * self.window]

@@ -17,13 +17,13 @@ SUPPORTED = (
     "decoding, pipeline parallelism or multi-step scheduling; "
     "entropy_recorder=off or ARPO_ENTROPY_DISABLE=1 runs without"
 )
-# Under this name an engine holds the tap that is open on it.
+# The engine's attribute that holds the tap that is open on it.
 OWNER = "_entropy_tap_owner"
 EXTENSION = f"{EntropyWorkerExtension.__module__}.{EntropyWorkerExtension.__qualname__}"
 
 
 class EngineTap:
-    """The tap on an `LLM` that is already built. Nothing is wrapped before `open` nor left after `close`.
+    """The tap on an `LLM` that is already built. Nothing is patched before `open` or left patched after `close`.
 
     Raises Unsupported, in one line, for an engine whose logits cannot be reached.
     """
@@ -32,7 +32,7 @@ class EngineTap:
         self.llm = llm
         try:
             if not hasattr(llm, "llm_engine"):
-                raise Unsupported(f"the engine is no vLLM LLM but of the class {type(llm).__name__}")
+                raise Unsupported(f"the engine is not a vLLM LLM but of the class {type(llm).__name__}")
             self._engine = llm.llm_engine
             check_configuration(self._engine)
             self._in_process = _in_process(self._engine)
@@ -49,9 +49,9 @@ class EngineTap:
         return self._call("buffer")[0] if self._in_process else None
 
     def open(self, window: int) -> None:
-        """Wrap the sampler's seams; `window` entropies per segment.
+        """Attach the tap; `window` entropies per segment.
 
-        Raises RuntimeError while another recorder records the same engine: it would take the other's numbers.
+        Raises RuntimeError while another recorder records the same engine: each would get the other's entropies.
         """
         if vars(self.llm).get(OWNER, self) is not self:
             raise RuntimeError("another recorder is recording this engine")
@@ -63,7 +63,7 @@ class EngineTap:
         self._call("expect", self._next_request(), num_requests, completions, first_slot)
 
     def close(self) -> tuple[np.ndarray, str | None]:
-        """Take the wrappers off.
+        """Detach the tap and take what it recorded.
 
         Returns [segments, window] float32 nats, NaN where no token was recorded, and the traceback of a failure
         in a hook, or None.
@@ -91,7 +91,7 @@ class EngineTap:
 
 
 def check_configuration(engine: Any) -> None:
-    """Raise Unsupported for a version or a feature that keeps logits away or mixes up whose they are."""
+    """Raise Unsupported for an unknown version, or a feature that hides logits or whose they are."""
     import vllm
     from packaging.version import Version
 
@@ -107,7 +107,7 @@ def check_configuration(engine: Any) -> None:
     if getattr(parallel, "data_parallel_size", 1) > 1:
         raise Unsupported("with data parallelism inside one LLM requests are spread over several engines")
     if getattr(scheduler, "num_scheduler_steps", 1) > 1:
-        raise Unsupported("multi-step scheduling keeps its steps' logits to itself")
+        raise Unsupported("multi-step scheduling does not show each step's logits")
 
 
 def _in_process(engine: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Wrapping a method on one instance, and taking the wrapper off again."""
+"""Patching a method on one instance, and undoing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arpo_entropy_recorder.taps.tap import Unsupported
 
 
 class MethodPatches:
-    """The methods a tap has wrapped. Wrappers sit in the instance's own dict, so no class is touched."""
+    """The methods that are wrapped now. A wrapper is in the instance's own dict, so no class changes."""
 
     def __init__(self) -> None:
         self._wrapped: list[tuple[Any, str, Any, Any]] = []
@@ -37,18 +37,18 @@ class MethodPatches:
         """Take every wrapper off, last one first. Harmless when there is none."""
         while self._wrapped:
             owner, name, before, wrapper = self._wrapped[-1]
-            # Who has wrapped the method since keeps their wrapper, and ours below it.
+            # If someone else has wrapped the method since, their wrapper stays, and ours below it.
             if owner.__dict__.get(name) is wrapper:
                 if before is None:
                     del owner.__dict__[name]
                 else:
                     owner.__dict__[name] = before
-            # Last, so that what an interrupt leaves on is still known.
+            # Forget it last, so that after an interrupt the next restore takes it off.
             self._wrapped.pop()
 
 
 def require_parameters(function: Callable[..., Any], *names: str) -> None:
-    """Raise Unsupported unless `function` takes parameters of these names: a seam that has changed."""
+    """Raise Unsupported unless `function` takes parameters of these names, as other versions of vLLM may not."""
     found = inspect.signature(function).parameters
     missing = [name for name in names if name not in found]
     if missing:

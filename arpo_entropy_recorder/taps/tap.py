@@ -2,8 +2,8 @@
 
 A tap lives where the logits are, beside the sampler, perhaps in another process. The host tells it which
 requests the next `generate` call will make and where their segments go; the tap finds the rows of a step that
-are at one of their first tokens and hands them to the history. A tap that fails takes itself off until the next
-call and says why when it is collected: the engine never sees its errors.
+are at one of their first tokens and records their entropies in the buffer. A tap that fails detaches itself until the
+next call and reports the traceback when it is closed: the engine never sees its errors.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Tap(ABC):
     @classmethod
     @abstractmethod
     def check(cls, runner: Any) -> None:
-        """Raise Unsupported if the runner lacks a seam that this tap needs."""
+        """Raise Unsupported if the runner lacks a method or attribute that this tap needs."""
 
     @abstractmethod
     def attach(self) -> None:
-        """Wrap the sampler's seams on this one instance."""
+        """Patch what this tap needs, on this one runner's instances."""
 
     @abstractmethod
     def detach(self) -> None:
-        """Leave the sampler as it was found; harmless when nothing is attached."""
+        """Undo `attach`; does nothing if nothing is attached."""
 
     def open(self, window: int) -> None:
         """Start a generate_sequences call: an empty history of `window` tokens per segment."""
@@ -64,7 +64,7 @@ class Tap(ABC):
         sequences; sequence c of request i goes to slot `first_slot + i * completions + c`.
         """
         num_segments = num_requests * completions
-        # Nothing is expected until there is room for it: a place beyond the buffer would end a GPU's process.
+        # Expect nothing until there is room: on a GPU a write beyond the buffer's end kills the process.
         self.waiting = self._num_requests = 0
         self.history.reserve(first_slot + num_segments, self.runner.device)
         self._first_request = first_request
@@ -74,7 +74,7 @@ class Tap(ABC):
         self.waiting = 0 if self.failure else num_segments
 
     def slot(self, request: int, completion: int = 0) -> int:
-        """Slot of a request's completion, or -1 for a request that nobody announced."""
+        """Slot of a request's completion, or -1 for a request that was not announced."""
         offset = request - self._first_request
         if not 0 <= offset < self._num_requests:
             return -1
@@ -89,7 +89,7 @@ class Tap(ABC):
         return self.slot(int(number), int(completion or 0))
 
     def guard(self, observe: Callable[..., None], *args: Any) -> None:
-        """Run `observe`; on an error leave the sampler as it was found and keep the traceback for the host."""
+        """Run `observe`; on an error detach and keep the traceback for the host."""
         try:
             observe(*args)
         except Exception as error:
