@@ -15,6 +15,7 @@ import torch
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.mixin import parallel_ranks, record_entropy
 from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.recorder.trajectory import Segment
 
 STOP = "</search>"
 
@@ -375,6 +376,22 @@ def test_a_call_within_a_call_belongs_to_the_outer_one(engine, loop, tmp_path):
     assert [r["prompt_idx"] for r in records(tmp_path)] == [0, 1, 0]
     assert records(tmp_path, 9) == []
     assert not left_on(engine.llm)
+
+
+def test_a_driver_may_be_told_its_segments(engine, loop, tmp_path):
+    """Nothing is inferred and `generate` is left alone: what a driver of another kind of loop says is recorded."""
+    recorder = loop(None).arpo_entropy_recorder
+    segment = Segment(
+        sample_idx=3, prompt_idx=1, parent_idx=0, round=2, tool="search", is_after_tool_call=True
+    )
+    with recorder.recording(engine.llm, batch()) as call:
+        assert not left_on(engine.llm)
+        recorder.announce(call, [segment], completions=1)
+        recorder.complete(call, [[7, 8]])
+    (record,) = records(tmp_path)
+    told = {"sample_idx": 3, "prompt_idx": 1, "parent_idx": 0, "round": 2, "tool": "search", "token_id": 7}
+    assert told.items() <= record.items()
+    assert not recorder.failures
 
 
 def test_an_engine_with_a_generate_of_its_own_gets_that_one_back(engine, loop):
