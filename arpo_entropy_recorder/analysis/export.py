@@ -10,11 +10,11 @@ import numpy as np
 
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.step_files import schema
 from arpo_entropy_recorder.step_files.read import Step
-from arpo_entropy_recorder.step_files.schema import FIELDS, NULL
 
 KINDS = (".parquet", ".csv")
-LISTS = {"window": "float64", "tokens": "int64"}
+_ALIASES = {bool: "bool", int: "int64", float: "float64", str: "string"}
 
 
 def export(steps: Iterable[Step], path: Path) -> int:
@@ -31,28 +31,27 @@ def export(steps: Iterable[Step], path: Path) -> int:
     except ImportError:
         raise UserError("export needs pyarrow: pip install pyarrow") from None
     is_parquet = path.suffix.lower() == ".parquet"
-    schema = pa.schema([pa.field(name, pa.type_for_alias(kind)) for name, kind in _scalars().items()])
-    if is_parquet:
-        schema = pa.schema(
-            [*schema, *(pa.field(name, pa.list_(pa.type_for_alias(of))) for name, of in LISTS.items())]
-        )
+    columns = _columns(pa, with_lists=is_parquet)
     open_writer, rows = parquet.ParquetWriter if is_parquet else csv.CSVWriter, 0
     # Opened here: pyarrow takes no name that is not UTF-8, and its errors are lines of its own.
-    with written_whole(path) as beside, open(beside, "wb") as file, open_writer(file, schema) as writer:
+    with written_whole(path) as tmp_path, open(tmp_path, "wb") as file, open_writer(file, columns) as writer:
         for step in steps:
-            writer.write_table(pa.table([_array(pa, step, field) for field in schema], schema=schema))
+            writer.write_table(pa.table([_array(pa, step, field) for field in columns], schema=columns))
             rows += len(step)
     return rows
 
 
-def _scalars() -> dict[str, str]:
-    kinds = {bool: "bool", int: "int64", str: "string", float: "float64"}
-    fields = {
-        field.name: kinds[next(t for t in field.types if t is not NULL)]
-        for field in FIELDS
-        if field.name not in LISTS
-    }
-    return {"validate": "bool", "stale": "bool", **fields}
+def _columns(pa: Any, with_lists: bool) -> Any:
+    """The table's schema: lists come last."""
+    kinds: dict[str, Any] = {"validate": pa.bool_(), "stale": pa.bool_()}
+    lists: dict[str, Any] = {}
+    for field in schema.FIELDS:
+        kind = pa.type_for_alias(_ALIASES[field.kind])
+        if field.items:
+            lists[field.name] = pa.list_(kind)
+        else:
+            kinds[field.name] = kind
+    return pa.schema({**kinds, **(lists if with_lists else {})})
 
 
 def _array(pa: Any, step: Step, field: Any) -> Any:
@@ -63,7 +62,7 @@ def _array(pa: Any, step: Step, field: Any) -> Any:
     column = step.columns.get(name)
     if column is None:
         return pa.nulls(n, field.type)
-    if name == "window":
+    if column.ndim == 2:
         return pa.array([[None if np.isnan(x) else x for x in row] for row in column.tolist()], field.type)
     if column.dtype.kind == "i":
         return pa.array(column, field.type, mask=column < 0)

@@ -4,43 +4,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, Union
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from arpo_entropy_recorder.errors import UserError, printable
-from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS, NULL
+from arpo_entropy_recorder.step_files import schema
+from arpo_entropy_recorder.step_files.schema import MAX_FLOAT, MAX_INT, MIN_FLOAT, NULL, Field
 
 Columns = dict[str, np.ndarray]
 
 # Text of one record a line is parsed in pieces of this size, so that a large file needs little memory.
 CHUNK_BYTES = 1 << 18
-_ITEMS: dict[str, Any] = {"window": list[float | None], "tokens": list[int]}
-# What a column holds where a record has null or leaves the key out. No id or count is negative.
+# What an int column holds where a record has null or leaves the key out. No id or count is negative.
 _NO_INT = -1
-_ABSENT_FLAG = {"do_sample": True}
+_CHECKED: dict[type, Any] = {
+    float: Annotated[float, Meta(ge=MIN_FLOAT, le=MAX_FLOAT)],
+    int: Annotated[int, Meta(ge=0, le=MAX_INT)],
+}
+# msgspec's words for a number that fails these checks, and ours.
+_OUT_OF_RANGE = (
+    (re.compile(r"Expected float [<>]"), f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}]"),
+    (re.compile(r"Expected int >"), "the number is negative"),
+    (re.compile(r"Expected int <|Integer value out of range"), "the number has more than 64 bits"),
+)
 
 
-def _record_type() -> type:
-    def annotation(types: Sequence[type], name: str) -> Any:
-        if name in _ITEMS:
-            return _ITEMS[name]
-        union: Any = types[0]
-        for other in types[1:]:
-            union = union | (None if other is NULL else other)
-        return float | None if float in types else union
+@cache
+def _decoder(fields: tuple[Field, ...]) -> msgspec.json.Decoder:
+    def union(types: Sequence[type]) -> Any:
+        # A float may be written without a point: the check of floats is the one of such an int, too.
+        kinds = [kind for kind in types if not (kind is int and float in types)]
+        return Union[tuple(None if kind is NULL else _CHECKED.get(kind, kind) for kind in kinds)]  # noqa: UP007
 
-    fields: list[Any] = []
-    for f in FIELDS:
-        known = annotation(f.types, f.name)
-        fields.append((f.name, known) if f.required else (f.name, known | UnsetType, UNSET))
-    return msgspec.defstruct("Record", fields, kw_only=True, gc=False)
+    members: list[Any] = []
+    for field in fields:
+        known = list[union(field.items)] if field.items else union(field.types)  # type: ignore[misc]
+        members.append((field.name, known) if field.required else (field.name, known | UnsetType, UNSET))
+    record = msgspec.defstruct("Record", members, kw_only=True, gc=False)
+    return msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
 
 
-_DECODER = msgspec.json.Decoder(list[_record_type()])  # type: ignore[misc]
 _WHERE = re.compile(r" - at `\$\[(\d+)\](?:\.(\w+))?.*`$")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _LITERAL = re.compile(rb"-?(?:NaN|Infinity)")
@@ -57,39 +65,35 @@ def decode(data: bytes, path: object) -> Columns:
     with NaN for null and for values that are not there; `tool`, `source` and `tokens` are object arrays of
     str, None and int64 arrays. Raises ReadError, naming `path`.
     """
-    parts: list[Columns] = []
-    first = 0
-    for records in _parsed(data, path):
-        parts.append(_columns(records, path, first))
-        first += len(records)
-    return concatenate(parts)
+    return concatenate([_columns(records) for records in _parsed(data, path)])
 
 
 def _parsed(data: bytes, path: object) -> Iterator[list[Any]]:
     """The records, a piece of the file at a time where each is on a line of its own."""
     if len(data) <= CHUNK_BYTES or not (data.startswith(b"[\n{") and data.endswith(b"}\n]\n")):
-        yield _parse(data, path, 0)
+        yield _parse(data, path)
         return
+    decoder = _decoder(schema.FIELDS)
     first, start, end = 0, 2, len(data) - 3
     while start < end:
         cut = data.find(b"},\n{", start + CHUNK_BYTES)
         stop = end if cut < 0 else cut + 1
         try:
-            records = _DECODER.decode(b"[%b]" % data[start:stop])
+            records = decoder.decode(b"[%b]" % data[start:stop])
         except (msgspec.DecodeError, RecursionError, ValueError):
             # Either the file is at fault, or it was cut in the midst of a record of some other layout.
-            yield _parse(data, path, 0)[first:]
+            yield _parse(data, path)[first:]
             return
         yield records
         first += len(records)
         start = stop + 2
 
 
-def _parse(data: bytes, path: object, first: int) -> list[Any]:
+def _parse(data: bytes, path: object) -> list[Any]:
     if not data.strip():
         raise ReadError(f"{printable(path)}: the file is empty; record the step again or leave the file out")
     try:
-        return _DECODER.decode(data)
+        return _decoder(schema.FIELDS).decode(data)
     except msgspec.ValidationError as error:
         raise _wrong(str(error), path) from None
     except RecursionError:
@@ -109,7 +113,9 @@ def _refuse_literal(data: bytes, message: str, path: object) -> None:
         return
     try:
         # In quotes it is of the wrong type, and where that is the decoder can tell.
-        _DECODER.decode(b'%b"%b"%b' % (data[: literal.start()], literal[0], data[literal.end() :]))
+        _decoder(schema.FIELDS).decode(
+            b'%b"%b"%b' % (data[: literal.start()], literal[0], data[literal.end() :])
+        )
     except msgspec.ValidationError as error:
         raise _wrong(str(error).replace("got `str`", f"got {literal[0].decode()}"), path) from None
     except (msgspec.DecodeError, RecursionError, ValueError):
@@ -125,66 +131,39 @@ def _wrong(message: str, path: object) -> ReadError:
     key = f" {where[2]!r}" if where[2] else ""
     if missing_key := _MISSING.match(message):
         key, problem = f" {missing_key[1]!r}", "this required key is missing"
-    return _entry_error(path, int(where[1]), key, problem)
+    problem = next((ours for theirs, ours in _OUT_OF_RANGE if theirs.match(problem)), problem)
+    return ReadError(f"{printable(path)}: entry {where[1]}{key}: {problem}; correct it or leave the file out")
 
 
-def _entry_error(path: object, index: int, key: str, problem: str) -> ReadError:
-    return ReadError(f"{printable(path)}: entry {index}{key}: {problem}; correct it or leave the file out")
-
-
-def _columns(records: list[Any], path: object, first: int) -> Columns:
+def _columns(records: list[Any]) -> Columns:
     columns: Columns = {}
-    for field in FIELDS:
-        name = field.name
-        values = list(map(attrgetter(name), records))
+    for field in schema.FIELDS:
+        values = list(map(attrgetter(field.name), records))
         if not field.required:
             absent = values.count(UNSET) if UNSET in values else 0
             if absent == len(values):
                 continue
             if absent:
-                values = [_absent(name) if value is UNSET else value for value in values]
-        columns[name] = _column(name, values, path, first)
+                values = [_absent(field) if value is UNSET else value for value in values]
+        columns[field.name] = _column(field, values)
     return columns
 
 
-def _absent(name: str) -> Any:
-    if bool in FIELD[name].types:
-        return _ABSENT_FLAG.get(name, False)
-    return [] if name in _ITEMS else None
+def _absent(field: Field) -> Any:
+    return [] if field.items else field.absent
 
 
-def _column(name: str, values: list[Any], path: object, first: int) -> np.ndarray:
-    types = FIELD[name].types
-    if name == "window":
-        return _unit(name, _padded(values), path, first)
-    if name == "tokens" or str in types:
-        return _objects(name, values, path, first)
-    if float in types:
-        return _unit(name, np.array(values, dtype=np.float64), path, first)
-    if bool in types:
-        return np.array(values, dtype=bool)
-    try:
-        column = np.array(
-            [_NO_INT if v is None else v for v in values] if None in values else values, np.int64
-        )
-    except OverflowError:
-        index = next(i for i, v in enumerate(values) if v is not None and not -(2**63) <= v < 2**63)
-        raise _entry_error(path, first + index, f" {name!r}", "the number has more than 64 bits") from None
-    if len(column) and column.min() < 0:
-        for index in np.flatnonzero(column < 0):
-            if values[index] is not None:
-                raise _entry_error(path, first + int(index), f" {name!r}", f"{values[index]} is negative")
-    return column
-
-
-def _unit(name: str, column: np.ndarray, path: object, first: int) -> np.ndarray:
-    """`column`, if what is not NaN lies in [0, 1]."""
-    bad = (column < 0) | (column > 1)
-    if bad.any():
-        where = tuple(np.argwhere(bad)[0])
-        problem = f"{column[where]:.6g} is outside [0, 1]"
-        raise _entry_error(path, first + int(where[0]), f" {name!r}", problem)
-    return column
+def _column(field: Field, values: list[Any]) -> np.ndarray:
+    if field.items and field.kind is float:
+        return _padded(values)
+    if field.items:
+        return _objects([np.array(value, np.int64) for value in values])
+    if field.kind is str:
+        kept: dict[str, str] = {}
+        return _objects([kept.setdefault(value, value) for value in values])
+    if field.kind is int and None in values:
+        values = [_NO_INT if value is None else value for value in values]
+    return np.array(values, dtype={bool: np.bool_, int: np.int64, float: np.float64}[field.kind])
 
 
 def _padded(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -194,32 +173,31 @@ def _padded(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
     )
 
 
-def _objects(name: str, values: list[Any], path: object, first: int) -> np.ndarray:
-    """Texts, each distinct one kept once, or lists of ints as int64 arrays."""
+def _objects(values: list[Any]) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
-    kept: dict[str, str] = {}
     for index, value in enumerate(values):
-        try:
-            column[index] = np.array(value, np.int64) if name == "tokens" else kept.setdefault(value, value)
-        except OverflowError:
-            raise _entry_error(path, first + index, f" {name!r}", "a number has more than 64 bits") from None
+        column[index] = value
     return column
 
 
 def concatenate(parts: list[Columns]) -> Columns:
     """The columns of all parts, one after the other; without parts, empty ones."""
-    parts = parts or [_columns([], "", 0)]
-    return {f.name: _join(f.name, parts) for f in FIELDS if f.required or any(f.name in p for p in parts)}
+    parts = parts or [_columns([])]
+    return {
+        field.name: _join(field, parts)
+        for field in schema.FIELDS
+        if field.required or any(field.name in part for part in parts)
+    }
 
 
-def _join(name: str, parts: list[Columns]) -> np.ndarray:
-    columns = [part.get(name) for part in parts]
+def _join(field: Field, parts: list[Columns]) -> np.ndarray:
+    columns = [part.get(field.name) for part in parts]
     width = max((c.shape[1] for c in columns if c is not None and c.ndim == 2), default=0)
     filled = []
     for part, column in zip(parts, columns, strict=True):
         if column is None:
-            column = _column(name, [_absent(name)] * len(part["entropy"]), "", 0)
-        if name == "window":
+            column = _column(field, [_absent(field)] * len(part["entropy"]))
+        if column.ndim == 2:
             column = np.pad(column, ((0, 0), (0, width - column.shape[1])), constant_values=np.nan)
         filled.append(column)
     return filled[0] if len(filled) == 1 else np.concatenate(filled)

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS, NULL
+from arpo_entropy_recorder.step_files import schema
+from arpo_entropy_recorder.step_files.schema import Field
 
 Columns = Mapping[str, "np.ndarray | Sequence[Any]"]
 
 # Rows turned into text at a time: bounds the pieces in memory, and a row's pieces stay in the cache.
 CHUNK = 8192
-# What a record says by leaving the key out (schema.py).
-SAID_BY_ABSENCE = {"do_sample": True, "padding": False, "incomplete": False}
 
 
 def encode_records(columns: Columns, constants: Mapping[str, int]) -> list[bytes]:
@@ -31,26 +30,26 @@ def encode_records(columns: Columns, constants: Mapping[str, int]) -> list[bytes
     `constants` are keys with one value for all records. Raises ValueError for an unknown key or columns of
     unequal length.
     """
-    if unknown := (columns.keys() | constants.keys()) - FIELD.keys():
+    if unknown := (columns.keys() | constants.keys()) - {field.name for field in schema.FIELDS}:
         raise ValueError(f"no such key in the schema: {', '.join(sorted(unknown))}")
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         raise ValueError(f"columns of unequal length: { ({k: len(c) for k, c in columns.items()}) }")
     template, varying = b"", []
-    for field in FIELDS:
+    for field in schema.FIELDS:
         name = field.name
         if name in constants:
             template += b',"%b":%d' % (name.encode(), constants[name])
         elif name in columns:
-            sparse = _is_sparse(name, columns[name])
+            sparse = _is_sparse(field, columns[name])
             template += b"%b" if sparse else b',"%b":%%b' % name.encode()
-            varying.append((name, columns[name], sparse))
+            varying.append((field, columns[name], sparse))
     # `global_step` or `sample_idx` comes first, and neither is ever left out, so a comma leads.
     template = b"{" + template[1:] + b"}"
 
     def rows(part: slice) -> Iterator[tuple[bytes, ...]]:
         return zip(
-            *(_sparse_texts(name, c[part]) if sparse else _texts(c[part]) for name, c, sparse in varying),
+            *(_sparse_texts(field, c[part]) if sparse else _texts(c[part]) for field, c, sparse in varying),
             strict=True,
         )
 
@@ -96,17 +95,18 @@ def _texts(column: np.ndarray | Sequence[Any]) -> list[bytes]:
     return text[1:-1].split(b",")
 
 
-def _is_sparse(name: str, column: np.ndarray | Sequence[Any]) -> bool:
-    if name in SAID_BY_ABSENCE:
+def _is_sparse(field: Field, column: np.ndarray | Sequence[Any]) -> bool:
+    if field.absent is not None:
         return True
-    return NULL not in FIELD[name].types and isinstance(column, list) and any(v is None for v in column)
+    return not field.nullable and isinstance(column, list) and any(v is None for v in column)
 
 
-def _sparse_texts(name: str, column: np.ndarray | Sequence[Any]) -> list[bytes]:
+def _sparse_texts(field: Field, column: np.ndarray | Sequence[Any]) -> list[bytes]:
     """Each value with its key and a leading comma, or nothing where the record leaves the key out."""
-    absent = SAID_BY_ABSENCE.get(name)
     values = column.tolist() if isinstance(column, np.ndarray) else column
     return [
-        b"" if value is None or value is absent else b',"%b":%b' % (name.encode(), orjson.dumps(value))
+        b""
+        if value is None or value is field.absent
+        else b',"%b":%b' % (field.name.encode(), orjson.dumps(value))
         for value in values
     ]

@@ -19,6 +19,12 @@ RESULT_TAG = "result"
 HIGH_ENTROPY = 0.6
 
 
+NULL = type(None)
+# Ids and counts are whole numbers from 0 on, as large as an int64; a float is a share of the largest entropy.
+MAX_INT = 2**63 - 1
+MIN_FLOAT, MAX_FLOAT = 0.0, 1.0
+
+
 def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
     """Entropies as a record has them, float32 in [0, 1] in the shape of `nats`: nats over ln(vocab_size).
 
@@ -30,16 +36,30 @@ def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Field:
-    """One key of a record.
+    """All that is known of one key of a record; encoding, decoding, export and documentation go by it.
 
-    `types` are the JSON types allowed; `required` keys are fixed by the guide and must be there, every other
-    key may be missing, and a reader ignores keys that it does not know.
+    `types` are the JSON types allowed, `items` those of a list's elements. `required` keys are fixed by the
+    guide and must be there; every other key may be missing, and a reader ignores keys that it does not know.
+    `absent` is what a flag means where its key is missing; a flag with this value is not written.
     """
 
     name: str
     types: tuple[type, ...]
     meaning: str
     required: bool = False
+    absent: bool | None = None
+    items: tuple[type, ...] = ()
+
+    @property
+    def kind(self) -> type:
+        """The type of what a column of this field holds: bool, int, float or str; of a list, of its elements."""
+        types = self.items or self.types
+        return next(kind for kind in (float, bool, int, str) if kind in types)
+
+    @property
+    def nullable(self) -> bool:
+        """True if a record may say null."""
+        return NULL in self.types
 
     def accepts(self, value: Any) -> bool:
         """True if `value`, as parsed from JSON, has one of the field's types (a bool is not an int)."""
@@ -47,8 +67,6 @@ class Field:
             return bool in self.types
         return isinstance(value, self.types)
 
-
-NULL = type(None)
 
 FIELDS: tuple[Field, ...] = (
     Field("global_step", (int,), "the trainer's step, or the recorder's own count of training calls"),
@@ -82,14 +100,26 @@ FIELDS: tuple[Field, ...] = (
         "entropy of the first token's distribution over ln(vocabulary size), in [0, 1]; null: not a number",
         required=True,
     ),
-    Field("window", (list,), "entropies of the segment's first k tokens, when entropy_window = k > 1"),
-    Field("tokens", (list,), "token ids of the whole segment, when record_tokens is true"),
+    Field(
+        "window",
+        (list,),
+        "entropies of the segment's first k tokens, when entropy_window = k > 1",
+        items=(float, int, NULL),
+    ),
+    Field("tokens", (list,), "token ids of the whole segment, when record_tokens is true", items=(int,)),
     Field("call", (int,), "which generate_sequences call of the step, from 0"),
     Field("run", (int,), "how often a recorder had been started in this directory before: 0, then 1, ..."),
     Field("dp_rank", (int,), "data-parallel rank, when there are several"),
-    Field("do_sample", (bool,), "false for a greedy call, as REMAX's baseline; absent otherwise"),
-    Field("padding", (bool,), "true for the repeated rows that pad a batch; absent otherwise"),
-    Field("incomplete", (bool,), "true if the recorder failed in this call and records may be missing"),
+    Field(
+        "do_sample", (bool,), "false for a greedy call, as REMAX's baseline; absent otherwise", absent=True
+    ),
+    Field("padding", (bool,), "true for the repeated rows that pad a batch; absent otherwise", absent=False),
+    Field(
+        "incomplete",
+        (bool,),
+        "true if the recorder failed in this call and records may be missing",
+        absent=False,
+    ),
     Field("source", (str,), '"rescored" or "simulated"; absent for a live recording'),
 )
 

@@ -43,7 +43,7 @@ def accepted(data):
                 if not all(type(v) in (int, float) and 0 <= v <= 1 for v in numbers):
                     return None
             elif key == "tokens":
-                if not all(type(v) is int and abs(v) < 2**63 for v in value):
+                if not all(type(v) is int and 0 <= v < 2**63 for v in value):
                     return None
             elif int in FIELD[key].types and not all(0 <= v < 2**63 for v in numbers):
                 return None

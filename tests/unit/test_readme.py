@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from schema_table import schema_row
 
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.decode import decode
@@ -14,13 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README, ARPO, RECORDS = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/arpo.md", "docs/records.md")
 )
-TYPE_NAMES = {int: "int", float: "float", str: "str", bool: "bool", list: "list", type(None): "null"}
-
-
-def schema_row(field):
-    types = [TYPE_NAMES[kind] for kind in field.types if not (kind is int and float in field.types)]
-    key = f"**`{field.name}`**" if field.required else f"`{field.name}`"
-    return f"| {key} | {' or '.join(types)} | {field.meaning} |"
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
