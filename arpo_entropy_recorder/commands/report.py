@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     # Before a tokenizer is loaded for them.
     files = find_files(args.paths)
     transcriber = _transcriber(args.model, files) if args.trajectories else None
-    page = make_report(watched_steps(args.paths, args.skip_bad), transcriber, args.trajectories)
+    page = make_report(watched_steps(args.paths, args.skip_bad, files), transcriber, args.trajectories)
     write_report(page, output)
     print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))
     return 0

@@ -49,6 +49,11 @@ def key_of(file: Path) -> StepKey:
     return parsed.key if isinstance(parsed, Shard) else parsed
 
 
+def is_renamed(key: StepKey) -> bool:
+    """True if `key_of` found no step in the file's name."""
+    return key.global_step < 0
+
+
 def list_step_files(directory: Path) -> list[Path]:
     """The step files in `directory`. Raises ReadError.
 

@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from arpo_entropy_recorder.errors import printable
-from arpo_entropy_recorder.step_files.decode import Columns, ReadError, concatenate, decode
-from arpo_entropy_recorder.step_files.find import find_files, key_of, list_step_files, missing, read_bytes
-from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, newest_by_rank, parse_name
-from arpo_entropy_recorder.step_files.run_log import read_run_logs
+from arpo_entropy_recorder.step_files.decode import Columns, ReadError, decode
+from arpo_entropy_recorder.step_files.find import (
+    find_files,
+    is_renamed,
+    key_of,
+    list_step_files,
+    missing,
+    read_bytes,
+)
+from arpo_entropy_recorder.step_files.names import Shard, StepKey, parse_name
+from arpo_entropy_recorder.step_files.versions import assemble, is_stale
 
-__all__ = ["ReadError", "Step", "find_files", "read_steps"]
+OnBad = Callable[[ReadError], object]
 
 
 @dataclass
@@ -68,148 +75,123 @@ def read_steps(
     *,
     validate: bool | None = None,
     progress: Callable[[Path], object] | None = None,
+    on_bad: OnBad | None = None,
 ) -> Iterator[Step]:
-    """The steps in the files that `paths` name (see `find_files`), by directory and in the order of training.
+    """The steps in the files that `paths` name: `read_files` of what `find_files` finds. Raises ReadError."""
+    yield from read_files(find_files(paths, validate=validate), progress=progress, on_bad=on_bad)
 
-    Holds one step in memory at a time. `progress` is called with each file of `find_files` when it is done.
-    Raises ReadError.
+
+def read_files(
+    files: Sequence[Path],
+    *,
+    progress: Callable[[Path], object] | None = None,
+    on_bad: OnBad | None = None,
+) -> Iterator[Step]:
+    """The steps in `files`, as `find_files` lists them: by directory and in the order of training.
+
+    Holds one step in memory at a time and decodes each file once. `progress` is called with each file when it is
+    done. With `on_bad` a file that cannot be read is left out and its error handed over; without, the first such
+    error is raised. Raises ReadError.
     """
-    for _, in_directory in groupby(find_files(paths, validate=validate), key=lambda file: file.parent):
+    for _, in_directory in groupby(files, key=lambda file: file.parent):
         # A validation alone, as of an older checkpoint, records no training step again, nor the other way round.
         highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
-        steps = [list(of_step) for _, of_step in groupby(in_directory, key=_group)]
-        named = {key_of(files[0]): files[0] for files in steps if parse_name(files[0].name)}
-        for files in steps:
-            for step in _read(files):
-                if parse_name(files[0].name):
-                    step.stale = _is_stale(step.columns, highest[step.validate])
-                elif "global_step" in step.columns and (
-                    twin := named.get(StepKey(step.global_step, step.validate))
+        groups = [(key, list(of_step)) for (key, _), of_step in groupby(in_directory, key=_group)]
+        named = {key: of_step[0] for key, of_step in groups if not is_renamed(key)}
+        decoder = _FileDecoder(on_bad)
+        for key, of_step in groups:
+            for step in _read(key, of_step, decoder):
+                if not is_renamed(key):
+                    step.stale = is_stale(step.columns, highest[step.validate])
+                elif (
+                    "global_step" in step.columns
+                    and (twin := named.get(StepKey(step.global_step, step.validate)))
+                    and decoder.without_bad([twin])
                 ):
                     raise ReadError(
-                        f"{printable(files[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
+                        f"{printable(of_step[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
                         "leave one of them out"
                     )
                 yield step
-            for file in files:
+            for file in of_step:
                 if progress is not None:
                     progress(file)
 
 
 def _group(file: Path) -> tuple[StepKey, str]:
     """Files with the same value hold the same step."""
-    return key_of(file), "" if parse_name(file.name) else file.name
+    key = key_of(file)
+    return key, file.name if is_renamed(key) else ""
 
 
-def _read(files: list[Path]) -> Iterator[Step]:
-    if parse_name(files[0].name) is None:
-        yield from _read_renamed(files[0])
-        return
-    key = key_of(files[0])
+class _FileDecoder:
+    """Decodes a step's files. Errors are raised, or with `on_bad` handed over, once for each file."""
+
+    def __init__(self, on_bad: OnBad | None) -> None:
+        self._on_bad = on_bad
+        self._bad: set[Path] = set()
+        self._decoded: dict[Path, Columns] = {}
+
+    def without_bad(self, files: list[Path]) -> list[Path]:
+        """Those of `files` that can be read. With `on_bad` this decodes them; without, it keeps all."""
+        self._decoded.clear()
+        return files if self._on_bad is None else [file for file in files if self._is_good(file)]
+
+    def columns_of(self, file: Path) -> Columns:
+        """The records of a file. Raises ReadError, and FileNotFoundError if it is gone."""
+        decoded = self._decoded.pop(file, None)
+        return decode(read_bytes(file), file) if decoded is None else decoded
+
+    def report(self, file: Path, error: ReadError) -> None:
+        """Hand `error` over, or raise it."""
+        if self._on_bad is None:
+            raise error
+        self._bad.add(file)
+        self._on_bad(error)
+
+    def _is_good(self, file: Path) -> bool:
+        if file in self._bad:
+            return False
+        try:
+            self._decoded[file] = decode(read_bytes(file), file)
+        except FileNotFoundError:
+            if not file.is_symlink():
+                return True  # joined since it was listed: `_read` finds what there is now
+            self.report(file, missing(file))
+        except ReadError as error:
+            self.report(file, error)
+        return file not in self._bad
+
+
+def _read(key: StepKey, files: list[Path], decoder: _FileDecoder) -> Iterator[Step]:
+    """The steps in the files of one group: one step, or those of a renamed file."""
     path = files[0].parent / key.file_name
     for _ in range(20):
+        if not (files := decoder.without_bad(files)):
+            return
         try:
-            columns, missing_ranks = _join_shards(files)
+            if is_renamed(key):
+                yield from _split_by_step(decoder.columns_of(files[0]), key.validate, files[0])
+                return
+            columns, missing_ranks = assemble(files, decoder.columns_of)
         except FileNotFoundError as error:
             # Shards were joined since the files were listed: what the step has now holds the same records.
             gone = Path(error.filename)
             files = [file for file in list_step_files(path.parent) if key_of(file) == key]
             if not files or not isinstance(parse_name(gone.name), Shard):
-                raise missing(gone) from None
+                decoder.report(gone, missing(gone))
+                return
         else:
             yield Step(key.global_step, key.validate, columns, path, missing_ranks=missing_ranks)
             return
     raise ReadError(f"{path}: its shards keep changing; read it again when the job is done with the step")
 
 
-def _read_renamed(file: Path) -> Iterator[Step]:
+def _split_by_step(columns: Columns, validate: bool, file: Path) -> Iterator[Step]:
     """The steps of a file whose name tells none: by the records' own `global_step`, or 0 without."""
-    try:
-        columns = decode(read_bytes(file), file)
-    except FileNotFoundError:
-        raise missing(file) from None
-    validate = key_of(file).validate
     if "global_step" not in columns or not len(columns["global_step"]):
         yield Step(0, validate, columns, file)
         return
     for global_step in np.unique(columns["global_step"]):
         rows = columns["global_step"] == global_step
         yield Step(int(global_step), validate, {k: c[rows] for k, c in columns.items()}, file)
-
-
-def _join_shards(files: list[Path]) -> tuple[Columns, tuple[int, ...]]:
-    """The newest records of each rank, by rank, and the ranks that are missing.
-
-    Raises FileNotFoundError if a file is gone.
-    """
-    directory = files[0].parent
-    shards = [shard for file in files if isinstance(shard := parse_name(file.name), Shard)]
-    whole = next((file for file in files if isinstance(parse_name(file.name), StepKey)), None)
-    columns = decode(read_bytes(whole), whole) if whole else concatenate([])
-    versions = _versions(columns)
-    # A rank that the whole file does not know belongs to the step unless an earlier run recorded it.
-    oldest = Version(min((version.run for version in versions.values()), default=-1), -1)
-    newer = [shard for shard in shards if shard.version > versions.get(shard.rank, oldest)]
-    if not newer:
-        return columns, ()
-    newest_run, dp_size = max((shard.version.run, shard.size) for shard in newer)
-    newest = newest_by_rank(shard for shard in newer if shard.size == dp_size)
-    versions |= {rank: shard.version for rank, shard in newest.items()}
-    present = _current(versions, directory, newer[0].key, newest_run, dp_size)
-    parts = []
-    for rank in sorted(present):
-        if rank in newest:
-            file = directory / newest[rank].file_name
-            parts.append(decode(read_bytes(file), file))
-        else:
-            rows = _ranks(columns) == rank
-            parts.append({name: column[rows] for name, column in columns.items()})
-    return concatenate(parts), tuple(sorted(set(range(dp_size)) - present))
-
-
-def _current(
-    versions: dict[int, Version], directory: Path, key: StepKey, newest_run: int, dp_size: int
-) -> set[int]:
-    """The ranks whose version of a step is not one that a resumed job is yet to replace."""
-    if all(version.run == newest_run for version in versions.values()):
-        return set(versions)
-    try:
-        runs_by_rank = read_run_logs(directory)
-    except OSError:
-        runs_by_rank = {}
-    # In a whole file that holds ranks beyond the world's size, those of an earlier run are of another world.
-    resized = max(versions) >= dp_size
-    return {
-        rank
-        for rank, version in versions.items()
-        if version.run == newest_run
-        or not (
-            resized or (rank in runs_by_rank and not runs_by_rank[rank].covers(key, version.run, dp_size))
-        )
-    }
-
-
-def _ranks(columns: Columns) -> np.ndarray:
-    return columns.get("dp_rank", np.zeros(len(columns["entropy"]), np.int64))
-
-
-def _versions(columns: Columns) -> dict[int, Version]:
-    """How new each rank's records are."""
-    ranks = _ranks(columns)
-    zeros = np.zeros(len(ranks), np.int64)
-    run, call = columns.get("run", zeros), columns.get("call", zeros)
-    versions = {}
-    for rank in np.unique(ranks):
-        newest_run = run[ranks == rank].max()
-        newest_call = call[(ranks == rank) & (run == newest_run)].max()
-        versions[int(rank)] = Version(int(newest_run), int(newest_call))
-    return versions
-
-
-def _is_stale(columns: Columns, highest: dict[int, int]) -> bool:
-    """True if a rank's run is below its `highest` of the steps before, which is brought up to date."""
-    stale = False
-    for rank, version in _versions(columns).items():
-        stale |= version.run < highest.get(rank, version.run)
-        highest[rank] = max(version.run, highest.get(rank, version.run))
-    return stale

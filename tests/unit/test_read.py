@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from step_file_oracle import accepted, compare, one_line, record
 
-from arpo_entropy_recorder.step_files import decode
+from arpo_entropy_recorder.step_files import decode, read
 from arpo_entropy_recorder.step_files import find as files
-from arpo_entropy_recorder.step_files.read import ReadError, find_files, read_steps
+from arpo_entropy_recorder.step_files.decode import ReadError
+from arpo_entropy_recorder.step_files.find import find_files
+from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.schema import FIELD
 
 
@@ -152,6 +154,33 @@ def test_a_validation_run_alone_makes_no_training_step_stale(tmp_path):
     put(tmp_path, [record(run=1)], "entropy_validate_step_1.json")
     stale = [(step.global_step, step.validate) for step in read_steps([tmp_path]) if step.stale]
     assert stale == [(2, True), (3, True)]
+
+
+def test_on_bad_gets_each_bad_file_once(tmp_path, monkeypatch):
+    decoded, done, bad = [], [], []
+    monkeypatch.setattr(read, "decode", lambda data, path: decoded.append(path) or decode.decode(data, path))
+    for step in (3, 1, 2):
+        put(tmp_path, [record()], f"entropy_step_{step}.json")
+    put(tmp_path, b"[", "entropy_step_2.json")
+    put(tmp_path, b"", "entropy_step_3.dp0of2.run1.call0.json")
+    put(tmp_path, [record(dp_rank=1)], "entropy_step_3.dp1of2.run1.call0.json")
+    steps = list(read_steps([tmp_path], progress=done.append, on_bad=lambda error: bad.append(str(error))))
+    assert [(step.global_step, len(step)) for step in steps] == [(1, 1), (3, 2)]
+    assert len(decoded) == len(set(decoded)) == 5
+    assert sorted(done) == sorted(decoded)
+    first, second = bad
+    assert "entropy_step_2.json: not JSON" in first
+    assert "dp0of2.run1.call0.json: the file is empty" in second
+
+
+def test_a_bad_file_is_in_no_renamed_files_way(tmp_path):
+    put(tmp_path, [record(global_step=1)], "copy.json")
+    named = put(tmp_path, [record(global_step=1)], "entropy_step_1.json")
+    assert "leave one of them out" in problem(tmp_path / "*.json")
+    named.write_bytes(b"[")
+    bad = []
+    (step,) = read_steps([tmp_path / "*.json"], on_bad=bad.append)
+    assert (step.global_step, len(bad)) == (1, 1)
 
 
 def test_progress_is_told_of_each_file(tmp_path):

@@ -8,7 +8,8 @@ from schema_table import schema_row
 
 from arpo_entropy_recorder.analysis.export import export
 from arpo_entropy_recorder.step_files import schema
-from arpo_entropy_recorder.step_files.read import ReadError, read_steps
+from arpo_entropy_recorder.step_files.decode import ReadError
+from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.schema import NULL, Field
 from arpo_entropy_recorder.step_files.write import StepWriter
 
