@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS
+from arpo_entropy_recorder.step_files.schema import prompt_digest
 
 
 class Batch:
@@ -79,14 +81,23 @@ class Batch:
         real = self._dp_size * num_rows - self._pad_size
         return prompt_idx + self._dp_rank * num_rows >= real
 
-    def _rows_by_content(self) -> dict[bytes, list[int]]:
-        """Rows by their prompt: the row from its first token on that is not padding."""
+    def prompt_digests(self, prompt_idx: np.ndarray) -> list[str | None]:
+        """The digest of each row's prompt, [n]; None for row -1."""
+        digests = {row: prompt_digest(self._prompts[row]) for row in set(prompt_idx.tolist()) if row >= 0}
+        return [digests.get(row) for row in prompt_idx.tolist()]
+
+    @cached_property
+    def _prompts(self) -> list[np.ndarray]:
+        """Each row from its first token on that is not padding."""
         ids = self._input_ids
         table = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids, dtype=np.int64)
+        return [row[int((row != self._pad_token_id).argmax()) :] for row in table]
+
+    def _rows_by_content(self) -> dict[bytes, list[int]]:
+        """Rows by their prompt."""
         by_content: dict[bytes, list[int]] = {}
-        for index, row in enumerate(table):
-            start = int((row != self._pad_token_id).argmax())
-            by_content.setdefault(row[start:].tobytes(), []).append(index)
+        for index, prompt in enumerate(self._prompts):
+            by_content.setdefault(prompt.tobytes(), []).append(index)
         return by_content
 
 

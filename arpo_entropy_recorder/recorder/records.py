@@ -27,6 +27,8 @@ def call_columns(
         "token_id": [segment.token_ids[0] if segment.token_ids else None for segment in segments],
         "entropy": entropies[:, 0],
     }
+    if settings.prompt_id:
+        columns["prompt"] = batch.prompt_digests(prompt_idx)
     if settings.window > 1:
         columns["window"] = [
             row[: len(segment.token_ids or ())] for row, segment in zip(entropies, segments, strict=True)

@@ -95,6 +95,13 @@ class Settings:
     record_tokens: bool = _row(
         "record_tokens", "ARPO_ENTROPY_TOKENS", False, _switch, "keep each segment's token ids"
     )
+    prompt_id: bool = _row(
+        "entropy_prompt_id",
+        "ARPO_ENTROPY_PROMPT_ID",
+        True,
+        _switch,
+        "the key `prompt`, by which prompts are found again in other steps and runs",
+    )
     fast_logprobs: bool = _row(
         "fast_logprobs",
         "ARPO_ENTROPY_FAST_LOGPROBS",

@@ -45,7 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """A trajectory's token ids, prompt first, and its response's spans in order.
+    """A trajectory's token ids, the first `prompt_len` of them the prompt, and its response's spans in order.
 
     `restored` tells that the prompt's tokens are whole, special ones included.
     """
@@ -55,6 +55,7 @@ class Tokenized:
     tokens: list[int]
     spans: list[Span]
     restored: bool
+    prompt_len: int
 
     @property
     def segments(self) -> list[Segment]:
@@ -120,13 +121,13 @@ def restore_prompt(text: str, tokenizer: Any) -> list[int] | None:
 def _from_text(line: Line, prompt: str, response: str, tokenizer: Any, tools: Sequence[str]) -> Tokenized:
     restored = restore_prompt(prompt, tokenizer)
     tokens = list(restored if restored is not None else tokenizer.encode(prompt))
-    spans = []
+    spans, prompt_len = [], len(tokens)
     for part in split_response(response, tools):
         ids = tokenizer.encode(part.text, add_special_tokens=False)
         if ids:  # a tokenizer may drop characters
             spans.append(Span(part, len(tokens), len(tokens) + len(ids)))
         tokens += ids
-    return Tokenized(line.where, prompt, tokens, spans, restored is not None)
+    return Tokenized(line.where, prompt, tokens, spans, restored is not None, prompt_len)
 
 
 def _from_ids(
@@ -146,7 +147,7 @@ def _from_ids(
         if start < stop:
             spans.append(Span(part, len(prompt) + start, len(prompt) + stop))
         start = stop
-    return Tokenized(line.where, _decode(tokenizer, prompt), prompt + response, spans, True)
+    return Tokenized(line.where, _decode(tokenizer, prompt), prompt + response, spans, True, len(prompt))
 
 
 def _tokens_up_to(offset: int, ids: list[int], low: int, tokenizer: Any) -> int:

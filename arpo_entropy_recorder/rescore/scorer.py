@@ -15,7 +15,7 @@ from arpo_entropy_recorder.rescore.dumps import Dump, Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
 from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
-from arpo_entropy_recorder.step_files.schema import normalised
+from arpo_entropy_recorder.step_files.schema import normalised, prompt_digest
 
 Skip = Callable[[UserError], object]
 
@@ -91,9 +91,15 @@ class Scorer:
             for segment, values in zip(segments, of_segments, strict=True):
                 rows.append((sample_idx, prompt_idx, parent_idx, segment, values))
         sample_idxs, prompt_idxs, parent_idxs, segments, windows = zip(*rows, strict=True)
+        # Only where the prompt's tokens are whole is it known what the policy was given.
+        digests = {
+            i: prompt_digest(t.tokens[: t.prompt_len]) if t.restored else None
+            for i, t in trajectories.items()
+        }
         columns = {
             "sample_idx": np.array(sample_idxs),
             "prompt_idx": np.array(prompt_idxs),
+            "prompt": [digests[sample_idx] for sample_idx in sample_idxs],
             "parent_idx": list(parent_idxs),
             "round": np.array([segment.round for segment in segments]),
             "tool": [segment.tool for segment in segments],

@@ -7,7 +7,9 @@ one another and meet here.
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +81,12 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "prompt_idx", (int, NULL), "row of the batch that the trajectory answers; null if it starts with none"
     ),
+    Field(
+        "prompt",
+        (str, NULL),
+        "the prompt's name, the same in every step and run: 16 hex digits, the BLAKE2b of its token ids without "
+        "padding, as little-endian int64; null if the row is not known",
+    ),
     Field("parent_idx", (int, NULL), "sample_idx of the trajectory it branched from; null for a start"),
     Field(
         "round",
@@ -125,3 +133,11 @@ FIELDS: tuple[Field, ...] = (
 
 FIELD: dict[str, Field] = {field.name: field for field in FIELDS}
 REQUIRED: tuple[str, ...] = tuple(field.name for field in FIELDS if field.required)
+
+
+def prompt_digest(token_ids: Sequence[int] | np.ndarray) -> str:
+    """The value of the key `prompt`: 16 hex digits for a prompt's token ids, [length], without padding.
+
+    BLAKE2b with a digest of 8 bytes, of the ids as little-endian int64. Equal ids give equal digests in any run.
+    """
+    return hashlib.blake2b(np.asarray(token_ids, dtype="<i8").tobytes(), digest_size=8).hexdigest()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.step_files.schema import prompt_digest
 
 PAD = 0
 
@@ -78,3 +79,10 @@ def test_meta_info_says_which_call_it_is():
     assert batch([[1]]).global_step is None
     view = batch([[1]], global_steps=7, validate=True, do_sample=False)
     assert (view.global_step, view.validate, view.do_sample) == (7, True, False)
+
+
+def test_a_prompt_has_one_digest_whatever_its_padding():
+    short, long = batch([[5, 6]]), batch([[7], [5, 6], [1, 2, 3, 4]])
+    (digest,) = short.prompt_digests(np.array([0]))
+    assert long.prompt_digests(np.array([1, -1, 1])) == [digest, None, digest]
+    assert digest == prompt_digest([5, 6]) != prompt_digest([6, 5])

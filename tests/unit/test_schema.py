@@ -1,6 +1,8 @@
 """One entry in the schema is all that a new key of a record needs."""
 
+import hashlib
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -78,3 +80,9 @@ def test_a_new_field_is_exported(directory, tmp_path):
 def test_a_new_field_has_its_row_of_the_docs():
     assert schema_row(COUNT) == "| `count` | int or null | a count or null |"
     assert schema_row(SHARES) == "| `shares` | list of float or null | shares |"
+
+
+def test_a_prompt_s_digest_is_blake2b_of_its_ids():
+    expected = hashlib.blake2b(struct.pack("<3q", 5, 2**40, 0), digest_size=8).hexdigest()
+    assert schema.prompt_digest([5, 2**40, 0]) == expected
+    assert schema.prompt_digest(np.array([5, 2**40, 0])) == expected

@@ -24,6 +24,12 @@ def test_the_environment_wins_over_the_config():
     assert (read.save_dir, read.window, read.record_tokens) == (Path("b"), 20, False)
 
 
+def test_prompts_are_named_unless_that_is_off():
+    assert Settings.read({}, {}).prompt_id
+    assert not Settings.read({"entropy_prompt_id": "off"}, {}).prompt_id
+    assert not Settings.read({}, {"ARPO_ENTROPY_PROMPT_ID": "off"}).prompt_id
+
+
 @pytest.mark.parametrize("config", [{"entropy_recorder": "off"}, {"entropy_recorder": False}])
 def test_off_is_off(config):
     assert not Settings.read(config, {}).enabled
