@@ -54,7 +54,9 @@ class EntropyRecorderMixin:
         # Tensor-parallel ranks generate the same; the first one's records are the group's.
         if tp_rank == 0:
             engine, tokenizer = self.inference_engine, self.tokenizer  # type: ignore[attr-defined]
-            self.arpo_entropy_recorder = EntropyRecorder(engine, tokenizer, settings, dp_rank, dp_size)
+            self.arpo_entropy_recorder = EntropyRecorder(
+                engine, tokenizer, settings, dp_rank, dp_size, config
+            )
             self.arpo_entropy_driver = BatchRollout(self.arpo_entropy_recorder)
             logger.warning(
                 "entropy recorder: rank %d writes to %s", dp_rank, printable(settings.save_dir.resolve())

@@ -80,9 +80,9 @@ def _check_directory(directory: Path) -> None:
 
 
 def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
-    """Name, size and time of each JSON file, so that a step recorded again is seen, too."""
+    """Name, size and time of each step file, so that a step recorded again is seen, too."""
     found = set()
-    for file in directory.glob("*.json"):
+    for file in directory.glob("entropy*_step_*.json"):
         try:
             status = file.stat()
         except OSError:  # a shard that was joined in this moment, or a link that leads nowhere

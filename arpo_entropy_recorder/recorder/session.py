@@ -18,6 +18,7 @@ import numpy as np
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.records import call_columns, entropy_metrics
+from arpo_entropy_recorder.recorder.run_info import gather_run_info
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.recorder.trajectory import Segment
 from arpo_entropy_recorder.step_files.schema import normalised
@@ -44,20 +45,31 @@ class Call:
 class EntropyRecorder:
     """Records the generate_sequences calls of one rollout.
 
-    `engine` is a vLLM LLM. Raises UserError at construction for an engine that cannot be tapped or a directory that
-    another job writes to.
+    `engine` is a vLLM LLM; of `config`, the rollout's, entropy_run.json has the sampling settings. Raises UserError at
+    construction for an engine that cannot be tapped or a directory that another job writes to.
     """
 
     def __init__(
-        self, engine: Any, tokenizer: Any, settings: Settings, dp_rank: int = 0, dp_size: int = 1
+        self,
+        engine: Any,
+        tokenizer: Any,
+        settings: Settings,
+        dp_rank: int = 0,
+        dp_size: int = 1,
+        config: Any = None,
     ) -> None:
         self.settings, self.tokenizer = settings, tokenizer
         self.boundary = ErrorBoundary(settings.strict)
         self._tap = EngineTap(engine)
         self._vocab_size = len(tokenizer.get_vocab())
         self._dp_rank, self._dp_size = dp_rank, dp_size
+        _, run_info = self.boundary.run(gather_run_info, config, engine, self._vocab_size, settings)
         self._writer = StepWriter(
-            settings.save_dir, dp_rank=dp_rank, dp_size=dp_size, max_pending_steps=settings.pending_steps
+            settings.save_dir,
+            dp_rank=dp_rank,
+            dp_size=dp_size,
+            max_pending_steps=settings.pending_steps,
+            run_info=run_info,
         )
         # The call that runs, and the one whose metrics are wanted next: None if its batch could not be read.
         self._current: Call | None = None

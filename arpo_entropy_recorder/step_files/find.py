@@ -12,7 +12,7 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import ReadError
-from arpo_entropy_recorder.step_files.names import Shard, StepKey, parse_name
+from arpo_entropy_recorder.step_files.names import RUN_INFO, Shard, StepKey, parse_name
 
 # A step of a million records is 200 MB; what is larger than this is not a step file.
 MAX_FILE_BYTES = 1 << 30
@@ -104,6 +104,8 @@ def _unreadable(path: str | Path, error: Exception) -> ReadError:
 
 
 def _expand(path: str, validate: bool | None) -> Iterator[Path]:
+    if Path(path).name == RUN_INFO:
+        return  # named by a shell, for `*.json`
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

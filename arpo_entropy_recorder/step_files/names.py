@@ -3,6 +3,7 @@
     entropy_step_12.json                          a training step, whole
     entropy_validate_step_12.json                 a validation at step 12, whole
     entropy_step_12.dp3of16.run0.call1.json       a shard: what data-parallel rank 3 of 16 recorded of step 12
+    entropy_run.json                              what is known of the runs, see run_info.py
     .entropy_recorder.dp3                         rank 3's journal, see run_log.py
     .entropy_recorder.lock                        held by the rank that joins shards, see merge.py
     .entropy_step_12.json.dp3.tmp                 being written by rank 3
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+RUN_INFO = "entropy_run.json"
 _NAME = re.compile(
     r"entropy_(?P<validate>validate_)?step_(?P<step>\d{1,18})"
     r"(?:\.dp(?P<rank>\d{1,5})of(?P<size>\d{1,5})\.run(?P<run>\d{1,9})\.call(?P<call>\d{1,9}))?\.json",

@@ -18,9 +18,10 @@ from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
 from arpo_entropy_recorder.step_files.merge import consolidate, remove_shards
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, list_shards, temporary_name
+from arpo_entropy_recorder.step_files.run_info import write_run_info
 from arpo_entropy_recorder.step_files.run_log import RankLock
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -43,7 +44,8 @@ class StepWriter:
     A step's file is written whole at each flush, so that a later call of the step only adds to it; a step
     that is recorded again, after a resume, replaces the old one. Where nothing can be written the records
     wait in memory, of up to `max_pending_steps` steps; beyond that the oldest are dropped and counted in
-    `dropped_steps`. With `enabled` false (a tensor-parallel rank above 0) nothing happens at all.
+    `dropped_steps`. Rank 0 adds `run_info`, if given, to entropy_run.json as the entry of each run that it
+    starts. With `enabled` false (a tensor-parallel rank above 0) nothing happens at all.
 
     Raises UserError if another living process records into `directory` as the same rank.
     """
@@ -56,6 +58,7 @@ class StepWriter:
         dp_size: int = 1,
         enabled: bool = True,
         max_pending_steps: int = 100,
+        run_info: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = Path(directory).absolute()
         self.dp_rank, self.dp_size = dp_rank, dp_size
@@ -67,6 +70,8 @@ class StepWriter:
         self._rank_lock: RankLock | None = None
         self._run = 0
         self._noted_run = -1
+        self._run_info = run_info if dp_rank == 0 else None
+        self._noted_run_info = -1
         if not enabled:
             return
         self._place = self.directory.resolve(), dp_rank
@@ -74,7 +79,7 @@ class StepWriter:
         try:
             self._open()
         except OSError as error:
-            log.error(
+            logger.error(
                 "entropy recorder: records wait in memory until %s can be written: %s", *self._told(error)
             )
         atexit.register(self._at_exit, os.getpid())
@@ -115,7 +120,7 @@ class StepWriter:
         while self.pending_steps > self.max_pending_steps:
             del self._steps[next(key for key, step in self._steps.items() if step.waits)]
             self.dropped_steps += 1
-            log.error(
+            logger.error(
                 "entropy recorder: the oldest waiting step was dropped, %d in all: more than %d steps wait for %s",
                 self.dropped_steps, self.max_pending_steps, printable(self.directory),
             )  # fmt: skip
@@ -129,7 +134,9 @@ class StepWriter:
         if self.enabled:
             self._flush(now=None)
             if self.pending_steps:
-                log.error("entropy recorder: %d steps could not be written and are lost", self.pending_steps)
+                logger.error(
+                    "entropy recorder: %d steps could not be written and are lost", self.pending_steps
+                )
             self.enabled = False
             if _WRITERS.get(self._place) is self:
                 del _WRITERS[self._place]
@@ -147,31 +154,31 @@ class StepWriter:
         try:
             if self.pending_steps:
                 self._open()
-            trouble = self._write_waiting()
+            failure = self._write_waiting()
             self._forget_written()
             if self.dp_size > 1 and self._rank_lock is not None:
                 consolidate(self.directory, self.dp_rank, self.dp_size, now)
-            if trouble is not None:
-                raise trouble
+            if failure is not None:
+                raise failure
         except (OSError, UserError) as error:
-            log.error(
+            logger.error(
                 "entropy recorder: %d steps wait in memory, tried again at each flush: %s: %s",
                 self.pending_steps, *self._told(error),
             )  # fmt: skip
 
     def _write_waiting(self) -> OSError | None:
         """Writes the steps that wait; returns the error of one that could not be written."""
-        trouble = None
+        failure = None
         for step in list(self._steps.values()):
             if step.waits:
                 try:
                     self._write(step)
                 except OSError as error:
-                    trouble = error
+                    failure = error
                     # One name may be taken; a disk that is full or has gone is not asked for step after step.
                     if not isinstance(error, (IsADirectoryError, PermissionError)):
                         break
-        return trouble
+        return failure
 
     def _open(self) -> None:
         """Takes the directory, again if it vanished meanwhile."""
@@ -183,6 +190,8 @@ class StepWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._rank_lock = RankLock(self.directory, self.dp_rank, self.dp_size, at_least=self._run)
         self._run = self._rank_lock.run
+        self._noted_run_info = -1
+        self._note_run_info()
 
     def _start_over(self) -> None:
         """The steps went back: what follows replaces what was recorded, as after a resume."""
@@ -193,12 +202,23 @@ class StepWriter:
             self._rank_lock = None
         self._run += 1
 
+    def _note_run_info(self) -> None:
+        """Once for each run. Where that fails it is tried again at the first flush, and is in nobody's way."""
+        if self._run_info is None or self._noted_run_info >= self._run:
+            return
+        try:
+            write_run_info(self.directory, self._run, self._run_info)
+            self._noted_run_info = self._run
+        except (OSError, UserError, TypeError) as error:
+            logger.warning("entropy recorder: the run is not described: %s", printable(error))
+
     def _write(self, step: _Step) -> None:
         assert self._rank_lock is not None
         run = self._rank_lock.run
         if self._noted_run < run:
             self._rank_lock.first_step(step.key)
             self._noted_run = run
+            self._note_run_info()
         while step.columns:
             constants = {"global_step": step.key.global_step, "call": len(step.texts), "run": run}
             if self.dp_size > 1:

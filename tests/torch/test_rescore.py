@@ -65,7 +65,15 @@ def test_records_equal_the_live_recorders_on_the_same_trajectories(live, oracle,
     assert len(seen) > 0.8 * len(recorded)
     for entry in seen:
         again = found.pop((entry["sample_idx"], entry["round"]))
-        for key in ("prompt_idx", "prompt", "parent_idx", "tool", "is_after_tool_call", "token_id", "global_step"):
+        for key in (
+            "prompt_idx",
+            "prompt",
+            "parent_idx",
+            "tool",
+            "is_after_tool_call",
+            "token_id",
+            "global_step",
+        ):
             assert again[key] == entry[key]
         ends = [i for i, token in enumerate(entry["window"]) if i < len(again["window"])]
         scale = oracle.norm

@@ -1,0 +1,50 @@
+"""What a rollout knows of the run that it records, for `entropy_run.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from arpo_entropy_recorder.recorder.guard import is_failure
+from arpo_entropy_recorder.recorder.settings import Settings
+
+# Directories of step files are often called so, below one that has the run's name.
+COMMON_NAMES = {"entropy", "entropies"}
+PACKAGES = {"vllm": "vllm", "verl": "verl", "recorder": "arpo-entropy-recorder"}
+
+
+def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Settings) -> dict[str, Any]:
+    """The entry of this run (see `read_run_info`), without `run` and `date`; null for what cannot be told.
+
+    `config` is anything with `.get`, `engine` a vLLM LLM.
+    """
+    return {
+        "name": _or_null(lambda: _run_name(settings.save_dir.resolve())),
+        "model": _or_null(lambda: _text(Path(engine.llm_engine.model_config.model).name)),
+        "vocab_size": vocab_size,
+        "temperature": _or_null(lambda: float(config.get("temperature"))),
+        "top_p": _or_null(lambda: float(config.get("top_p"))),
+        "window": settings.window,
+        **{key: _or_null(partial(version, package)) for key, package in PACKAGES.items()},
+    }
+
+
+def _run_name(directory: Path) -> str:
+    return _text(directory.parent.name if directory.name in COMMON_NAMES else directory.name)
+
+
+def _text(name: str) -> str:
+    """`name`, of a file perhaps, as JSON can say it."""
+    return name.encode(errors="replace").decode()
+
+
+def _or_null(get: Callable[[], Any]) -> Any:
+    try:
+        return get()
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        return None
