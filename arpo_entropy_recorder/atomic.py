@@ -10,41 +10,49 @@ from pathlib import Path
 from arpo_entropy_recorder.errors import UserError
 
 
+class OutputError(UserError):
+    """A file that cannot be written. The message starts with its path."""
+
+
 def check_output(path: Path, suffixes: Sequence[str] = ()) -> Path:
-    """`path`, if a regular file with one of `suffixes` can be written there beside its name. Raises UserError.
+    """`path`, if a regular file with one of `suffixes` can be written there. Raises OutputError.
 
     A device is refused: results are renamed into place, which would put a file where /dev/null was.
     """
-    where = f"--output {path}"
     try:
         if path.is_dir():
-            raise UserError(f"{where}: this is a directory; name a file")
+            raise OutputError(f"{path}: this is a directory; name a file")
         if suffixes and path.suffix.lower() not in suffixes:
-            raise UserError(f"{where}: unknown kind of file; end the name in {' or '.join(suffixes)}")
+            raise OutputError(f"{path}: unknown kind of file; end the name in {' or '.join(suffixes)}")
         if path.exists() and not path.is_file():
-            raise UserError(f"{where}: not a regular file; name another")
+            raise OutputError(f"{path}: not a regular file; name another")
         if not path.parent.is_dir():
-            raise UserError(f"{where}: there is no directory {path.parent}; make it first")
+            raise OutputError(f"{path}: there is no directory {path.parent}; make it first")
         # Trying is the only sure way: root may write anywhere, but not in /proc or on a read-only mount.
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.touch()
-        beside.unlink()
+        tmp_path = _tmp_path(path)
+        tmp_path.touch()
+        tmp_path.unlink()
     except OSError as error:
-        raise UserError(f"{where}: cannot be written: {error.strerror}; choose another place") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
     return path
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, renamed to `path` at the end of the block, or removed. Raises UserError."""
+    """A path to write to, renamed to `path` at the end of the block, or removed. Raises OutputError."""
     try:
-        with _replacing(path, path.with_name(f".{path.name}.{os.getpid()}")) as tmp_path:
+        with _replacing(path, _tmp_path(path)) as tmp_path:
             yield tmp_path
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(
-            f"--output {path}: cannot be written: {reason}; make room or choose another place"
+        raise OutputError(
+            f"{path}: cannot be written: {reason}; make room or choose another place"
         ) from error
+
+
+def _tmp_path(path: Path) -> Path:
+    """In the same directory, so that it can be renamed to `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def write_file(path: Path, parts: Iterable[bytes], tmp_name: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,15 @@ def _number(text: str, kind: type, accepts: Callable[[Any], bool], wanted: str) 
     if not accepts(value):
         raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
     return value
+
+
+@contextmanager
+def naming(option: str, kind: type[UserError] = UserError) -> Iterator[None]:
+    """Put the option in front of what the library says is wrong, in errors of this kind."""
+    try:
+        yield
+    except kind as error:
+        raise UserError(f"{option} {error}") from error
 
 
 def require(purpose: str, *modules: str) -> None:

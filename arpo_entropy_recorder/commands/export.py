@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 
-from arpo_entropy_recorder.atomic import check_output
-from arpo_entropy_recorder.commands.arguments import add_step_files, output_path
+from arpo_entropy_recorder.atomic import OutputError, check_output
+from arpo_entropy_recorder.commands.arguments import add_step_files, naming, output_path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
 
-    output = check_output(args.output, KINDS)
-    rows = export(watched_steps(args.paths, args.skip_bad), output)
+    with naming("--output", OutputError):
+        output = check_output(args.output, KINDS)
+        rows = export(watched_steps(args.paths, args.skip_bad), output)
     print(printable(f"{output}: {rows:,} records"))
     return 0

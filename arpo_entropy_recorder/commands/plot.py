@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import argparse
 
-from arpo_entropy_recorder.commands.arguments import non_empty, output_path
+from arpo_entropy_recorder.atomic import OutputError
+from arpo_entropy_recorder.commands.arguments import naming, non_empty, output_path
 from arpo_entropy_recorder.errors import UserError
 
 FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
@@ -96,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.figures.words import choose_words, counted
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
-    path = picture_path(args.output or default_output(figure_name, args.format), args.format)
+    with naming("--output", OutputError):
+        path = picture_path(args.output or default_output(figure_name, args.format), args.format)
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)
@@ -130,7 +132,8 @@ def run(args: argparse.Namespace) -> int:
         figure = draw(figure_name, analysis, left_out, words)
         records, rounds = analysis.rounds.after_tool.n, len(analysis.rounds.by_round)
         summary = f"{counted(records, 'record')} after a tool call, {counted(rounds, 'round')}"
-    save(figure, path)
+    with naming("--output", OutputError):
+        save(figure, path)
     print(printable(f"{path}: {summary}"))
     return 0
 

@@ -25,6 +25,7 @@ from arpo_entropy_recorder.atomic import check_output
 from arpo_entropy_recorder.commands.arguments import (
     TOY,
     add_step_files,
+    naming,
     non_empty,
     output_path,
     require,
@@ -53,12 +54,14 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.report.page import make_report, write_report
     from arpo_entropy_recorder.step_files.find import find_files
 
-    output = check_output(args.output, (".html", ".htm"))
+    with naming("--output"):
+        output = check_output(args.output, (".html", ".htm"))
     # Before a tokenizer is loaded for them.
     files = find_files(args.paths)
     transcriber = _transcriber(args.model, files) if args.trajectories else None
     page = make_report(watched_steps(args.paths, args.skip_bad, files), transcriber, args.trajectories)
-    write_report(page, output)
+    with naming("--output"):
+        write_report(page, output)
     print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))
     return 0
 

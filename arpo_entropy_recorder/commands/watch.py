@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arpo_entropy_recorder.commands.arguments import non_empty, seconds
+from arpo_entropy_recorder.atomic import OutputError
+from arpo_entropy_recorder.commands.arguments import naming, non_empty, seconds
 from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
 from arpo_entropy_recorder.errors import UserError
 
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     directory = Path(args.directory)
     _check_directory(directory)
-    path = picture_path(args.output or default_output(args.figure, args.format), args.format)
+    with naming("--output", OutputError):
+        path = picture_path(args.output or default_output(args.figure, args.format), args.format)
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)
@@ -102,7 +104,8 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from arpo_entropy_recorder.figures.picture import save
 
     analysis, left_out = analyse(watched_steps([str(args.directory)]))
-    save(draw(args.figure, analysis, left_out, words), path)
+    with naming("--output", OutputError):
+        save(draw(args.figure, analysis, left_out, words), path)
     console = Console()
     console.print(round_table(analysis, console.width))
     line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")
