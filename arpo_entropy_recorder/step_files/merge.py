@@ -29,7 +29,7 @@ from arpo_entropy_recorder.step_files.names import (
 )
 from arpo_entropy_recorder.step_files.run_log import RunLog, read_run_logs
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def remove_shards(directory: Path, shards: Iterable[Shard]) -> None:
@@ -45,7 +45,7 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
     None, no further call is to come. Raises OSError.
     """
     tried: set[Shard] = set()
-    trouble: OSError | None = None
+    last_error: OSError | None = None
     while not tried.issuperset(_candidates(directory, dp_size, now)):
         with _lock(directory) as locked:
             if not locked:
@@ -56,11 +56,11 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
                 try:
                     _join(directory, [s for s in candidates if s.key == key], rank, dp_size, runs_by_rank)
                 except OSError as error:  # one step's name may be taken
-                    trouble = error
+                    last_error = error
             tried.update(candidates)
         # Who found the lock taken has gone and left its step to us: look again.
-    if trouble is not None:
-        raise trouble
+    if last_error is not None:
+        raise last_error
 
 
 def _candidates(directory: Path, dp_size: int, now: StepKey | None) -> set[Shard]:
@@ -138,7 +138,7 @@ def _join(
 
 
 def _warn_changed(path: Path, error: Exception) -> None:
-    log.warning(
+    logger.warning(
         "entropy recorder: %s or a shard of it was changed by someone and is left as it is: %s",
         printable(path), printable(error),
     )  # fmt: skip

@@ -23,7 +23,7 @@ import orjson
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, is_temporary_of, parse_name
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\.entropy_recorder\.dp(\d+)", re.ASCII)
 _RUN = re.compile(rb'"run":\s*(\d{1,9})\b')
@@ -119,7 +119,7 @@ class RankLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            mine = next((claim for claim in _RANK_LOCKS if claim.is_valid() and self._same_file(claim)), None)
+            mine = next((lock for lock in _RANK_LOCKS if lock.is_valid() and self._same_file(lock)), None)
             if mine is None:
                 holder = parse_run_log(os.pread(self._fd, 1 << 20, 0)).holder
                 raise UserError(
@@ -132,7 +132,7 @@ class RankLock:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            log.warning(
+            logger.warning(
                 "entropy recorder: %s has no file locks: two jobs there are not kept apart, and shards not joined",
                 printable(directory),
             )
@@ -187,8 +187,8 @@ _RANK_LOCKS: weakref.WeakSet[RankLock] = weakref.WeakSet()
 
 def _release_in_child() -> None:
     # A forked child would keep the lock alive after its parent's death.
-    for claim in list(_RANK_LOCKS):
-        claim.release()
+    for lock in list(_RANK_LOCKS):
+        lock.release()
 
 
 os.register_at_fork(after_in_child=_release_in_child)

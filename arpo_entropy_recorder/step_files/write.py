@@ -154,12 +154,12 @@ class StepWriter:
         try:
             if self.pending_steps:
                 self._open()
-            failure = self._write_waiting()
+            last_error = self._write_waiting()
             self._forget_written()
             if self.dp_size > 1 and self._rank_lock is not None:
                 consolidate(self.directory, self.dp_rank, self.dp_size, now)
-            if failure is not None:
-                raise failure
+            if last_error is not None:
+                raise last_error
         except (OSError, UserError) as error:
             logger.error(
                 "entropy recorder: %d steps wait in memory, tried again at each flush: %s: %s",
@@ -168,17 +168,17 @@ class StepWriter:
 
     def _write_waiting(self) -> OSError | None:
         """Writes the steps that wait; returns the error of one that could not be written."""
-        failure = None
+        last_error = None
         for step in list(self._steps.values()):
             if step.waits:
                 try:
                     self._write(step)
                 except OSError as error:
-                    failure = error
+                    last_error = error
                     # One name may be taken; a disk that is full or has gone is not asked for step after step.
                     if not isinstance(error, (IsADirectoryError, PermissionError)):
                         break
-        return failure
+        return last_error
 
     def _open(self) -> None:
         """Takes the directory, again if it vanished meanwhile."""
