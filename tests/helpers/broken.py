@@ -18,7 +18,7 @@ from arpo_entropy_recorder.mixin import EntropyRecorderMixin
 from arpo_entropy_recorder.recorder import guard, v0_speedups
 from arpo_entropy_recorder.recorder.batch_rollout import BatchRollout
 from arpo_entropy_recorder.recorder.session import EntropyRecorder
-from arpo_entropy_recorder.step_files import merge, names, run_info, run_log, write
+from arpo_entropy_recorder.step_files import merge, names, run_log, write
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.patching import MethodPatches
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
@@ -69,7 +69,7 @@ BOUNDARY = {
     code_of(MethodPatches.call_before, "make", "patched"),
 }
 # An OSError comes from files, and is waited for in these modules only.
-TOUCHES_FILES = (write, merge, run_info, run_log, names, atomic)
+TOUCHES_FILES = (write, merge, run_log, names, atomic)
 # Where the way to the wrappers is itself what is broken, they come off when the next call starts.
 REMOVES_WRAPPERS = {
     code_of(function)
