@@ -209,7 +209,7 @@ class StepWriter:
         try:
             write_run_info(self.directory, self._run, self._run_info)
             self._noted_run_info = self._run
-        except (OSError, UserError, TypeError) as error:
+        except Exception as error:  # whatever is wrong with that file, the run can be recorded
             logger.warning("entropy recorder: the run is not described: %s", printable(error))
 
     def _write(self, step: _Step) -> None:
