@@ -1,4 +1,4 @@
-"""A file is whole or absent: may it be written there, and writing it under another name until it is whole."""
+"""Atomic writes: a file is written under a temporary name and renamed, so it is whole or absent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_output(path: Path, suffixes: Sequence[str] = ()) -> Path:
             raise OutputError(f"{path}: not a regular file; name another")
         if not path.parent.is_dir():
             raise OutputError(f"{path}: there is no directory {path.parent}; make it first")
-        # Trying is the only sure way: root may write anywhere, but not in /proc or on a read-only mount.
+        # Only a try is sure: even root cannot write in /proc or on a read-only mount.
         tmp_path = _tmp_path(path)
         tmp_path.touch()
         tmp_path.unlink()
@@ -64,7 +64,7 @@ def write_file(path: Path, parts: Iterable[bytes], tmp_name: str) -> None:
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
-    # The file is there. Some file systems (CIFS, FUSE) cannot sync a directory, and see to its names themselves.
+    # Sync the name, too. Some file systems (CIFS, FUSE) cannot sync a directory.
     with suppress(OSError):
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,10 +1,10 @@
-"""What a user is told: errors of one line, and text that is safe to show on a terminal."""
+"""Errors of one line, and text that is safe to show on a terminal."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can put right. Shown as one line (what, where, what to do) with exit status 2."""
+    """An error that the user can fix. Shown as one line (where, what, what to do), with exit status 2."""
 
 
 def shorten(text: str, width: int = 40) -> str:

@@ -1,4 +1,4 @@
-"""Reading step files with a progress bar, where a person is watching, and lines on what is not whole."""
+"""Reads step files with a progress bar on a terminal, and says what is skipped or missing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from arpo_entropy_recorder.step_files.read import Step, read_files
 
 
 def say(line: str) -> None:
-    """One line for the person, on stderr, away from output that a program may read."""
+    """Print one line to stderr, apart from output that a program may read."""
     print(printable(line), file=sys.stderr)
 
 
 def say_skipped(error: UserError) -> None:
-    """The line about something bad that is left out."""
+    """Say what is left out, and why."""
     say(f"skipped: {error}")
 
 

@@ -1,1 +1,1 @@
-"""How records lie on disk: names, text, shards that join, and the checks of what is read."""
+"""The file format: names, encoding, decoding with checks, and the joining of ranks' shards."""

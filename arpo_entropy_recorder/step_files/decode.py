@@ -1,4 +1,4 @@
-"""The text of a step file to columns, checked against the schema."""
+"""Decodes a step file's text into columns and checks it against the schema."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from arpo_entropy_recorder.step_files.schema import MAX_FLOAT, MAX_INT, MIN_FLOA
 
 Columns = dict[str, np.ndarray]
 
-# Text of one record a line is parsed in pieces of this size, so that a large file needs little memory.
+# A file with one record a line is parsed in pieces of this size, so that a large file needs little memory.
 CHUNK_BYTES = 1 << 18
-# What an int column holds where a record has null or leaves the key out. No id or count is negative.
+# Stands for null or a missing key in an int column. No id or count is negative.
 _NO_INT = -1
 _CHECKED: dict[type, Any] = {
     float: Annotated[float, Meta(ge=MIN_FLOAT, le=MAX_FLOAT)],
     int: Annotated[int, Meta(ge=0, le=MAX_INT)],
 }
-# msgspec's words for a number that fails these checks, and ours.
+# msgspec's message for a number that fails these checks, and the one shown.
 _OUT_OF_RANGE = (
     (re.compile(r"Expected float [<>]"), f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}]"),
     (re.compile(r"Expected int >"), "the number is negative"),
@@ -37,7 +37,7 @@ _OUT_OF_RANGE = (
 @cache
 def _decoder(fields: tuple[Field, ...]) -> msgspec.json.Decoder:
     def union(types: Sequence[type]) -> Any:
-        # A float may be written without a point: the check of floats is the one of such an int, too.
+        # A float may be written as an int; msgspec converts and checks it as a float.
         kinds = [kind for kind in types if not (kind is int and float in types)]
         return Union[tuple(None if kind is NULL else _CHECKED.get(kind, kind) for kind in kinds)]  # noqa: UP007
 
@@ -81,7 +81,7 @@ def _parsed(data: bytes, path: object) -> Iterator[list[Any]]:
         try:
             records = decoder.decode(b"[%b]" % data[start:stop])
         except (msgspec.DecodeError, RecursionError, ValueError):
-            # Either the file is at fault, or it was cut in the midst of a record of some other layout.
+            # The file is invalid, or this cut went through a record of another layout. Parse it whole to find out.
             yield _parse(data, path)[first:]
             return
         yield records
@@ -105,14 +105,14 @@ def _parse(data: bytes, path: object) -> list[Any]:
 
 
 def _refuse_literal(data: bytes, message: str, path: object) -> None:
-    """Tells the entry and key if what is wrong is a NaN or Infinity, which is not JSON."""
+    """Raise ReadError with the entry and key if the problem is a NaN or Infinity, which is not JSON."""
     byte = re.search(r"\(byte (\d+)\)", message)
     at = int(byte[1]) if byte else 0
     literal = _LITERAL.match(data, max(at - 1, 0)) or _LITERAL.match(data, at)
     if literal is None:
         return
     try:
-        # In quotes it is of the wrong type, and where that is the decoder can tell.
+        # Put in quotes, the literal is valid JSON of the wrong type, and msgspec tells the entry and key.
         _decoder(schema.FIELDS).decode(
             b'%b"%b"%b' % (data[: literal.start()], literal[0], data[literal.end() :])
         )
@@ -123,7 +123,7 @@ def _refuse_literal(data: bytes, message: str, path: object) -> None:
 
 
 def _wrong(message: str, path: object) -> ReadError:
-    """msgspec's message in the reader's words."""
+    """The error for msgspec's message."""
     where = _WHERE.search(message)
     problem = printable(_WHERE.sub("", message)).replace("`", "")
     if where is None:

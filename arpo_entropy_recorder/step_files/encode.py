@@ -1,4 +1,4 @@
-"""Columns of records to the text of a step file: a JSON list of flat objects, one record a line.
+"""Encodes columns of records as the text of a step file: a JSON list of flat objects, one record a line.
 
 Each column is turned into JSON as a whole, by orjson, and cut at its commas; a template then sets the pieces
 of a row side by side. A dict a record would cost three times as much.
@@ -17,7 +17,7 @@ from arpo_entropy_recorder.step_files.schema import Field
 
 Columns = Mapping[str, "np.ndarray | Sequence[Any]"]
 
-# Rows turned into text at a time: bounds the pieces in memory, and a row's pieces stay in the cache.
+# Rows encoded at a time, so that the pieces take little memory and stay in the CPU's cache.
 CHUNK = 8192
 
 
@@ -44,7 +44,7 @@ def encode_records(columns: Columns, constants: Mapping[str, int]) -> list[bytes
             sparse = _is_sparse(field, columns[name])
             template += b"%b" if sparse else b',"%b":%%b' % name.encode()
             varying.append((field, columns[name], sparse))
-    # `global_step` or `sample_idx` comes first, and neither is ever left out, so a comma leads.
+    # The first key, `global_step` or `sample_idx`, is never left out, so the template starts with its comma.
     template = b"{" + template[1:] + b"}"
 
     def rows(part: slice) -> Iterator[tuple[bytes, ...]]:

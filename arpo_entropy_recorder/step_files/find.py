@@ -1,4 +1,4 @@
-"""Which files the user means, and their bytes."""
+"""Finds the step files that a user names, and reads their bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import ReadError
 from arpo_entropy_recorder.step_files.names import RUN_INFO, Shard, StepKey, parse_name
 
-# A step of a million records is 200 MB; what is larger than this is not a step file.
+# A step of a million records takes 200 MB. Larger files are refused.
 MAX_FILE_BYTES = 1 << 30
 
 
@@ -39,9 +39,9 @@ def find_files(paths: Sequence[str | Path], *, validate: bool | None = None) -> 
 
 
 def key_of(file: Path) -> StepKey:
-    """The step that the file's name tells; for a renamed file one before all steps.
+    """The step in the file's name; for a renamed file a key that sorts before all steps.
 
-    A renamed file is of a validation if its name still holds "validate".
+    A renamed file belongs to a validation if its name still contains "validate".
     """
     parsed = parse_name(file.name)
     if parsed is None:
@@ -57,8 +57,8 @@ def is_renamed(key: StepKey) -> bool:
 def list_step_files(directory: Path) -> list[Path]:
     """The step files in `directory`. Raises ReadError.
 
-    A directory is not read at one instant: while shards are being joined a listing can miss both the shards
-    and the joined file, so it is read until nothing changes.
+    A listing is not atomic: while shards are being joined it can miss both the shards and the joined file. So
+    the directory is listed until nothing changes.
     """
     names: list[str] = []
     for _ in range(20):
@@ -73,7 +73,7 @@ def list_step_files(directory: Path) -> list[Path]:
 
 
 def read_bytes(file: Path) -> bytes:
-    """The file's bytes. Raises FileNotFoundError, and ReadError for what is no file of sensible size."""
+    """The file's bytes. Raises FileNotFoundError, and ReadError for what is no regular file or too large."""
     try:
         # Opening a FIFO without a writer would wait for ever.
         with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:
@@ -105,7 +105,7 @@ def _unreadable(path: str | Path, error: Exception) -> ReadError:
 
 def _expand(path: str, validate: bool | None) -> Iterator[Path]:
     if Path(path).name == RUN_INFO:
-        return  # named by a shell, for `*.json`
+        return  # a shell's or the user's `*.json` matches it
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def _expand(path: str, validate: bool | None) -> Iterator[Path]:
 
 
 def _joined_since(gone: Path) -> list[Path]:
-    """What there is now of the step of a shard that is gone: a shell may have listed it before it was joined."""
+    """The files of a vanished shard's step. A shell may have listed the shard before it was joined."""
     shard = parse_name(gone.name)
     if not isinstance(shard, Shard) or not gone.parent.is_dir():
         return []

@@ -1,8 +1,8 @@
-"""Joins the shards of a step into its one file, as soon as some rank finds all of them present.
+"""Joins the shards of a step into its one file, as soon as some rank finds that all are there.
 
-No rank waits for another: each looks after its own flush, and whoever gets the lock joins. A join can die
-anywhere: the joined file appears by one rename, and only then are the shards in it removed, by names that are
-never used again. Until then, and if a removal was missed, a reader prefers the newer version of each rank.
+No rank waits for another: each looks after its own flush, and the one that gets the lock joins. A join may die at
+any point: the joined file appears by one rename, and its shards are removed only then. Their names are never used
+again. Until they are removed, a reader takes the newest version of each rank.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 def remove_shards(directory: Path, shards: Iterable[Shard]) -> None:
-    """Removes shards whose records are in a newer file. Raises OSError."""
+    """Remove shards whose records are in a newer file. Raises OSError."""
     for shard in shards:
         (directory / shard.file_name).unlink(missing_ok=True)
 
 
 def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -> None:
-    """Joins every step of which all shards are present, unless another rank is at it.
+    """Join every step whose shards are all there, unless another rank is joining.
 
-    `now` is the step that the ranks are recording: it waits until all ranks have made equally many calls; at
-    None, no further call is to come. Raises OSError.
+    `now` is the step that the ranks are recording. It is joined only when all ranks have made equally many calls;
+    None says that no further call will come. Raises OSError.
     """
     tried: set[Shard] = set()
     last_error: OSError | None = None
@@ -55,16 +55,16 @@ def consolidate(directory: Path, rank: int, dp_size: int, now: StepKey | None) -
             for key in sorted({shard.key for shard in candidates}):
                 try:
                     _join(directory, [s for s in candidates if s.key == key], rank, dp_size, runs_by_rank)
-                except OSError as error:  # one step's name may be taken
+                except OSError as error:  # a directory may have this step's name
                     last_error = error
             tried.update(candidates)
-        # Who found the lock taken has gone and left its step to us: look again.
+        # A rank that found the lock taken has left its step to us, so look again.
     if last_error is not None:
         raise last_error
 
 
 def _candidates(directory: Path, dp_size: int, now: StepKey | None) -> set[Shard]:
-    """The shards of the steps that may be whole, as far as names tell."""
+    """The shards of the steps that are complete by their files' names."""
     candidates: set[Shard] = set()
     for key, shards in list_shards(directory).items():
         own = newest_by_rank(shard for shard in shards if shard.size == dp_size)
@@ -79,12 +79,12 @@ def _candidates(directory: Path, dp_size: int, now: StepKey | None) -> set[Shard
 
 @contextlib.contextmanager
 def _lock(directory: Path) -> Iterator[bool]:
-    """Whether this process got to be the one that joins."""
+    """Yields True if this process is the one that joins."""
     fd = os.open(directory / ".entropy_recorder.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # taken, or a file system without locks, where shards stay shards
+        except OSError:  # taken; or the file system has no locks, and shards are not joined
             yield False
         else:
             yield True
@@ -95,7 +95,7 @@ def _lock(directory: Path) -> Iterator[bool]:
 def _join(
     directory: Path, shards: list[Shard], rank: int, dp_size: int, runs_by_rank: Mapping[int, RunLog]
 ) -> None:
-    """Joins the newest version of each rank's records of a step, if no rank is missing or out of date."""
+    """Join the newest version of each rank's records of a step, if no rank is missing or out of date."""
     key = shards[0].key
     newest = newest_by_rank(shard for shard in shards if shard.size == dp_size)
     versions = {r: shard.version for r, shard in newest.items()}
@@ -129,23 +129,23 @@ def _join(
     try:
         write_file(path, file_parts(texts()), temporary_name(path.name, rank))
     except FileNotFoundError:
-        return  # a rank replaced its shard by a newer one meanwhile, and looks after it itself
+        return  # a rank has replaced its shard meanwhile, and joins the step itself
     except ValueError as error:
         _warn_changed(path, error)
         return
-    # What is not newest first: a removal cut short must not leave a set of shards that is whole and old.
+    # Delete superseded shards first: if we die half-way, the rest must not look like a complete old set.
     remove_shards(directory, sorted(shards, key=lambda shard: newest.get(shard.rank) == shard))
 
 
 def _warn_changed(path: Path, error: Exception) -> None:
     logger.warning(
-        "entropy recorder: %s or a shard of it was changed by someone and is left as it is: %s",
+        "entropy recorder: %s or one of its shards was edited and is left as it is: %s",
         printable(path), printable(error),
     )  # fmt: skip
 
 
 def _split_by_rank(path: Path) -> tuple[dict[int, list[bytes]], dict[int, Version]]:
-    """The records of a joined file as JSON, and how new they are, by rank."""
+    """The records of a joined file as JSON, and their version, by rank."""
     records: dict[int, list[bytes]] = {}
     versions: dict[int, Version] = {}
     for record in orjson.loads(path.read_bytes()):

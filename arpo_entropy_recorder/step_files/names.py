@@ -4,7 +4,7 @@
     entropy_validate_step_12.json                 a validation at step 12, whole
     entropy_step_12.dp3of16.run0.call1.json       a shard: what data-parallel rank 3 of 16 recorded of step 12
     entropy_run.json                              what is known of the runs, see run_info.py
-    .entropy_recorder.dp3                         rank 3's journal, see run_log.py
+    .entropy_recorder.dp3                         rank 3's run log, see run_log.py
     .entropy_recorder.lock                        held by the rank that joins shards, see merge.py
     .entropy_step_12.json.dp3.tmp                 being written by rank 3
 
@@ -30,7 +30,7 @@ _NAME = re.compile(
 
 
 class StepKey(NamedTuple):
-    """One step of one kind. Keys sort in the order of training: a step is validated after it was trained."""
+    """One step, of training or validation. Keys sort in the order of training: a step is trained, then validated."""
 
     global_step: int
     validate: bool
@@ -42,7 +42,7 @@ class StepKey(NamedTuple):
 
 
 class Version(NamedTuple):
-    """How new one rank's records of a step are; a higher version holds all that replaces a lower one."""
+    """How new one rank's records of a step are. A higher version replaces a lower one as a whole."""
 
     run: int
     call: int
@@ -65,7 +65,7 @@ class Shard:
 
 
 def parse_name(name: str) -> StepKey | Shard | None:
-    """What the file of this name holds: a whole step, a shard, or, with None, nothing of ours."""
+    """What a file of this name holds: a whole step, a shard, or None for any other file."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -79,7 +79,7 @@ def list_shards(directory: Path) -> dict[StepKey, list[Shard]]:
     """The shards in `directory`, by step. Raises OSError."""
     found: dict[StepKey, list[Shard]] = {}
     for name in os.listdir(directory):
-        # Most names are whole steps: the cheap test keeps a flush quick in a directory of thousands.
+        # Most files are whole steps. This cheap test keeps a flush quick in a directory of thousands.
         if ".dp" in name and isinstance(shard := parse_name(name), Shard):
             found.setdefault(shard.key, []).append(shard)
     return found

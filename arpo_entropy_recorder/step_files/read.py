@@ -30,8 +30,8 @@ OnBad = Callable[[ReadError], object]
 class Step:
     """The records of one step as columns by schema key (see `decode` for their dtypes).
 
-    `stale` tells that a later run went back to an earlier step and has not recorded this one again yet, by the
-    training steps alone or, for a validation, by the validations alone;
+    `stale` says that a later run went back to an earlier step and has not recorded this one again yet. Training
+    steps are compared with training steps, validations with validations.
     `missing_ranks` are the data-parallel ranks that have recorded nothing of it.
     """
 
@@ -49,7 +49,7 @@ class Step:
     def trajectories(self) -> tuple[np.ndarray, np.ndarray]:
         """Each record's trajectory as a number, int64[n], and where each trajectory's first record is.
 
-        A trajectory is known by its call, data-parallel rank and sample_idx; numbers are in that order.
+        A trajectory has one call, data-parallel rank and sample_idx; they are numbered in that order.
         """
         columns, none = self.columns, np.full(len(self), -1)
         key = np.zeros(len(self), np.int64)
@@ -63,7 +63,7 @@ class Step:
     def starts(self) -> np.ndarray:
         """True, bool[n], for a trajectory's first record if it comes before any tool result.
 
-        What goes on after a length limit is of round 0 and after no tool either, but starts nothing.
+        A segment that continues after a length limit is also of round 0 and after no tool, but not a start.
         """
         is_first = np.zeros(len(self), bool)
         is_first[self.trajectories[1]] = True
@@ -94,7 +94,7 @@ def read_files(
     error is raised. Raises ReadError.
     """
     for _, in_directory in groupby(files, key=lambda file: file.parent):
-        # A validation alone, as of an older checkpoint, records no training step again, nor the other way round.
+        # Validating an older checkpoint makes no training step stale, nor the other way round.
         highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
         groups = [(key, list(of_step)) for (key, _), of_step in groupby(in_directory, key=_group)]
         named = {key: of_step[0] for key, of_step in groups if not is_renamed(key)}
@@ -156,7 +156,7 @@ class _FileDecoder:
             self._decoded[file] = decode(read_bytes(file), file)
         except FileNotFoundError:
             if not file.is_symlink():
-                return True  # joined since it was listed: `_read` finds what there is now
+                return True  # joined since it was listed; `_read` looks for the joined file
             self.report(file, missing(file))
         except ReadError as error:
             self.report(file, error)
@@ -175,7 +175,7 @@ def _read(key: StepKey, files: list[Path], decoder: _FileDecoder) -> Iterator[St
                 return
             columns, missing_ranks = assemble(files, decoder.columns_of)
         except FileNotFoundError as error:
-            # Shards were joined since the files were listed: what the step has now holds the same records.
+            # Shards were joined since they were listed; the step's files now hold the same records.
             gone = Path(error.filename)
             files = [file for file in list_step_files(path.parent) if key_of(file) == key]
             if not files or not isinstance(parse_name(gone.name), Shard):
@@ -188,7 +188,7 @@ def _read(key: StepKey, files: list[Path], decoder: _FileDecoder) -> Iterator[St
 
 
 def _split_by_step(columns: Columns, validate: bool, file: Path) -> Iterator[Step]:
-    """The steps of a file whose name tells none: by the records' own `global_step`, or 0 without."""
+    """The steps of a renamed file, by its records' `global_step`; 0 if they have none."""
     if "global_step" not in columns or not len(columns["global_step"]):
         yield Step(0, validate, columns, file)
         return

@@ -19,7 +19,7 @@ from arpo_entropy_recorder.step_files.names import RUN_INFO, temporary_name
 
 
 def read_run_info(directory: Path) -> list[dict[str, Any]]:
-    """The entries, by `run`; none where there is no such file. Raises UserError where it is something else.
+    """The entries, by `run`; none where there is no such file. Raises UserError for any other content.
 
     Keys: `run`, `name` of the run, `model` (last part of its path), `vocab_size`, `temperature`, `top_p`, `window`,
     the versions `vllm`, `verl` and `recorder`, and `date` (UTC). What was not known is null.
@@ -38,9 +38,9 @@ def read_run_info(directory: Path) -> list[dict[str, Any]]:
 
 
 def write_run_info(directory: Path, run: int, info: Mapping[str, Any], rank: int = 0) -> None:
-    """Add the entry of `run`, or replace it, by a file that is whole at any time. Raises OSError.
+    """Add or replace the entry of `run`. The file is whole at any time. Raises OSError.
 
-    Raises UserError, and leaves it alone, where the file there is something else.
+    Raises UserError, and leaves the file alone, if it has any other content.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entries = {entry["run"]: entry for entry in read_run_info(directory)}

@@ -1,8 +1,8 @@
-"""A rank's hold on a recording directory, and the journal of the runs that recorded there.
+"""A rank's lock on a recording directory, and its log of the runs that recorded there.
 
-Each rank keeps one hidden file in the directory. A lock on it, which ends with the process however it ends,
-keeps two jobs from recording into one directory. Its lines say when a recorder was started (`run`) and which
-step that run recorded first; from that step on, what earlier runs recorded is out of date.
+Each rank keeps one hidden file in the directory. A lock on it keeps two jobs from recording into one directory; the
+lock ends with the process. Its lines say that a recorder was started (`run`) and which step that run recorded
+first. From that step on, records of earlier runs are out of date.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"\.entropy_recorder\.dp(\d+)", re.ASCII)
 _RUN = re.compile(rb'"run":\s*(\d{1,9})\b')
 # `run` is among a record's last keys.
 TAIL_BYTES = 4096
-# RunLog have up to nine digits in a shard's name.
+# A run has up to nine digits in a shard's name.
 MAX_RUN = 10**9 - 1
 # The file system has no locks (some NFS and Lustre mounts).
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
@@ -37,7 +37,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.E
 
 @dataclass
 class RunLog:
-    """What one rank's journal says: its last start, and the first step that each run recorded."""
+    """One rank's log: its last start, and the first step that each run recorded."""
 
     run: int = -1
     dp_size: int = 0
@@ -45,17 +45,17 @@ class RunLog:
     first: dict[int, StepKey] = field(default_factory=dict)
 
     def is_current(self, key: StepKey, run: int) -> bool:
-        """True if no later run has recorded `key` anew, nor may the last one be about to."""
+        """True if no later run has recorded `key` again, and the last run is not about to."""
         later = [first for r, first in self.first.items() if run < r <= self.run]
         return all(key < first for first in later) and (self.run <= run or self.run in self.first)
 
     def covers(self, key: StepKey, run: int, dp_size: int) -> bool:
-        """True if what `run` recorded of `key` goes with what a job of `dp_size` ranks has recorded of it."""
+        """True if `run` recorded `key` as a part of the current job, of `dp_size` ranks."""
         return self.dp_size == dp_size and self.is_current(key, run)
 
 
 def parse_run_log(text: bytes) -> RunLog:
-    """A journal's runs. A line cut short by a death or a full disk is passed over."""
+    """The runs in a log. Lines cut short, by a killed job or a full disk, are skipped."""
     runs = RunLog()
     for line in text.splitlines():
         try:
@@ -87,7 +87,7 @@ def highest_run(directory: Path) -> int:
         if isinstance(parsed, Shard):
             runs.append(parsed.version.run)
         elif parsed is not None and path.is_file():
-            # A record without the key is of run 0, and a file that cannot be read is in nobody's way.
+            # A record without the key is of run 0. A file that cannot be read is skipped.
             runs.append(0)
             with contextlib.suppress(OSError), open(path, "rb") as file:
                 file.seek(max(os.fstat(file.fileno()).st_size - TAIL_BYTES, 0))
@@ -96,11 +96,11 @@ def highest_run(directory: Path) -> int:
 
 
 class RankLock:
-    """This process's hold on `directory` as data-parallel rank `rank` of `dp_size`, until `release`.
+    """This process's lock on `directory` as data-parallel rank `rank` of `dp_size`, until `release`.
 
-    `run` tells how often a recorder had been started in the directory before; a rank that is new to it goes
-    by the other ranks, the first by the step files that are there; `run` is never below `at_least`.
-    Raises UserError if another process holds the rank's place, and OSError.
+    `run` is how often a recorder had been started in the directory before. A rank without a log takes the other
+    ranks' run; without any log it is above the runs in the step files. `run` is never below `at_least`.
+    Raises UserError if another process holds the lock, and OSError.
     """
 
     def __init__(self, directory: Path, rank: int, dp_size: int, at_least: int = 0) -> None:
@@ -126,7 +126,7 @@ class RankLock:
                     f"{printable(directory)}: {printable(holder)} is recording there as data-parallel rank "
                     f"{self.rank}; choose another entropy_save_dir or end that job"
                 ) from None
-            # A second recorder in one process shares the lock: a duplicated descriptor keeps it held.
+            # A second recorder in this process shares the lock by a duplicate of its descriptor.
             os.close(self._fd)
             self._fd = os.dup(mine._fd)
         except OSError as error:
@@ -140,13 +140,13 @@ class RankLock:
     def _start(self, directory: Path, dp_size: int, at_least: int) -> None:
         runs_by_rank = read_run_logs(directory)
         own = runs_by_rank.get(self.rank, RunLog())
-        # Ranks of one job agree without asking: of the same world size, they start the same run; of another
-        # world size, they belong to a job before.
+        # Ranks of one job agree without communicating: logs of the same world size belong to this job's run,
+        # logs of another one to an earlier job.
         seen = [
             h.run + (h.dp_size != dp_size) for r, h in runs_by_rank.items() if r != self.rank and h.run >= 0
         ]
         if own.run < 0 and not seen:
-            # Perhaps step files whose journals stayed behind, as with `cp DIR/*`.
+            # There may be step files without their logs, which `cp DIR/*` leaves behind.
             seen = [highest_run(directory) + 1]
         self.run = max([at_least, own.run + 1, *seen])
         self.append({"run": self.run, "dp_size": dp_size, "host": socket.gethostname(), "pid": os.getpid()})
@@ -155,7 +155,7 @@ class RankLock:
                 (directory / name).unlink(missing_ok=True)
 
     def first_step(self, key: StepKey) -> None:
-        """Notes that this run recorded `key` first. Raises OSError."""
+        """Log that this run recorded `key` first. Raises OSError."""
         self.append({"run": self.run, "first": list(key)})
 
     def append(self, entry: dict[str, object]) -> None:
@@ -166,7 +166,7 @@ class RankLock:
         os.fsync(self._fd)
 
     def is_valid(self) -> bool:
-        """False once released, or when the journal was removed, as with its directory."""
+        """False once released, or if the log was removed, with its directory perhaps."""
         try:
             return self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.stat(self._path))
         except FileNotFoundError:
@@ -176,7 +176,7 @@ class RankLock:
         return os.path.samestat(os.fstat(self._fd), os.fstat(other._fd))
 
     def release(self) -> None:
-        """Gives the place up. A second call does nothing."""
+        """Release the lock. A second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -186,7 +186,7 @@ _RANK_LOCKS: weakref.WeakSet[RankLock] = weakref.WeakSet()
 
 
 def _release_in_child() -> None:
-    # A forked child would keep the lock alive after its parent's death.
+    # A forked child would hold the lock after its parent's death.
     for lock in list(_RANK_LOCKS):
         lock.release()
 

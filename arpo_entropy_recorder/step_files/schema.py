@@ -22,7 +22,7 @@ HIGH_ENTROPY = 0.6
 
 
 NULL = type(None)
-# Ids and counts are whole numbers from 0 on, as large as an int64; a float is a share of the largest entropy.
+# Range of each number: ids and counts are int64 from 0 on, a float is a normalised entropy.
 MAX_INT = 2**63 - 1
 MIN_FLOAT, MAX_FLOAT = 0.0, 1.0
 
@@ -38,7 +38,7 @@ def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Field:
-    """All that is known of one key of a record; encoding, decoding, export and documentation go by it.
+    """All that is known of one key of a record. Encoding, decoding, export and documentation derive from it.
 
     `types` are the JSON types allowed, `items` those of a list's elements. `required` keys are fixed by the
     guide and must be there; every other key may be missing, and a reader ignores keys that it does not know.
@@ -54,7 +54,7 @@ class Field:
 
     @property
     def kind(self) -> type:
-        """The type of what a column of this field holds: bool, int, float or str; of a list, of its elements."""
+        """The type of a value, or of a list's elements: bool, int, float or str."""
         types = self.items or self.types
         return next(kind for kind in (float, bool, int, str) if kind in types)
 

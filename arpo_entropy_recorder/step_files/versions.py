@@ -23,7 +23,7 @@ def assemble(files: Sequence[Path], columns_of: Callable[[Path], Columns]) -> tu
     whole = next((file for file, name in parsed if isinstance(name, StepKey)), None)
     columns = columns_of(whole) if whole else concatenate([])
     versions = _versions(columns)
-    # A rank that the whole file does not know belongs to the step unless an earlier run recorded it.
+    # A rank that is not in the whole file belongs to the step, unless its shard is of an earlier run.
     oldest = Version(min((version.run for version in versions.values()), default=-1), -1)
     newer = [shard for shard in shards if shard.version > versions.get(shard.rank, oldest)]
     if not newer:
@@ -43,7 +43,7 @@ def assemble(files: Sequence[Path], columns_of: Callable[[Path], Columns]) -> tu
 
 
 def is_stale(columns: Columns, highest: dict[int, int]) -> bool:
-    """True if a rank's run is below its `highest` of the steps before, which is brought up to date."""
+    """True if a rank's run is below its highest of the steps before. Updates `highest`, by rank."""
     stale = False
     for rank, version in _versions(columns).items():
         stale |= version.run < highest.get(rank, version.run)
@@ -54,14 +54,14 @@ def is_stale(columns: Columns, highest: dict[int, int]) -> bool:
 def _current(
     versions: dict[int, Version], directory: Path, key: StepKey, newest_run: int, dp_size: int
 ) -> set[int]:
-    """The ranks whose version of a step is not one that a resumed job is yet to replace."""
+    """The ranks whose version of a step is current; a resumed job is going to replace the others."""
     if all(version.run == newest_run for version in versions.values()):
         return set(versions)
     try:
         runs_by_rank = read_run_logs(directory)
     except OSError:
         runs_by_rank = {}
-    # In a whole file that holds ranks beyond the world's size, those of an earlier run are of another world.
+    # Ranks beyond the world size tell that the whole file is of a job of another size.
     resized = max(versions) >= dp_size
     return {
         rank

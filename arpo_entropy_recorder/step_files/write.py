@@ -1,4 +1,4 @@
-"""Writes what one process recorded into step files. A write that fails is tried again, and never raises."""
+"""Writes what one process records into step files. A failed write is retried and never raises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Step:
-    """A step in memory: the calls that are text already, and those that still are columns."""
+    """A step in memory: its calls, as text where they are encoded already, else as columns."""
 
     key: StepKey
     texts: list[list[bytes]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class _Step:
     waits: bool = False
 
 
-# The writer of each directory and rank in this process: two would write the same files.
+# The writer of each directory and rank in this process. Two would write the same files.
 _WRITERS: weakref.WeakValueDictionary[tuple[Path, int], StepWriter] = weakref.WeakValueDictionary()
 
 
@@ -92,7 +92,7 @@ class StepWriter:
     def add(
         self, global_step: int, validate: bool, columns: Mapping[str, np.ndarray | Sequence[Any]]
     ) -> None:
-        """Adds the records of one `generate_sequences` call: equally long columns by schema key.
+        """Add the records of one `generate_sequences` call: equally long columns by schema key.
 
         `global_step`, `call`, `run` and `dp_rank` are added here. The columns are kept until they are
         written, and are not copied.
@@ -101,7 +101,7 @@ class StepWriter:
             return
         holder = _WRITERS.get(self._place)
         if holder is None:
-            # A later one has come and gone: what follows is a run of its own.
+            # A later writer was opened and closed: start a new run.
             _WRITERS[self._place] = self
             self._start_over()
         elif holder is not self:
@@ -126,11 +126,11 @@ class StepWriter:
             )  # fmt: skip
 
     def flush(self) -> None:
-        """Writes everything that waits. Where that fails it is logged, and tried again at the next flush."""
+        """Write all waiting steps. A failure is logged, and the next flush tries again."""
         self._flush(now=max(self._latest.values(), default=None))
 
     def close(self) -> None:
-        """Flushes and gives the directory up. A second call does nothing."""
+        """Flush and release the directory. A second call does nothing."""
         if self.enabled:
             self._flush(now=None)
             if self.pending_steps:
@@ -167,7 +167,7 @@ class StepWriter:
             )  # fmt: skip
 
     def _write_waiting(self) -> OSError | None:
-        """Writes the steps that wait; returns the error of one that could not be written."""
+        """Write the waiting steps; returns the last error."""
         last_error = None
         for step in list(self._steps.values()):
             if step.waits:
@@ -175,13 +175,13 @@ class StepWriter:
                     self._write(step)
                 except OSError as error:
                     last_error = error
-                    # One name may be taken; a disk that is full or has gone is not asked for step after step.
+                    # These concern one name. A full or lost disk is not tried again for every step.
                     if not isinstance(error, (IsADirectoryError, PermissionError)):
                         break
         return last_error
 
     def _open(self) -> None:
-        """Takes the directory, again if it vanished meanwhile."""
+        """Lock the directory; again if it vanished meanwhile."""
         if self._rank_lock is not None:
             if self._rank_lock.is_valid():
                 return
@@ -194,7 +194,7 @@ class StepWriter:
         self._note_run_info()
 
     def _start_over(self) -> None:
-        """The steps went back: what follows replaces what was recorded, as after a resume."""
+        """Start a new run, whose records replace the earlier ones: the steps went back, as after a resume."""
         self._flush(now=None)
         self._latest.clear()
         if self._rank_lock is not None:
@@ -203,7 +203,7 @@ class StepWriter:
         self._run += 1
 
     def _note_run_info(self) -> None:
-        """Once for each run. Where that fails it is tried again at the first flush, and is in nobody's way."""
+        """Describe each run once. A failure is logged, and the run's first flush tries again."""
         if self._run_info is None or self._noted_run_info >= self._run:
             return
         try:
@@ -223,7 +223,7 @@ class StepWriter:
             constants = {"global_step": step.key.global_step, "call": len(step.texts), "run": run}
             if self.dp_size > 1:
                 constants["dp_rank"] = self.dp_rank
-            # Popped first: columns that cannot be written shall not be in the way of the next.
+            # Pop first, so columns that fail to encode do not block the ones behind them.
             step.texts.append(encode_records(step.columns.pop(0), constants))
         if not step.texts:
             step.waits = False
@@ -235,7 +235,7 @@ class StepWriter:
         parts = file_parts(t for texts in step.texts for t in texts)
         write_file(self.directory / name, parts, temporary_name(name, self.dp_rank))
         step.waits = False
-        # What this file replaces: of one rank all shards, of several the rank's own.
+        # The file replaces all shards of the step if there is one rank, else this rank's.
         replaced = list_shards(self.directory).get(step.key, [])
         remove_shards(
             self.directory,
@@ -243,7 +243,7 @@ class StepWriter:
         )
 
     def _forget_written(self) -> None:
-        """Keeps of the written steps only those that a further call may add to."""
+        """Drop written steps, except those that a further call may add to."""
         for key, step in list(self._steps.items()):
             if not step.waits and key != self._latest.get(key.validate):
                 del self._steps[key]
