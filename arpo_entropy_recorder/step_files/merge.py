@@ -139,7 +139,7 @@ def _join(
 
 def _warn_changed(path: Path, error: Exception) -> None:
     logger.warning(
-        "entropy recorder: %s or one of its shards was edited and is left as it is: %s",
+        "entropy recorder: %s or one of its shards was changed and is left as it is: %s",
         printable(path), printable(error),
     )  # fmt: skip
 
