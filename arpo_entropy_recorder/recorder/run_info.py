@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.recorder.guard import is_failure
 from arpo_entropy_recorder.recorder.settings import Settings
 
 # Directories of step files are often called so, below one that has the run's name.
 COMMON_NAMES = {"entropy", "entropies"}
-PACKAGES = {"vllm": "vllm", "verl": "verl", "recorder": "arpo-entropy-recorder"}
 
 
 def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Settings) -> dict[str, Any]:
@@ -28,7 +28,10 @@ def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Setting
         "temperature": _or_null(lambda: float(config.get("temperature"))),
         "top_p": _or_null(lambda: float(config.get("top_p"))),
         "window": settings.window,
-        **{key: _or_null(partial(version, package)) for key, package in PACKAGES.items()},
+        # By the module: the CPU builds of vLLM have a distribution of another name.
+        "vllm": _or_null(lambda: import_module("vllm").__version__),
+        "verl": _or_null(lambda: version("verl")),
+        "recorder": __version__,
     }
 
 

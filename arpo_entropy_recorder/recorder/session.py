@@ -45,8 +45,8 @@ class Call:
 class EntropyRecorder:
     """Records the generate_sequences calls of one rollout.
 
-    `engine` is a vLLM LLM; of `config`, the rollout's, entropy_run.json has the sampling settings. Raises UserError at
-    construction for an engine that cannot be tapped or a directory that another job writes to.
+    `engine` is a vLLM LLM; entropy_run.json has the sampling settings of the rollout's `config`. Raises UserError
+    at construction for an engine that cannot be tapped or a directory that another job writes to.
     """
 
     def __init__(
