@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
+
+import numpy as np
 
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps, ByTools
 from arpo_entropy_recorder.analysis.pairs import Pairs
-from arpo_entropy_recorder.analysis.selection import KINDS, accumulate
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import Step
 
 PARTS = ("steps", "tools", "positions", "pairs")
+# Records of different kinds are never mixed. In order of preference: a later one only where there is no earlier.
+KINDS = ("sampled", "greedy", "validation")
 
 
 @dataclass
 class Analysis:
-    """What the records hold; of `parts`, only those asked for are filled. `kind` is one of KINDS."""
+    """What the records of one kind hold; of `parts`, only those asked for are filled.
+
+    `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here.
+    """
 
     parts: Collection[str] = PARTS
     kind: str = KINDS[0]
+    left_out: Counter[str] = field(default_factory=Counter)
     origins: Origins = field(default_factory=Origins)
     rounds: Rounds = field(default_factory=Rounds)
     steps: BySteps = field(default_factory=BySteps)
@@ -31,27 +39,66 @@ class Analysis:
     pairs: Pairs = field(default_factory=Pairs)
 
     def add(self, step: Step) -> None:
+        """Take a step whose records are all of one kind; null entropies are among them, padding rows are not."""
         self.origins.add(step)
         self.rounds.add(step)
         for part in self.parts:
             getattr(self, part).add(step)
 
 
-def analyse(steps: Iterable[Step], parts: Collection[str] = PARTS) -> tuple[Analysis, Counter[str]]:
-    """Read all steps once; returns what they hold and what was left out (see `accumulate`).
+A = TypeVar("A", bound=Analysis)
 
-    Raises UserError where no record is after a tool call.
+
+def analyse(steps: Iterable[Step], parts: Collection[str] = PARTS) -> Analysis:
+    """Read all steps once and return what they hold.
+
+    Raises UserError where no record with an entropy is after a tool call.
     """
-    analysis, left_out, kind = accumulate(steps, partial(Analysis, parts))
+    return gather(steps, partial(Analysis, parts))
+
+
+def gather(steps: Iterable[Step], make: Callable[[], A]) -> A:
+    """`analyse` with an Analysis of one's own: `make` is called once for each kind of record that is there."""
+    found: dict[str, A] = {}
+    taken: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    for step in steps:
+        for kind, part in _by_kind(step, left_out):
+            taken[kind] += int(np.count_nonzero(~np.isnan(part.columns["entropy"])))
+            found.setdefault(kind, make()).add(part)
+    kind = next((kind for kind in KINDS if kind in found), KINDS[0])
+    analysis = found.get(kind) or make()
     analysis.kind = kind
-    require_after_tool(analysis.rounds)
-    return analysis, left_out
-
-
-def require_after_tool(rounds: Rounds) -> None:
-    """Raise UserError, in one clear line, where no entropy was recorded after a tool result."""
-    if not rounds.by_round:
+    del taken[kind]
+    analysis.left_out = +(left_out + taken)
+    if not analysis.rounds.by_round:
         raise UserError(
             "nothing to show: no record with an entropy is after a tool call (is_after_tool_call); from before "
-            f"one: {rounds.initial.n:,}; did the policy call any tool?"
+            f"one: {analysis.rounds.initial.n:,}; did the policy call any tool?"
         )
+    return analysis
+
+
+def _by_kind(step: Step, left_out: Counter[str]) -> Iterator[tuple[str, Step]]:
+    """The parts of a step whose records are of one kind, where they have an entropy; counts what is in none.
+
+    A stale step, which a later run went back behind, is left out whole.
+    """
+    if step.stale:
+        left_out["stale steps"] += 1
+        return
+    real, sampled = ~_flag(step, "padding", False), _flag(step, "do_sample", True)
+    null = np.isnan(step.columns["entropy"])
+    left_out["padding rows"] += int(np.count_nonzero(~real))
+    left_out["without an entropy (null)"] += int(np.count_nonzero(null & real))
+    masks = {"validation": real} if step.validate else {"sampled": real & sampled, "greedy": real & ~sampled}
+    for kind, mask in masks.items():
+        if (mask & ~null).any():
+            columns = {name: column[mask] for name, column in step.columns.items()}
+            yield kind, step if mask.all() else replace(step, columns=columns)
+
+
+def _flag(step: Step, name: str, absent: bool) -> np.ndarray:
+    """A boolean column, bool[n]; `absent` where the step has none."""
+    column = step.columns.get(name)
+    return np.full(len(step), absent) if column is None else column.astype(bool)

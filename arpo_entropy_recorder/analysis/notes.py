@@ -8,15 +8,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from arpo_entropy_recorder.analysis.statistics import Origins
+from arpo_entropy_recorder.analysis.analysis import KINDS, Analysis
 from arpo_entropy_recorder.errors import printable, shorten
 
 SOURCES = ("recorded", "rescored", "simulated")
 
 
-def origin_lines(origins: Origins, words: Callable[..., str] = str.format) -> list[str]:
-    """A sentence for each: the records are made up, of several sources, not complete."""
-    lines = []
+def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps: bool = False) -> list[str]:
+    """A sentence for each: the warnings, with `with_steps` the global steps, and what was left out."""
+    lines, steps = warnings(analysis, words), sorted(analysis.rounds.steps)
+    if with_steps and len(steps) == 1:
+        lines.append(words("Step {step}.", step=steps[0]))
+    elif with_steps and steps:
+        values = {"count": len(steps), "first": steps[0], "last": steps[-1]}
+        lines.append(words("{count:,} steps, {first} to {last}.", **values))
+    if analysis.left_out:
+        lines.append(words("Left out: {reasons}.", reasons=reasons_of(analysis.left_out, words)))
+    return lines
+
+
+def warnings(analysis: Analysis, words: Callable[..., str] = str.format) -> list[str]:
+    """A sentence for each: the records are made up, of several sources, not complete, or not those of training."""
+    lines, origins = [], analysis.origins
     if origins.simulated:
         lines.append(words("SIMULATED data, not a measurement."))
     if len(origins.sources) > 1:
@@ -28,6 +41,8 @@ def origin_lines(origins: Origins, words: Callable[..., str] = str.format) -> li
         lines.append(words("Records of several sources are mixed: {sources}.", sources=sources))
     if origins.incomplete:
         lines.append(words("Records of calls that were not recorded whole: {n:,}.", n=origins.incomplete))
+    if analysis.kind != KINDS[0]:
+        lines.append(words("Only {kind} records.", kind=words(analysis.kind)))
     return lines
 
 

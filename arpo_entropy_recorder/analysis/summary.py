@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from math import isfinite
 from typing import Any, TextIO
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
-from arpo_entropy_recorder.analysis.selection import KINDS
 from arpo_entropy_recorder.analysis.statistics import START, Group
 
 COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", "high", "share_above")
 CHANGES = "change_round"
 
 
-def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
+def summarise(analysis: Analysis) -> dict[str, Any]:
     """Everything as plain types for JSON: `groups`, the paired test and its `answer`, and whose records they are.
 
     Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 % interval, and share_above 0.6;
@@ -31,7 +28,7 @@ def summarise(analysis: Analysis, left_out: Counter[str]) -> dict[str, Any]:
         "kind": analysis.kind,
         "sources": dict(analysis.origins.sources),
         "incomplete": analysis.origins.incomplete,
-        "left_out": dict(left_out),
+        "left_out": dict(analysis.left_out),
         "groups": [{**labels, **_numbers(labels["group"], group)} for labels, group in _groups(analysis)],
     }
 
@@ -42,16 +39,6 @@ def write_csv(analysis: Analysis, file: TextIO) -> None:
     writer.writeheader()
     for labels, group in _groups(analysis):
         writer.writerow({**labels, **_numbers(labels["group"], group)})
-
-
-def notes(analysis: Analysis, left_out: Counter[str]) -> list[str]:
-    """What a person must know of the records behind the numbers: where they are from, what was left out."""
-    lines = origin_lines(analysis.origins)
-    if analysis.kind != KINDS[0]:
-        lines.append(f"Only {analysis.kind} records: there are no others.")
-    if left_out:
-        lines.append(f"Left out: {reasons_of(left_out)}.")
-    return lines
 
 
 def _groups(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Group]]:

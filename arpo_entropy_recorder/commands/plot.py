@@ -128,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
             if args.simulate
             else watched_steps(args.paths, args.skip_bad)
         )
-        analysis, left_out = analyse(steps, NEEDED[figure_name][0])
-        figure = draw(figure_name, analysis, left_out, words)
+        analysis = analyse(steps, NEEDED[figure_name][0])
+        figure = draw(figure_name, analysis, words)
         records, rounds = analysis.rounds.after_tool.n, len(analysis.rounds.by_round)
         summary = f"{counted(records, 'record')} after a tool call, {counted(rounds, 'round')}"
     with naming("--output", OutputError):

@@ -35,17 +35,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.analysis.analysis import analyse
-    from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
+    from arpo_entropy_recorder.analysis.notes import notes
+    from arpo_entropy_recorder.analysis.summary import summarise, write_csv
     from arpo_entropy_recorder.commands.progress import say, watched_steps
 
-    analysis, left_out = analyse(watched_steps(args.paths, args.skip_bad))
+    analysis = analyse(watched_steps(args.paths, args.skip_bad))
     if args.json:
         import json
 
-        print(json.dumps(summarise(analysis, left_out), indent=2, allow_nan=False))
+        print(json.dumps(summarise(analysis), indent=2, allow_nan=False))
     elif args.csv:
         write_csv(analysis, sys.stdout)
-        for line in notes(analysis, left_out):
+        for line in notes(analysis):
             say(line)
     else:
         from rich.console import Console
@@ -55,6 +56,6 @@ def run(args: argparse.Namespace) -> int:
         console = Console()
         console.print(round_table(analysis, console.width))
         print(analysis.pairs.test().answer)
-        for line in notes(analysis, left_out):
+        for line in notes(analysis):
             print(line)
     return 0

@@ -103,9 +103,9 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from arpo_entropy_recorder.figures.catalogue import draw
     from arpo_entropy_recorder.figures.picture import save
 
-    analysis, left_out = analyse(watched_steps([str(args.directory)]))
+    analysis = analyse(watched_steps([str(args.directory)]))
     with naming("--output", OutputError):
-        save(draw(args.figure, analysis, left_out, words), path)
+        save(draw(args.figure, analysis, words), path)
     console = Console()
     console.print(round_table(analysis, console.width))
     line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")

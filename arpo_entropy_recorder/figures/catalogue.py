@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from matplotlib.figure import Figure
@@ -24,7 +23,6 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Analysis, About], Figure]]] 
 }
 
 
-def draw(name: str, analysis: Analysis, left_out: Counter[str], words: Words = ENGLISH) -> Figure:
+def draw(name: str, analysis: Analysis, words: Words = ENGLISH) -> Figure:
     """The figure `name`, a key of FIGURES, of what was read; raises UserError where the data lacks its part."""
-    about = About(analysis.rounds.steps, left_out, analysis.origins, words, analysis.kind)
-    return FIGURES[name][1](analysis, about)
+    return FIGURES[name][1](analysis, About(analysis, words))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
 from arpo_entropy_recorder.analysis.statistics import START
 from arpo_entropy_recorder.errors import UserError
@@ -30,6 +31,8 @@ def draw_log(path: str | Path, figure_name: str, words: Words = ENGLISH) -> tupl
     source = words(
         "From a console log: means of the first data-parallel worker's records alone, without their spread."
     )
-    figure = FIGURES[figure_name](curves, About(list(log), words=words), source)
+    analysis = Analysis(())
+    analysis.rounds.steps = set(log)
+    figure = FIGURES[figure_name](curves, About(analysis, words), source)
     rounds = len(curves.keys() - {START})
     return figure, f"{counted(len(log), 'step')} from the log, {counted(rounds, 'round')}"

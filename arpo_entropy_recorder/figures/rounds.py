@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.analysis import require_after_tool
 from arpo_entropy_recorder.analysis.statistics import START, Rounds
 from arpo_entropy_recorder.figures.about import About
 from arpo_entropy_recorder.figures.marks import (
@@ -24,10 +23,8 @@ POINTS_SHOWN = 5_000
 def plot_rounds(rounds: Rounds, about: About) -> Figure:
     """Draw every record as a point, and each round's mean with a bar of one standard deviation.
 
-    The entropy before any tool result stands at round 0 as an orange diamond. Raises UserError where there is
-    no record after a tool call.
+    The entropy before any tool result stands at round 0 as an orange diamond.
     """
-    require_after_tool(rounds)
     words = about.words
     groups = dict(sorted(rounds.by_round.items()))
     everything = {START: rounds.initial, **groups} if rounds.initial.n else groups

@@ -8,8 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from arpo_entropy_recorder.analysis.analysis import PARTS, Analysis, require_after_tool
-from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.analysis import Analysis, gather
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.highest import Highest
@@ -38,11 +37,7 @@ def make_report(steps: Iterable[Step], transcriber: Transcriber | None = None, t
     tool result, as far as the records hold tokens. Raises UserError where no record is after a tool call.
     """
     facts = RunFacts()
-    gathered, left_out, kind = accumulate(
-        facts.watch(steps), lambda: Gathered(PARTS, highest=Highest(trajectories))
-    )
-    gathered.kind = kind
-    require_after_tool(gathered.rounds)
+    gathered = gather(facts.watch(steps), lambda: Gathered(highest=Highest(trajectories)))
     chosen = gathered.highest.trajectories()
     transcripts = [found for t in chosen if transcriber and (found := transcriber.read(t))]
     body = [
@@ -50,10 +45,10 @@ def make_report(steps: Iterable[Step], transcriber: Transcriber | None = None, t
         tag(
             "main",
             headline(gathered),
-            figures(gathered, left_out),
+            figures(gathered),
             numbers(gathered),
             *_trajectories(transcripts, facts, transcriber, trajectories),
-            settings(facts, left_out, kind),
+            settings(facts, gathered),
         ),
         footer(),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from io import BytesIO
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.notes import origin_lines, reasons_of
+from arpo_entropy_recorder.analysis.notes import reasons_of, warnings
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import draw
@@ -75,7 +74,7 @@ def headline(analysis: Analysis) -> Element:
     ]
     return tag(
         "header",
-        [tag("p", line, class_="warning") for line in origin_lines(analysis.origins)],
+        [tag("p", line, class_="warning") for line in warnings(analysis)],
         tag("p", "Entropy report", class_="eyebrow"),
         tag("h1", QUESTION),
         tag(
@@ -101,14 +100,14 @@ def headline(analysis: Analysis) -> Element:
     )
 
 
-def figures(analysis: Analysis, left_out: Counter[str]) -> Element:
+def figures(analysis: Analysis) -> Element:
     shown, lacking = [], []
     for name, (title, words) in FIGURES.items():
         if name in ("steps", "heatmap") and len(analysis.rounds.steps) < 2:
             lacking.append(f"{title}: one step only")
             continue
         try:
-            figure = draw(name, analysis, left_out)
+            figure = draw(name, analysis)
         except UserError as error:
             lacking.append(f"{title}: {str(error).removeprefix(f'--figure {name}: ')}")
             continue
@@ -203,10 +202,10 @@ def _table(
     return scrollable(table, caption)
 
 
-def settings(facts: RunFacts, left_out: Counter[str], kind: str) -> Element:
-    rows = [*facts.rows(), ("Shown", f"{kind} records")]
-    if left_out:
-        rows.append(("Left out", reasons_of(left_out)))
+def settings(facts: RunFacts, analysis: Analysis) -> Element:
+    rows = [*facts.rows(), ("Shown", f"{analysis.kind} records")]
+    if analysis.left_out:
+        rows.append(("Left out", reasons_of(analysis.left_out)))
     return tag(
         "section",
         tag("h2", "The run, as its files tell"),

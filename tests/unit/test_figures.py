@@ -49,7 +49,7 @@ def test_each_round_is_a_line_over_the_steps_with_the_interval_as_its_band():
     for number in range(4):
         label = f"round {number}" if number else "before any tool call"
         assert dict(drawn[label].tolist()) == pytest.approx({s: expected[s, number] for s in (1, 2, 3, 4)})
-    analysis, _ = analyse(STEPS)
+    analysis = analyse(STEPS)
     low, high = analysis.steps.cells[2][1].interval()
     edges = [path.vertices for band in axes.collections for path in band.get_paths()]
     at_step_2 = np.concatenate([vertices[vertices[:, 0] == 2, 1] for vertices in edges])
@@ -217,14 +217,15 @@ def test_the_change_is_each_records_against_its_own_start():
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_simulated(name):
     chinese = Words(chinese=CHINESE)
-    analysis, _ = analyse(simulate_steps(3, 50), FIGURES[name][0])
+    analysis = analyse(simulate_steps(3, 50), FIGURES[name][0])
     texts = [
         text.get_text()
-        for text in draw(name, analysis, Counter(), chinese).findobj(match=lambda a: hasattr(a, "get_text"))
+        for text in draw(name, analysis, chinese).findobj(match=lambda a: hasattr(a, "get_text"))
     ]
     assert "SIMULATED" in texts
     analysis.origins = Origins(Counter(recorded=2, rescored=1, other=1), incomplete=4)
-    caption = draw(name, analysis, Counter(greedy=3), words=chinese).get_supxlabel()
+    analysis.left_out = Counter(greedy=3)
+    caption = draw(name, analysis, chinese).get_supxlabel()
     assert "3贪心解码记录" in "".join(caption.split())
     assert "1other,2实时记录,1重新打分" in "".join(caption.split())
     assert "来自未完整记录的调用的记录" in "".join(caption.split())
@@ -255,27 +256,19 @@ def test_what_a_figure_needs_and_the_records_lack_is_one_clear_line(name, missin
         draw_steps(name, [make_step([(1, True, 0.5)])])
 
 
-def test_a_figure_of_validation_records_says_so():
-    assert (
-        "Only validation records."
-        in draw_steps("rounds", [make_step([(1, True, 0.5)], validate=True)]).get_supxlabel()
-    )
-    assert "Only" not in draw_steps("rounds", [make_step([(1, True, 0.5)])]).get_supxlabel()
-
-
 def test_no_record_after_a_tool_call_stops_every_figure():
     with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
         analyse([make_step([(0, False, 0.5)])])
 
 
 def test_the_bootstraps_of_a_step_figure_and_a_heat_map_are_made_once(monkeypatch):
-    analysis, left_out = analyse(STEPS)
+    analysis = analyse(STEPS)
     calls = []
     interval = Group.interval
     monkeypatch.setattr(Group, "interval", lambda group: calls.append(group) or interval(group))
-    draw("steps", analysis, left_out)
+    draw("steps", analysis)
     once = len(calls)
-    draw("heatmap", analysis, left_out)
+    draw("heatmap", analysis)
     assert once == len(calls) > 0
 
 

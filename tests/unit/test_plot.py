@@ -10,25 +10,24 @@ from made_steps import texts_of
 from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
 
-from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.simulate import simulate_steps
-from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.about import About
+from arpo_entropy_recorder.figures.catalogue import draw
 from arpo_entropy_recorder.figures.picture import picture_path, save
-from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN, plot_rounds
+from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN
 from arpo_entropy_recorder.step_files.read import Step
 
 
-def rounds_of(entropies):
-    """Rounds of {round: entropies}, round 0 being the start."""
+def draw_rounds(entropies):
+    """The figure of {round: entropies}, round 0 being the start."""
     columns = {
         "round": np.array([number for number, values in entropies.items() for _ in values]),
         "entropy": np.array([value for values in entropies.values() for value in values], float),
     }
     columns["is_after_tool_call"] = columns["round"] > 0
     columns["sample_idx"] = np.arange(len(columns["round"]))
-    return accumulate([Step(global_step=7, validate=False, columns=columns)], Rounds)[0]
+    return draw("rounds", analyse([Step(global_step=7, validate=False, columns=columns)], ()))
 
 
 def clouds(figure):
@@ -57,13 +56,11 @@ ENTROPIES = {0: [0.1, 0.25, 0.3], 1: [0.7, 0.95, 0.61], 2: [0.5, 0.4], 4: [0.8]}
 
 
 def test_every_record_is_a_point_in_its_round():
-    assert clouds(plot_rounds(rounds_of(ENTROPIES), About())) == {
-        x: sorted(values) for x, values in ENTROPIES.items()
-    }
+    assert clouds(draw_rounds(ENTROPIES)) == {x: sorted(values) for x, values in ENTROPIES.items()}
 
 
 def test_marks_are_the_means_and_bars_one_sample_standard_deviation():
-    found = bars(plot_rounds(rounds_of(ENTROPIES), About()))
+    found = bars(draw_rounds(ENTROPIES))
     assert found.keys() == ENTROPIES.keys()
     for number, values in ENTROPIES.items():
         mean, half = found[number]
@@ -76,8 +73,8 @@ def test_marks_are_the_means_and_bars_one_sample_standard_deviation():
 
 def test_the_start_has_a_mark_of_its_own_and_none_where_it_was_not_recorded():
     with_start, without = (
-        plot_rounds(rounds_of(ENTROPIES), About()),
-        plot_rounds(rounds_of({1: [0.5, 0.6]}), About()),
+        draw_rounds(ENTROPIES),
+        draw_rounds({1: [0.5, 0.6]}),
     )
     assert len(with_start.axes[0].containers) == 2
     markers = {c.lines[0].get_marker() for c in with_start.axes[0].containers}
@@ -86,7 +83,7 @@ def test_the_start_has_a_mark_of_its_own_and_none_where_it_was_not_recorded():
 
 
 def test_the_axis_counts_rounds_in_whole_numbers_with_the_records_under_each():
-    figure = plot_rounds(rounds_of(ENTROPIES), About())
+    figure = draw_rounds(ENTROPIES)
     figure.draw_without_rendering()
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "4"]
@@ -97,42 +94,43 @@ def test_the_axis_counts_rounds_in_whole_numbers_with_the_records_under_each():
 
 
 def test_many_records_are_thinned_and_the_caption_says_so():
-    rounds, *_ = accumulate(simulate_steps(5, 20_000), Rounds)
-    figure = plot_rounds(rounds, About())
+    analysis = analyse(simulate_steps(5, 20_000), ())
+    figure = draw("rounds", analysis)
     shown = sum(len(points) for points in clouds(figure).values())
     assert shown <= POINTS_SHOWN
     assert f"{shown:,} of 120,000 records" in figure.get_supxlabel().replace("\n", " ")
-    assert bars(figure)[1][0] == rounds.by_round[1].mean  # of all records, not of those shown
+    assert bars(figure)[1][0] == analysis.rounds.by_round[1].mean  # of all records, not of those shown
 
 
 def test_what_was_left_out_is_in_the_caption():
-    figure = plot_rounds(rounds_of(ENTROPIES), About(left_out=Counter({"greedy": 1234})))
+    analysis = analyse(simulate_steps(), ())
+    analysis.left_out = Counter(greedy=1234)
+    figure = draw("rounds", analysis)
     assert "Left out: 1,234 greedy." in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():
-    rounds, *_ = accumulate(simulate_steps(), Rounds)
-    made_up = About(origins=Origins(Counter(simulated=600)))
-    assert "SIMULATED" in [text for text, _ in texts_of(plot_rounds(rounds, made_up))]
-    assert not any("simulated" in text.lower() for text, _ in texts_of(plot_rounds(rounds, About())))
+    made_up = draw("rounds", analyse(simulate_steps(), ()))
+    assert "SIMULATED" in [text for text, _ in texts_of(made_up)]
+    assert not any("simulated" in text.lower() for text, _ in texts_of(draw_rounds(ENTROPIES)))
 
 
 def test_without_a_record_after_a_tool_call_there_is_one_clear_line():
     with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
-        plot_rounds(rounds_of({0: [0.5]}), About())
+        draw_rounds({0: [0.5]})
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_the_same_data_gives_the_same_bytes(tmp_path, suffix):
     for name in ("a", "b"):
-        save(plot_rounds(rounds_of(ENTROPIES), About()), tmp_path / f"{name}.{suffix}")
+        save(draw_rounds(ENTROPIES), tmp_path / f"{name}.{suffix}")
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
 def test_a_picture_that_fails_half_way_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "figure.png"
     path.write_bytes(b"old")
-    figure = plot_rounds(rounds_of(ENTROPIES), About())
+    figure = draw_rounds(ENTROPIES)
 
     def break_off(beside, **_):
         beside.write_bytes(b"half")

@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.analysis.selection import accumulate
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.simulate import simulate_steps
-from arpo_entropy_recorder.analysis.statistics import Rounds
 from arpo_entropy_recorder.errors import UserError
 
 
 @pytest.mark.parametrize(("num_rounds", "num_samples"), [(1, 1), (5, 100), (30, 7), (2, 1234)])
 def test_every_round_has_as_many_records_as_asked_for(num_rounds, num_samples):
-    rounds, left_out, _ = accumulate(simulate_steps(num_rounds, num_samples), Rounds)
-    assert {number: group.n for number, group in rounds.by_round.items()} == dict.fromkeys(
+    analysis = analyse(simulate_steps(num_rounds, num_samples))
+    assert {number: group.n for number, group in analysis.rounds.by_round.items()} == dict.fromkeys(
         range(1, num_rounds + 1), num_samples
     )
-    assert rounds.initial.n == num_samples
-    assert not left_out
+    assert analysis.rounds.initial.n == num_samples
+    assert not analysis.left_out
 
 
 def test_simulated_entropies_lie_in_0_to_1_and_are_the_same_every_time():

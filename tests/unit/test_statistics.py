@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_steps import make_step
 
+from arpo_entropy_recorder.analysis.analysis import KINDS, analyse
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps
 from arpo_entropy_recorder.analysis.pairs import Pairs
-from arpo_entropy_recorder.analysis.selection import accumulate
 from arpo_entropy_recorder.analysis.statistics import POINTS_KEPT, Group, Rounds
+from arpo_entropy_recorder.errors import UserError
 
 entropies = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
@@ -54,7 +55,8 @@ def test_the_kept_points_are_a_uniform_sample_that_does_not_depend_on_the_pieces
 
 def test_rounds_hold_the_records_after_tool_calls_and_the_start():
     records = [(0, False, 0.1), (1, True, 0.7), (1, False, 0.9), (1, True, 0.8), (3, True, 0.5)]
-    rounds, left_out, _ = accumulate([make_step(records, 4), make_step([(0, False, 0.3)], 6)], Rounds)
+    analysis = analyse([make_step(records, 4), make_step([(0, False, 0.3)], 6)])
+    rounds = analysis.rounds
     assert {number: sorted(group.points()) for number, group in rounds.by_round.items()} == {
         1: [0.7, 0.8],
         3: [0.5],
@@ -62,7 +64,7 @@ def test_rounds_hold_the_records_after_tool_calls_and_the_start():
     assert sorted(rounds.initial.points()) == [0.1, 0.3]
     assert sorted(rounds.after_tool.points()) == [0.5, 0.7, 0.8]  # 0.9 continues a segment, after no tool
     assert rounds.steps == {4, 6}
-    assert not left_out
+    assert not analysis.left_out
 
 
 def test_what_goes_on_after_a_length_limit_is_no_start():
@@ -87,9 +89,9 @@ def test_what_goes_on_after_a_length_limit_is_no_start():
 def test_null_entropies_and_padding_are_left_out_and_counted():
     records = [(1, True, 0.7), (1, True, np.nan), (1, True, 0.2), (1, True, np.nan)]
     step = make_step(records, padding=np.array([False, False, True, True]))
-    rounds, left_out, _ = accumulate([step], Rounds)
-    assert rounds.after_tool.points().tolist() == [0.7]
-    assert left_out == Counter({"padding rows": 2, "without an entropy (null)": 1})
+    analysis = analyse([step])
+    assert analysis.rounds.after_tool.points().tolist() == [0.7]
+    assert analysis.left_out == Counter({"padding rows": 2, "without an entropy (null)": 1})
 
 
 def test_sampled_greedy_and_validation_records_are_never_mixed():
@@ -98,21 +100,21 @@ def test_sampled_greedy_and_validation_records_are_never_mixed():
         [(1, True, 0.2), (1, True, 0.3)], validate=True, do_sample=np.array([False, False])
     )
     greedy = make_step([(1, True, 0.4)], do_sample=np.array([False]))
-    rounds, left_out, _ = accumulate([validation, train], Rounds)
-    assert rounds.after_tool.points().tolist() == [0.7]
-    assert left_out == Counter(greedy=1, validation=2)
+    analysis = analyse([validation, train])
+    assert analysis.kind == KINDS[0]
+    assert analysis.rounds.after_tool.points().tolist() == [0.7]
+    assert analysis.left_out == Counter(greedy=1, validation=2)
     for step, kind, n in ((validation, "validation", 2), (greedy, "greedy", 1)):
-        rounds, left_out, chosen = accumulate([step], Rounds)
-        assert (rounds.after_tool.n, chosen, +left_out) == (n, kind, Counter())
-    assert accumulate([], Rounds)[0].after_tool.n == 0
+        analysis = analyse([step])
+        assert (analysis.rounds.after_tool.n, analysis.kind, analysis.left_out) == (n, kind, Counter())
+    with pytest.raises(UserError, match="nothing to show"):
+        analyse([])
 
 
 def test_a_stale_step_is_left_out_whole():
-    rounds, left_out, _ = accumulate(
-        [make_step([(1, True, 0.7)], 3, stale=True), make_step([(1, True, 0.2)], 2)], Rounds
-    )
-    assert rounds.after_tool.points().tolist() == [0.2]
-    assert left_out == Counter({"stale steps": 1})
+    analysis = analyse([make_step([(1, True, 0.7)], 3, stale=True), make_step([(1, True, 0.2)], 2)])
+    assert analysis.rounds.after_tool.points().tolist() == [0.2]
+    assert analysis.left_out == Counter({"stale steps": 1})
 
 
 @pytest.mark.parametrize("n", [5, 40, 200, 201, 5_000])

@@ -12,7 +12,8 @@ from made_steps import make_run, make_step
 from rich.console import Console
 
 from arpo_entropy_recorder.analysis.analysis import analyse
-from arpo_entropy_recorder.analysis.summary import notes, summarise, write_csv
+from arpo_entropy_recorder.analysis.notes import notes
+from arpo_entropy_recorder.analysis.summary import summarise, write_csv
 from arpo_entropy_recorder.analysis.table import round_table
 from arpo_entropy_recorder.figures.catalogue import draw
 
@@ -38,7 +39,7 @@ def plain_groups(steps):
 
 def test_the_json_has_the_numbers_of_every_group():
     steps = list(make_run())
-    summary = summarise(*analyse(steps))
+    summary = summarise(analyse(steps))
     json.dumps(summary, allow_nan=False)
     expected = plain_groups(steps)
     found = {
@@ -61,11 +62,11 @@ def test_the_json_has_the_numbers_of_every_group():
 
 
 def test_the_csv_has_the_same_groups():
-    analysis, left_out = analyse(make_run())
+    analysis = analyse(make_run())
     file = io.StringIO()
     write_csv(analysis, file)
     lines = list(csv.DictReader(io.StringIO(file.getvalue())))
-    groups = summarise(analysis, left_out)["groups"]
+    groups = summarise(analysis)["groups"]
     assert len(lines) == len(groups)
     for line, group in zip(lines, groups, strict=True):
         assert {key: value for key, value in line.items() if value} == {
@@ -74,7 +75,7 @@ def test_the_csv_has_the_same_groups():
 
 
 def test_the_table_shows_nothing_where_nothing_is_defined():
-    analysis, _ = analyse([make_step([(1, True, 0.7)])])
+    analysis = analyse([make_step([(1, True, 0.7)])])
     table = round_table(analysis)
     cells = [tuple(map(str, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
     assert cells[0] == ("0 (start)", "0", "-", "-", "-", "-")
@@ -92,7 +93,7 @@ LONG = "retrieve_from_long_term_memory"
 def test_on_a_narrow_terminal_names_are_cut_and_columns_go_but_no_digits(width, name, columns):
     records = [(number, number > 0, 0.1234 + number / 7) for number in range(3) for _ in range(40)]
     tools = np.array([LONG if number else None for number, *_ in records], object)
-    analysis, _ = analyse([make_step(records, tool=tools)])
+    analysis = analyse([make_step(records, tool=tools)])
     console = Console(width=width, file=io.StringIO())
     table = round_table(analysis, console.width)
     console.print(table)
@@ -107,28 +108,37 @@ def test_on_a_narrow_terminal_names_are_cut_and_columns_go_but_no_digits(width, 
 
 
 def test_what_was_left_out_is_told():
-    analysis, _ = analyse([make_step([(1, True, 0.7)])])
-    assert summarise(analysis, Counter(greedy=2))["left_out"] == {"greedy": 2}
+    analysis = analyse([make_step([(1, True, 0.7)])])
+    analysis.left_out = Counter(greedy=2)
+    assert summarise(analysis)["left_out"] == {"greedy": 2}
 
 
 def test_one_stale_step_is_no_plural():
-    analysis, _ = analyse([make_step([(1, True, 0.7)])])
-    assert notes(analysis, Counter({"stale steps": 1, "greedy": 1})) == ["Left out: 1 greedy, 1 stale step."]
-    assert notes(analysis, Counter({"stale steps": 2})) == ["Left out: 2 stale steps."]
+    analysis = analyse([make_step([(1, True, 0.7)])])
+    analysis.left_out = Counter({"stale steps": 1, "greedy": 1})
+    assert notes(analysis) == ["Left out: 1 greedy, 1 stale step."]
+    analysis.left_out = Counter({"stale steps": 2})
+    assert notes(analysis) == ["Left out: 2 stale steps."]
+
+
+def test_table_notes_and_captions_name_a_kind_that_is_not_sampled():
+    analysis = analyse([make_step([(1, True, 0.5)], validate=True)])
+    assert notes(analysis) == ["Only validation records."]
+    assert "Only validation records." in draw("rounds", analysis).get_supxlabel()
 
 
 def seen(steps):
     """Everything that table, notes and figure say."""
-    analysis, left_out = analyse(steps)
-    figure = draw("rounds", analysis, left_out)
-    lines = " ".join([str(round_table(analysis).title), *notes(analysis, left_out)])
+    analysis = analyse(steps)
+    figure = draw("rounds", analysis)
+    lines = " ".join([str(round_table(analysis).title), *notes(analysis)])
     return lines, f"{figure.axes[0].get_title('left')} {figure.get_supxlabel()}".replace("\n", " ")
 
 
 def test_records_that_are_simulated_say_so_wherever_they_come_from():
     records = [(0, False, 0.2), (1, True, 0.7), (1, True, 0.6)]
     made_up = make_step(records, source=np.full(3, "simulated", object))
-    assert summarise(*analyse([made_up]))["sources"] == {"simulated": 3}
+    assert summarise(analyse([made_up]))["sources"] == {"simulated": 3}
     for said in seen([made_up]):
         assert "SIMULATED" in said
         assert "mixed" not in said

@@ -12,7 +12,7 @@ from matplotlib import font_manager
 from rich.cells import cell_len
 
 import arpo_entropy_recorder
-from arpo_entropy_recorder.analysis.selection import KINDS
+from arpo_entropy_recorder.analysis.analysis import KINDS
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures import words as module
 from arpo_entropy_recorder.figures.chinese import CHINESE
