@@ -25,11 +25,13 @@ KINDS = ("sampled", "greedy", "validation")
 class Analysis:
     """What the records of one kind hold; of `parts`, only those asked for are filled.
 
-    `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here.
+    `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here. `from_log` tells that
+    there are no records but the means of `steps`, out of a training run's console log.
     """
 
     parts: Collection[str] = PARTS
     kind: str = KINDS[0]
+    from_log: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
     origins: Origins = field(default_factory=Origins)
     rounds: Rounds = field(default_factory=Rounds)

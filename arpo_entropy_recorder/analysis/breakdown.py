@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,16 +25,33 @@ def _small() -> Group:
 
 @dataclass
 class Curve:
-    """A mean over global steps, float64[steps]; `low` and `high` bound its band and are NaN where there is none.
-
-    `records`, float64[n, 2], are step and entropy of the records where a step has too few for a band.
-    """
+    """A round's mean over global steps, float64[steps], and the records' `groups` behind it; a log has none."""
 
     steps: np.ndarray
     mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    records: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    groups: Sequence[Group] = ()
+
+    @cached_property
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high of the mean's 95 % interval, float64[steps] each; NaN where there is none.
+
+        Computed when first asked for, since a bootstrap for each step takes its time.
+        """
+        if not self.groups:
+            return np.full_like(self.mean, np.nan), np.full_like(self.mean, np.nan)
+        low, high = np.array([group.interval() for group in self.groups]).T
+        return low, high
+
+    @cached_property
+    def records(self) -> np.ndarray:
+        """Step and entropy, float64[n, 2], of the records where a step has too few of them for an interval."""
+        few = [
+            (step, value)
+            for step, group in zip(self.steps, self.groups, strict=False)
+            if group.n < MIN_INTERVAL
+            for value in group.points()
+        ]
+        return np.array(few, float).reshape(-1, 2)
 
 
 @dataclass
@@ -50,25 +68,25 @@ class BySteps:
 
     @cached_property
     def curves(self) -> dict[int, Curve]:
-        """Each round's mean with its 95 % interval over the steps that have records of it.
-
-        Computed once, since a bootstrap for each step and round takes its time: ask when all is added.
-        """
-        found: dict[int, list[tuple[float, ...]]] = {}
-        few: dict[int, list[tuple[float, float]]] = {}
+        """Each round's mean over the steps that have records of it; ask when all is added."""
+        found: dict[int, list[tuple[int, Group]]] = {}
         for step, cells in sorted(self.cells.items()):
             for number, group in cells.items():
                 if group.n:
-                    found.setdefault(number, []).append((step, group.mean, *group.interval()))
-                if group.n < MIN_INTERVAL:
-                    few.setdefault(number, []).extend((step, value) for value in group.points())
-        curves = {}
-        for number, rows in sorted(found.items()):
-            steps, mean, low, high = np.array(rows, float).T
-            curves[number] = Curve(
-                steps, mean, low, high, np.array(few.get(number, []), float).reshape(-1, 2)
+                    found.setdefault(number, []).append((step, group))
+        return {
+            number: Curve(
+                np.array([step for step, _ in rows], float),
+                np.array([group.mean for _, group in rows]),
+                [group for _, group in rows],
             )
-        return curves
+            for number, rows in sorted(found.items())
+        }
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The global steps that have a record, in order, int64[steps]."""
+        return np.unique(np.concatenate([curve.steps for curve in self.curves.values()])).astype(int)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.breakdown import Curve
 from arpo_entropy_recorder.analysis.statistics import START
 from arpo_entropy_recorder.errors import UserError
@@ -42,16 +43,26 @@ def read_log(path: str | Path) -> dict[int, dict[str, float]]:
                         found.popitem()
                     found[step] = metrics
     except OSError as error:
-        raise UserError(
-            f"--log_file {path}: cannot be read: {error.strerror}; give a training run's log"
-        ) from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}; give a training run's log") from error
     if not found:
         seen = f"step lines: {step_lines:,}" if step_lines else "it has no 'step:N - ...' lines"
         raise UserError(
-            f"--log_file {path}: no entropy/... metrics ({seen}); they are there when the run recorded: record "
-            "while training, or plot its step files with --entropy_file"
+            f"{path}: no entropy/... metrics ({seen}); they are there when the run recorded: record while "
+            "training, or plot its step files"
         )
     return found
+
+
+def analyse_log(path: str | Path) -> Analysis:
+    """What figures can show of a log; raises UserError where it has nothing after a tool call."""
+    log = read_log(path)
+    curves = curves_of(log)
+    if not any(number != START for number in curves):
+        raise UserError(f"{path}: its metrics have no entropy/round_N/mean: no tool was called")
+    analysis = Analysis((), from_log=True)
+    analysis.rounds.steps = set(log)
+    analysis.steps.curves = curves
+    return analysis
 
 
 def curves_of(log: dict[int, dict[str, float]]) -> dict[int, Curve]:
@@ -65,7 +76,7 @@ def curves_of(log: dict[int, dict[str, float]]) -> dict[int, Curve]:
     curves = {}
     for number, rows in sorted(points.items()):
         steps, means = np.array(rows, float).T
-        curves[number] = Curve(steps, means, np.full_like(means, np.nan), np.full_like(means, np.nan))
+        curves[number] = Curve(steps, means)
     return curves
 
 

@@ -4,12 +4,7 @@ Give exactly one source: step files (PATH or --entropy_file, which is the same),
 --simulate.
 
 figures:
-  rounds    entropy of the first token by tool-call round: each record, mean and standard deviation
-  steps     each round's mean over the global steps of training (the figure for --log_file)
-  heatmap   the same means, step by round, as colours
-  tools     by round and tool
-  window    how entropy fades over a segment's first tokens (needs entropy_window > 1)
-  change    against the trajectory's own entropy before any tool call (paired)
+{figures}
 
 examples:
   arpo-entropy plot checkpoints
@@ -27,8 +22,8 @@ import argparse
 from arpo_entropy_recorder.atomic import OutputError
 from arpo_entropy_recorder.commands.arguments import naming, non_empty, output_path
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 
-FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
 # What each source is called in an error.
 SOURCES = {
     "paths": "step files",
@@ -47,6 +42,8 @@ ROUNDS, SAMPLES = 5, 100
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    lines = (f"  {spec.name:9} {spec.help}" for spec in FIGURES.values())
+    parser.description = str(__doc__).format(figures="\n".join(lines))
     source = parser.add_argument_group("source (exactly one)")
     source.add_argument("paths", nargs="*", type=non_empty, metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
@@ -110,17 +107,18 @@ def run(args: argparse.Namespace) -> int:
         watched_rescore(out, RescoreSettings(args.model, args.rollout_dir), skip_bad=args.skip_bad)
         args.paths = [str(out)]
     if args.log_file:
-        from arpo_entropy_recorder.figures.log import draw_log
+        from arpo_entropy_recorder.analysis.logfile import analyse_log
 
-        figure, summary = draw_log(args.log_file, figure_name, words)
+        with naming("--log_file"):
+            analysis = analyse_log(args.log_file)
+        steps, rounds = len(analysis.rounds.steps), sum(number > 0 for number in analysis.steps.curves)
+        summary = f"{counted(steps, 'step')} from the log, {counted(rounds, 'round')}"
     else:
         from arpo_entropy_recorder.analysis.analysis import analyse
         from arpo_entropy_recorder.analysis.simulate import simulate_steps
         from arpo_entropy_recorder.commands.progress import watched_steps
-        from arpo_entropy_recorder.figures.catalogue import FIGURES as NEEDED
-        from arpo_entropy_recorder.figures.catalogue import draw
 
-        steps = (
+        records = (
             simulate_steps(
                 ROUNDS if args.num_rounds is None else args.num_rounds,
                 SAMPLES if args.num_samples is None else args.num_samples,
@@ -128,10 +126,13 @@ def run(args: argparse.Namespace) -> int:
             if args.simulate
             else watched_steps(args.paths, args.skip_bad)
         )
-        analysis = analyse(steps, NEEDED[figure_name][0])
+        analysis = analyse(records, FIGURES[figure_name].parts)
+        rounds = len(analysis.rounds.by_round)
+        summary = (
+            f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"
+        )
+    with naming(f"--figure {figure_name}:"):
         figure = draw(figure_name, analysis, words)
-        records, rounds = analysis.rounds.after_tool.n, len(analysis.rounds.by_round)
-        summary = f"{counted(records, 'record')} after a tool call, {counted(rounds, 'round')}"
     with naming("--output", OutputError):
         save(figure, path)
     print(printable(f"{path}: {summary}"))

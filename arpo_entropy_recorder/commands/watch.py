@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.atomic import OutputError
 from arpo_entropy_recorder.commands.arguments import naming, non_empty, seconds
-from arpo_entropy_recorder.commands.plot import FIGURES, add_picture_options, default_output
+from arpo_entropy_recorder.commands.plot import add_picture_options, default_output
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.figures.words import Words
@@ -100,12 +101,13 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from arpo_entropy_recorder.analysis.table import round_table
     from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.figures.catalogue import draw
     from arpo_entropy_recorder.figures.picture import save
 
     analysis = analyse(watched_steps([str(args.directory)]))
+    with naming(f"--figure {args.figure}:"):
+        figure = draw(args.figure, analysis, words)
     with naming("--output", OutputError):
-        save(draw(args.figure, analysis, words), path)
+        save(figure, path)
     console = Console()
     console.print(round_table(analysis, console.width))
     line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")

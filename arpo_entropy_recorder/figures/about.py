@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,36 +10,36 @@ from matplotlib.figure import Figure
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import notes
 from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of
-from arpo_entropy_recorder.figures.words import ENGLISH, Words
+from arpo_entropy_recorder.figures.words import Words
 
 
-@dataclass(frozen=True)
-class About:
-    """What is shown, and the language that the picture speaks."""
+def finish(
+    axes: Axes, analysis: Analysis, words: Words, title: str, caption: list[str], filled: bool = False
+) -> Figure:
+    """Give the axes' figure its title, its caption and, for simulated data, its mark; returns the figure.
 
-    analysis: Analysis
-    words: Words = ENGLISH
-
-    def finish(self, axes: Axes, title: str, caption: list[str], filled: bool = False) -> Figure:
-        """Give the axes' figure its title, its caption and, for simulated data, its mark; returns the figure.
-
-        The mark lies behind the data, or in front of it where the axes are `filled`.
-        """
-        simulated = self.analysis.origins.simulated
-        add_title(axes, title + self.words(" (simulated)") if simulated else title)
-        add_caption(
-            axes,
-            [*caption, *notes(self.analysis, self.words, with_steps=True)],
-            self.words.chinese is not None,
+    The caption's sentences, empty ones left out, are followed by what is to be known of the records. The mark
+    lies behind the data, or in front of it where the axes are `filled`.
+    """
+    simulated = analysis.origins.simulated
+    add_title(axes, title + words(" (simulated)") if simulated else title)
+    add_caption(axes, [*caption, *notes(analysis, words, with_steps=True)], words.chinese is not None)
+    if simulated:  # so that it cannot pass for a measurement
+        look: dict[str, Any] = {"fontsize": 56, "fontweight": words.title_weight, "color": "#B00020"}
+        look |= {"alpha": 0.5, "zorder": 5} if filled else {"alpha": 0.2, "zorder": 0.5}
+        axes.text(
+            0.5, 0.5, "SIMULATED", transform=axes.transAxes, rotation=16, ha="center", va="center", **look
         )
-        if simulated:  # so that it cannot pass for a measurement
-            where: dict[str, Any] = {
-                "transform": axes.transAxes,
-                "rotation": 16,
-                "ha": "center",
-                "va": "center",
-            }
-            look: dict[str, Any] = {"fontsize": 56, "fontweight": self.words.title_weight, "color": "#B00020"}
-            depth: dict[str, Any] = {"alpha": 0.5, "zorder": 5} if filled else {"alpha": 0.2, "zorder": 0.5}
-            axes.text(0.5, 0.5, "SIMULATED", **where, **look, **depth)
-        return figure_of(axes)
+    return figure_of(axes)
+
+
+def log_note(analysis: Analysis, words: Words) -> str:
+    """What a log's means are means of, or nothing for records."""
+    # The trainer takes the metrics of a batch from the first worker's part of it.
+    return (
+        words(
+            "From a console log: means of the first data-parallel worker's records alone, without their spread."
+        )
+        if analysis.from_log
+        else ""
+    )

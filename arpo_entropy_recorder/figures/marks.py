@@ -15,6 +15,7 @@ from arpo_entropy_recorder.figures.style import FAINT, INK, MUTED
 from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
+POINTS_SHOWN = 5_000
 FEW = 30
 LABELLED_ROUNDS = 32
 SHORT_COUNTS = 12

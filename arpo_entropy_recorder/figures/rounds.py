@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.statistics import START, Rounds
-from arpo_entropy_recorder.figures.about import About
+from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.statistics import START
+from arpo_entropy_recorder.figures.about import finish
 from arpo_entropy_recorder.figures.marks import (
+    POINTS_SHOWN,
     SHORT_COUNTS,
     cloud,
     entropy_axis,
@@ -16,16 +18,15 @@ from arpo_entropy_recorder.figures.marks import (
     shown_of,
 )
 from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, styled
+from arpo_entropy_recorder.figures.words import Words
 
-POINTS_SHOWN = 5_000
 
-
-def plot_rounds(rounds: Rounds, about: About) -> Figure:
+def plot(analysis: Analysis, words: Words) -> Figure:
     """Draw every record as a point, and each round's mean with a bar of one standard deviation.
 
     The entropy before any tool result stands at round 0 as an orange diamond.
     """
-    words = about.words
+    rounds = analysis.rounds
     groups = dict(sorted(rounds.by_round.items()))
     everything = {START: rounds.initial, **groups} if rounds.initial.n else groups
     with styled(words):
@@ -49,4 +50,6 @@ def plot_rounds(rounds: Rounds, about: About) -> Figure:
             words("Dotted: mean before any tool call.") if rounds.initial.n else "",
             words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
         ]
-        return about.finish(axes, words("Entropy of the first token after each tool result"), caption)
+        return finish(
+            axes, analysis, words, words("Entropy of the first token after each tool result"), caption
+        )

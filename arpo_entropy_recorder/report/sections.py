@@ -16,7 +16,7 @@ from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import reasons_of, warnings
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import RC, take_words
 from arpo_entropy_recorder.figures.words import counted
@@ -25,24 +25,6 @@ from arpo_entropy_recorder.report.markup import DASH, image, scrollable, tag
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 QUESTION = "Does the policy become uncertain after tool results?"
-# By figure: its heading, and what a person who cannot see it should know of it.
-FIGURES = {
-    "rounds": (
-        "After each tool result",
-        "Each record's entropy by tool-call round, with mean and standard deviation.",
-    ),
-    "change": (
-        "Against the trajectory's own start",
-        "Each record's entropy minus its trajectory's initial one, by round.",
-    ),
-    "steps": ("Over training", "Each round's mean entropy over the global steps of training."),
-    "heatmap": ("By step and round", "Heat map of mean entropy by global step and round."),
-    "tools": ("By tool", "Entropy by round and tool, with means."),
-    "window": (
-        "Within a segment",
-        "Mean entropy of a segment's first tokens, after a tool result and at the start.",
-    ),
-}
 # A vector picture is sharper; above this many bytes its points weigh more than pixels do.
 MAX_SVG_BYTES = 300_000
 CSS_INCH = 96  # pixels
@@ -102,16 +84,16 @@ def headline(analysis: Analysis) -> Element:
 
 def figures(analysis: Analysis) -> Element:
     shown, lacking = [], []
-    for name, (title, words) in FIGURES.items():
-        if name in ("steps", "heatmap") and len(analysis.rounds.steps) < 2:
-            lacking.append(f"{title}: one step only")
+    for spec in FIGURES.values():
+        if len(analysis.rounds.steps) < spec.min_steps:
+            lacking.append(f"{spec.heading}: one step only")
             continue
         try:
-            figure = draw(name, analysis)
+            figure = draw(spec.name, analysis)
         except UserError as error:
-            lacking.append(f"{title}: {str(error).removeprefix(f'--figure {name}: ')}")
-            continue
-        shown.append(_figure(name, title, f"{words} The numbers are in the tables below.", figure))
+            lacking.append(f"{spec.heading}: {error}")
+        else:
+            shown.append(_figure(spec, figure))
     notes = tag("ul", [tag("li", line) for line in lacking], class_="note") if lacking else None
     return tag(
         "section",
@@ -123,20 +105,26 @@ def figures(analysis: Analysis) -> Element:
     )
 
 
-def _figure(name: str, title: str, alt: str, figure: Figure) -> Element:
+def _figure(spec: FigureSpec, figure: Figure) -> Element:
     """The picture with its words as text around it; a link's target is shown in full size by the style sheet."""
-    caption = take_words(figure)
+    caption, alt = take_words(figure), f"{spec.alt} The numbers are in the tables below."
     return tag(
         "figure",
-        tag("h3", title),
+        tag("h3", spec.heading),
         tag("div", _picture(figure, alt), class_="picture"),
         tag(
             "figcaption",
             f"{caption} ",
-            tag("a", "Full size", href=f"#figure-{name}", class_="larger", aria_label=f"Full size: {title}"),
+            tag(
+                "a",
+                "Full size",
+                href=f"#figure-{spec.name}",
+                class_="larger",
+                aria_label=f"Full size: {spec.heading}",
+            ),
             tag("a", "Fit to the page", href="#figures", class_="smaller"),
         ),
-        id=f"figure-{name}",
+        id=f"figure-{spec.name}",
         class_="wide" if figure.get_figwidth() > HALF_ROW else "half",
     )
 

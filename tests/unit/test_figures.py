@@ -13,10 +13,12 @@ from matplotlib.collections import PathCollection, QuadMesh
 from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.simulate import simulate_steps
 from arpo_entropy_recorder.analysis.statistics import Group, Origins
+from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.words import Words
+from arpo_entropy_recorder.report.page import make_report
 
 STEPS = list(make_run(steps=4, trajectories=30))
 
@@ -217,7 +219,7 @@ def test_the_change_is_each_records_against_its_own_start():
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_exists_in_chinese_says_what_it_left_out_and_when_it_is_simulated(name):
     chinese = Words(chinese=CHINESE)
-    analysis = analyse(simulate_steps(3, 50), FIGURES[name][0])
+    analysis = analyse(simulate_steps(3, 50), FIGURES[name].parts)
     texts = [
         text.get_text()
         for text in draw(name, analysis, chinese).findobj(match=lambda a: hasattr(a, "get_text"))
@@ -270,6 +272,47 @@ def test_the_bootstraps_of_a_step_figure_and_a_heat_map_are_made_once(monkeypatc
     once = len(calls)
     draw("heatmap", analysis)
     assert once == len(calls) > 0
+
+
+def test_a_heat_map_alone_makes_no_bootstrap(monkeypatch):
+    monkeypatch.setattr(Group, "interval", None)
+    draw_steps("heatmap", STEPS)
+
+
+def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
+    (tmp_path / "dummy_figure.py").write_text(
+        "from matplotlib.figure import Figure\n"
+        "from arpo_entropy_recorder.errors import UserError\n"
+        "def plot(analysis, words):\n"
+        "    if not analysis.tools.groups: raise UserError('no tool')\n"
+        "    figure = Figure()\n"
+        "    figure.suptitle(f'{analysis.rounds.after_tool.n} records')\n"
+        "    return figure\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = FigureSpec("dummy", "A dummy", "Nothing to see.", "a line of help", "dummy_figure", ("tools",))
+    monkeypatch.setitem(FIGURES, "dummy", spec)
+    assert "dummy     a line of help" in help_of("plot", capsys)
+    assert ",dummy}" in help_of("watch", capsys)
+    assert draw_steps("dummy", STEPS).get_suptitle() == f"{analyse(STEPS).rounds.after_tool.n} records"
+    page = make_report(STEPS)
+    assert '<figure id="figure-dummy"' in page
+    assert 'alt="Nothing to see. ' in page
+    assert "A dummy: no tool" in make_report([make_step([(1, True, 0.5)])])
+
+
+def help_of(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    return capsys.readouterr().out
+
+
+def test_the_registry_needs_no_plotting_library():
+    code = (
+        "import sys, arpo_entropy_recorder.commands.plot, arpo_entropy_recorder.commands.watch; "
+        "sys.exit(any(name in sys.modules for name in ('matplotlib', 'numpy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_reading_and_summing_up_need_no_plotting_library():

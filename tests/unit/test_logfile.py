@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
+from arpo_entropy_recorder.analysis.logfile import analyse_log, curves_of, read_log
+from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.log import draw_log
+from arpo_entropy_recorder.figures.catalogue import draw
 
 LOG = """\
 (TaskRunner pid=123) Checkpoint tracker file does not exist
@@ -47,18 +48,17 @@ def test_the_figures_lines_are_the_logs_numbers(log):
         1: [(1, 0.7), (2, 0.6), (12, 0.4)],
         2: [(1, 0.55)],
     }
-    figure, summary = draw_log(log, "steps")
+    figure = draw("steps", analyse_log(log))
     drawn = {line.get_label(): line for line in figure.axes[0].get_lines() if line.get_gid() == "curve"}
     assert drawn["round 1"].get_xydata().tolist() == [[1, 0.7], [2, 0.6], [12, 0.4]]
     assert drawn["before any tool call"].get_xydata().tolist() == [[1, 0.3], [2, 0.2]]
-    assert summary == "3 steps from the log, 2 rounds"
-    grid = draw_log(log, "heatmap")[0].axes[0].collections[0].get_array()
+    grid = draw("heatmap", analyse_log(log)).axes[0].collections[0].get_array()
     assert np.ma.filled(grid, -1).tolist() == [[0.3, 0.2, -1], [0.7, 0.6, 0.4], [0.55, -1, -1]]
 
 
 @pytest.mark.parametrize("name", ["steps", "heatmap"])
 def test_the_caption_says_whose_means_a_logs_metrics_are(log, name):
-    caption = draw_log(log, name)[0].get_supxlabel().replace("\n", " ")
+    caption = draw(name, analyse_log(log)).get_supxlabel().replace("\n", " ")
     assert "means of the first data-parallel worker's records alone" in caption
 
 
@@ -78,10 +78,13 @@ def test_a_resume_that_goes_back_drops_the_old_runs_later_steps(tmp_path):
     assert list(means.items()) == [*old[:4], *new]
 
 
-def test_one_step_is_not_called_steps(tmp_path):
-    path = tmp_path / "run.log"
-    path.write_text("step:1 - entropy/round_1/mean:0.5\n")
-    assert draw_log(path, "steps")[1] == "1 step from the log, 1 round"
+def test_the_command_counts_the_logs_steps(tmp_path, log, capsys):
+    picture = tmp_path / "log.png"
+    assert main(["plot", "--log_file", str(log), "--output", str(picture)]) == 0
+    assert capsys.readouterr().out == f"{picture}: 3 steps from the log, 2 rounds\n"
+    log.write_text("step:1 - entropy/round_1/mean:0.5\n")
+    assert main(["plot", "--log_file", str(log), "--output", str(picture)]) == 0
+    assert capsys.readouterr().out == f"{picture}: 1 step from the log, 1 round\n"
 
 
 @pytest.mark.parametrize(
@@ -96,12 +99,19 @@ def test_a_log_without_the_metrics_is_told_from_one_without_steps(tmp_path, text
     path = tmp_path / "run.log"
     path.write_text(text)
     with pytest.raises(UserError, match=r"run\.log") as error:
-        draw_log(path, "steps")
+        analyse_log(path)
     assert said in str(error.value)
 
 
-def test_a_log_cannot_give_a_figure_of_records(log):
-    with pytest.raises(UserError, match="--figure steps"):
-        draw_log(log, "rounds")
+def test_a_log_cannot_give_a_figure_of_records(log, capsys):
+    with pytest.raises(UserError, match="a log holds means alone, not records; choose steps or heatmap"):
+        draw("rounds", analyse_log(log))
     with pytest.raises(UserError, match="cannot be read"):
-        draw_log(log.parent, "steps")
+        analyse_log(log.parent)
+    for words, said in (
+        (["--figure", "tools"], "--figure tools: a log holds"),
+        ([], "--log_file nowhere.log: "),
+    ):
+        file = str(log) if words else "nowhere.log"
+        assert main(["plot", "--log_file", file, *words]) == 2
+        assert said in capsys.readouterr().err

@@ -14,8 +14,8 @@ from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.simulate import simulate_steps
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import draw
+from arpo_entropy_recorder.figures.marks import POINTS_SHOWN
 from arpo_entropy_recorder.figures.picture import picture_path, save
-from arpo_entropy_recorder.figures.rounds import POINTS_SHOWN
 from arpo_entropy_recorder.step_files.read import Step
 
 
