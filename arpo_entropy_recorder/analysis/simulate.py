@@ -1,4 +1,4 @@
-"""Made-up steps for `--simulate`: to see what a figure looks like, and for nothing else."""
+"""Made-up steps: to see what a figure looks like, and for nothing else."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def simulate_steps(num_rounds: int = 5, num_samples: int = 100) -> Iterator[Step
     Raises UserError for numbers out of range.
     """
     for name, number, most in (
-        ("--num_rounds", num_rounds, MAX_ROUNDS),
-        ("--num_samples", num_samples, MAX_SAMPLES),
+        ("num_rounds", num_rounds, MAX_ROUNDS),
+        ("num_samples", num_samples, MAX_SAMPLES),
     ):
         if not 1 <= number <= most:
             raise UserError(f"{name} {number}: give a number from 1 to {most:,}")

@@ -18,11 +18,18 @@ examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.atomic import OutputError
 from arpo_entropy_recorder.commands.arguments import naming, non_empty, output_path
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+from arpo_entropy_recorder.figures.words import LANGUAGES, choose_words, counted
+
+if TYPE_CHECKING:
+    from arpo_entropy_recorder.step_files.read import Step
 
 # What each source is called in an error.
 SOURCES = {
@@ -38,7 +45,8 @@ GOES_WITH = {
     "num_rounds": ("simulate",),
     "num_samples": ("simulate",),
 }
-ROUNDS, SAMPLES = 5, 100
+ROUNDS, SAMPLES = 5, 100  # the defaults of simulate_steps
+FORMATS = ("png", "pdf", "svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +86,8 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a picture has."""
     parser.add_argument("--output", type=output_path, metavar="PATH", help="the picture, as .png, .pdf or .svg "
                         "(default: entropy_increase.png); other figures have entropy_FIGURE.png")  # fmt: skip
-    parser.add_argument(
-        "--format", choices=("png", "pdf", "svg"), help="kind of picture, where --output has no suffix"
-    )
-    parser.add_argument("--lang", choices=("auto", "en", "zh"), default="auto",
+    parser.add_argument("--format", choices=FORMATS, help="kind of picture, where --output has no suffix")
+    parser.add_argument("--lang", choices=LANGUAGES, default="auto",
                         help="language of the labels; auto takes the locale's (default: %(default)s)")  # fmt: skip
 
 
@@ -90,12 +96,10 @@ def run(args: argparse.Namespace) -> int:
     _one_source(args)
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.figures.picture import picture_path, save
-    from arpo_entropy_recorder.figures.words import choose_words, counted
+    from arpo_entropy_recorder.figures.picture import save
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
-    with naming("--output", OutputError):
-        path = picture_path(args.output or default_output(figure_name, args.format), args.format)
+    path = chosen_picture(args, figure_name)
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)
@@ -115,17 +119,9 @@ def run(args: argparse.Namespace) -> int:
         summary = f"{counted(steps, 'step')} from the log, {counted(rounds, 'round')}"
     else:
         from arpo_entropy_recorder.analysis.analysis import analyse
-        from arpo_entropy_recorder.analysis.simulate import simulate_steps
         from arpo_entropy_recorder.commands.progress import watched_steps
 
-        records = (
-            simulate_steps(
-                ROUNDS if args.num_rounds is None else args.num_rounds,
-                SAMPLES if args.num_samples is None else args.num_samples,
-            )
-            if args.simulate
-            else watched_steps(args.paths, args.skip_bad)
-        )
+        records = _simulated(args) if args.simulate else watched_steps(args.paths, args.skip_bad)
         analysis = analyse(records, FIGURES[figure_name].parts)
         rounds = len(analysis.rounds.by_round)
         summary = (
@@ -139,9 +135,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def default_output(figure_name: str, kind: str | None) -> str:
-    """The guide's name for its figure, and names like it for the others."""
-    return f"entropy_{'increase' if figure_name == 'rounds' else figure_name}.{kind or 'png'}"
+def chosen_picture(args: argparse.Namespace, figure_name: str) -> Path:
+    """Where the picture goes: --output, or the guide's name for its figure and names like it for the others."""
+    from arpo_entropy_recorder.figures.picture import picture_path
+
+    default = f"entropy_{'increase' if figure_name == 'rounds' else figure_name}.{args.format or 'png'}"
+    path: Path = args.output or Path(default)
+    if args.format and not path.suffix and path.name:
+        path = path.with_suffix(f".{args.format}")
+    suffix = path.suffix.lower().lstrip(".")
+    if args.format and suffix in FORMATS and suffix != args.format:
+        raise UserError(f"--output {path} and --format {args.format} disagree; leave one of them out")
+    with naming("--output", OutputError):
+        return picture_path(path)
+
+
+def _simulated(args: argparse.Namespace) -> Iterator[Step]:
+    from arpo_entropy_recorder.analysis.simulate import simulate_steps
+
+    given = {name: getattr(args, name) for name in ("num_rounds", "num_samples")}
+    try:
+        return simulate_steps(**{name: value for name, value in given.items() if value is not None})
+    except UserError as error:  # it begins with the parameter's name, which is the option's
+        raise UserError(f"--{error}") from error
 
 
 def _one_source(args: argparse.Namespace) -> None:

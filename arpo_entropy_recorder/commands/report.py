@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.report.page import make_report, write_report
+    from arpo_entropy_recorder.report.transcript import UnknownTokenError
     from arpo_entropy_recorder.step_files.find import find_files
 
     with naming("--output"):
@@ -59,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
     # Before a tokenizer is loaded for them.
     files = find_files(args.paths)
     transcriber = _transcriber(args.model, files) if args.trajectories else None
-    page = make_report(watched_steps(args.paths, args.skip_bad, files), transcriber, args.trajectories)
+    try:
+        page = make_report(watched_steps(args.paths, args.skip_bad, files), transcriber, args.trajectories)
+    except UnknownTokenError as error:
+        raise UserError(f"--model: {error}") from error
     with naming("--output"):
         write_report(page, output)
     print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))

@@ -14,16 +14,13 @@ import argparse
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.atomic import OutputError
 from arpo_entropy_recorder.commands.arguments import naming, non_empty, seconds
-from arpo_entropy_recorder.commands.plot import add_picture_options, default_output
+from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
-
-if TYPE_CHECKING:
-    from arpo_entropy_recorder.figures.words import Words
+from arpo_entropy_recorder.figures.words import Words, choose_words
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.commands.progress import say
-    from arpo_entropy_recorder.figures.picture import picture_path
-    from arpo_entropy_recorder.figures.words import choose_words
 
     directory = Path(args.directory)
     _check_directory(directory)
-    with naming("--output", OutputError):
-        path = picture_path(args.output or default_output(args.figure, args.format), args.format)
+    path = chosen_picture(args, args.figure)
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)

@@ -9,7 +9,6 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.atomic import check_output, written_whole
-from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.style import RC
 
 # Nothing in a picture tells when or where it was made.
@@ -20,18 +19,9 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def picture_path(output: str | Path, kind: str | None = None) -> Path:
-    """Check, before any work is done, that a picture can be written at `output`; raises UserError.
-
-    `kind`, one of KINDS, becomes the suffix of a name without one and must agree with any other.
-    """
-    path = Path(output)
-    if kind and not path.suffix and path.name:
-        path = path.with_suffix(f".{kind}")
-    suffix = path.suffix.lower().lstrip(".")
-    if kind and suffix in METADATA and suffix != kind:
-        raise UserError(f"--output {output} and --format {kind} disagree; leave one of them out")
-    return check_output(path, [f".{known}" for known in METADATA])
+def picture_path(output: str | Path) -> Path:
+    """Check, before any work is done, that a picture can be written at `output`; raises UserError."""
+    return check_output(Path(output), [f".{kind}" for kind in METADATA])
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -51,9 +51,12 @@ def counted(n: int, one: str, several: str = "") -> str:
 
 
 def choose_words(lang: str, environment: Mapping[str, str] = os.environ) -> tuple[Words, str | None]:
-    """The words for `lang` ("auto" takes the locale), and a line for the person where a font is missing."""
+    """The words for `lang` ("auto" takes the locale), and a line for the person where a font is missing.
+
+    Raises UserError for a `lang` that is not among LANGUAGES.
+    """
     if lang not in LANGUAGES:
-        raise UserError(f"--lang {lang}: give one of {', '.join(LANGUAGES)}")
+        raise UserError(f"{lang}: no language of the labels; give one of {', '.join(LANGUAGES)}")
     if lang == "auto":
         locale = next((environment[n] for n in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(n)), "")
         lang = "zh" if locale.lower().startswith("zh") else "en"

@@ -73,7 +73,7 @@ def _trajectories(
         if not facts.has_tokens:
             why = "The records hold no tokens: record with record_tokens = true, or rescore the run's dump."
         elif transcriber is None:
-            why = "The records hold tokens: give the run's tokenizer with --model PATH to read them."
+            why = "The records hold tokens: give the report the run's tokenizer to read them."
         else:
             why = "No trajectory with a tool result has all of its tokens recorded."
         yield tag("section", tag("h2", "Trajectories"), tag("p", why, class_="note"))

@@ -14,6 +14,10 @@ from arpo_entropy_recorder.rescore.manifest import read_manifest
 from arpo_entropy_recorder.rescore.retokenize import Tokenized, tokenize
 
 
+class UnknownTokenError(UserError):
+    """A tokenizer that is not the run's."""
+
+
 @dataclass(frozen=True)
 class Round:
     """A tool's result, if the segment is after one, and the segment: its scored tokens' texts, then the rest.
@@ -44,7 +48,7 @@ class Transcriber:
         self._dumps: dict[tuple[Path, int], tuple[list[Line], list[str]] | None] = {}
 
     def read(self, trajectory: Trajectory) -> Transcript | None:
-        """The transcript; None where the records hold no tokens. Raises UserError for another run's tokenizer."""
+        """The transcript; None where the records hold no tokens. Raises UnknownTokenError."""
         if any(record.tokens is None for record in trajectory.records):
             return None
         dumped = self._dumped(trajectory)
@@ -75,8 +79,8 @@ class Transcriber:
         try:
             return self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False)
         except (OverflowError, TypeError, IndexError, KeyError) as error:
-            raise UserError(
-                "--model: its tokenizer does not know the recorded token ids; give the run's own"
+            raise UnknownTokenError(
+                "the tokenizer does not know the recorded token ids; give the run's own"
             ) from error
 
     def _dumped(self, trajectory: Trajectory) -> Tokenized | None:

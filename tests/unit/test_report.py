@@ -162,7 +162,7 @@ def test_the_highest_trajectories_come_first_and_no_more_than_asked_for(tmp_path
 
 def test_without_tokens_or_tokenizer_it_says_what_it_takes(tmp_path):
     write_steps(tmp_path, STEPS)
-    assert "give the run's tokenizer with --model PATH" in text_of(report(tmp_path))
+    assert "give the report the run's tokenizer" in text_of(report(tmp_path))
     bare = {1: [{k: v for k, v in e.items() if k != "tokens"} for e in STEPS[1]]}
     (tmp_path / "bare").mkdir()
     write_steps(tmp_path / "bare", bare)
@@ -257,7 +257,7 @@ def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp
     assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
     assert "without trajectories: --model" in capsys.readouterr().err
     text = text_of((tmp_path / "page.html").read_text())
-    assert "give the run's tokenizer with --model PATH" in text
+    assert "give the report the run's tokenizer" in text
     assert f"{tmp_path / 'gone'} (1 step)" in text
 
 
@@ -286,3 +286,11 @@ def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path
     text = text_of(report(tmp_path / "out", tokenizer))
     assert "Which <b>river</b>?" not in text
     assert text.count("its text was not recorded") == 3
+
+
+def test_another_runs_tokenizer_is_one_line_with_the_option(tmp_path, capsys, monkeypatch):
+    write_steps(tmp_path, {1: [record(0, 0, 0.2, tokens=[99]), record(0, 1, 0.7, tokens=[99])]})
+    transcriber = Transcriber(Words())
+    monkeypatch.setattr("arpo_entropy_recorder.commands.report._transcriber", lambda *_: transcriber)
+    assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 2
+    assert "error: --model: the tokenizer does not know the recorded token ids" in capsys.readouterr().err

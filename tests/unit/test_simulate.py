@@ -27,5 +27,5 @@ def test_simulated_entropies_lie_in_0_to_1_and_are_the_same_every_time():
 
 @pytest.mark.parametrize("numbers", [(0, 100), (-1, 100), (5, 0), (5, -3), (10**9, 100), (5, 10**12)])
 def test_numbers_out_of_range_are_refused_before_anything_is_made(numbers):
-    with pytest.raises(UserError, match=r"^--num_(rounds|samples) -?\d+: give a number from 1 to"):
+    with pytest.raises(UserError, match=r"^num_(rounds|samples) -?\d+: give a number from 1 to"):
         simulate_steps(*numbers)
