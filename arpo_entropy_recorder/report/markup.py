@@ -6,6 +6,7 @@ import base64
 import hashlib
 import unicodedata
 from collections.abc import Iterable
+from math import isfinite
 from xml.etree.ElementTree import Element, tostring
 
 DASH = "\u2013"
@@ -55,6 +56,11 @@ def page(title: str, style: str, script: str, body: Iterable[Element]) -> str:
 def image(data: bytes, kind: str, alt: str, width: int) -> Element:
     """An image within the page, `width` pixels wide: a script in an SVG that is shown this way does not run."""
     return tag("img", src=f"data:{kind};base64,{base64.b64encode(data).decode()}", alt=alt, width=str(width))
+
+
+def decimal(value: float, sign: str = "", digits: int = 4) -> str:
+    """A number with a true minus; a dash where it is not defined. `sign` "+" gives positive ones a plus."""
+    return f"{value:{sign}.{digits}f}".replace("-", "\u2212") if isfinite(value) else DASH
 
 
 def scrollable(table: Element, label: str) -> Element:

@@ -21,7 +21,7 @@ from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import RC, take_words
 from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.facts import RunFacts
-from arpo_entropy_recorder.report.markup import DASH, image, scrollable, tag
+from arpo_entropy_recorder.report.markup import DASH, decimal, image, scrollable, tag
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 QUESTION = "Does the policy become uncertain after tool results?"
@@ -36,23 +36,23 @@ def headline(analysis: Analysis) -> Element:
     tiles = [
         (
             "Before any tool call",
-            _number(rounds.initial.mean),
+            decimal(rounds.initial.mean),
             f"mean of {counted(rounds.initial.n, 'record')}",
         ),
         (
             "After a tool result",
-            _number(rounds.after_tool.mean),
+            decimal(rounds.after_tool.mean),
             f"mean of {counted(rounds.after_tool.n, 'record')}",
         ),
         ("Above 0.6 after a tool", f"{rounds.after_tool.share_above:.0%}", "share of records"),
         (
             "Change within a trajectory",
-            _number(test.change, "+"),
-            f"95 % interval {_number(test.low, '+')} to {_number(test.high, '+')}"
+            decimal(test.change, "+"),
+            f"95 % interval {decimal(test.low, '+')} to {decimal(test.high, '+')}"
             if isfinite(test.low)
             else "too few for an interval",
         ),
-        ("Effect size", _number(test.effect, digits=2), f"d_z, over {test.size}"),
+        ("Effect size", decimal(test.effect, digits=2), f"d_z, over {test.size}"),
     ]
     return tag(
         "header",
@@ -173,8 +173,8 @@ def _table(
     def row(name: str, group: Group) -> Element:
         sign = "+" if signed else ""
         low, high = group.interval()
-        cells = [f"{group.n:,}", _number(group.mean, sign), _number(group.sd)]
-        cells += [_number(low, sign), _number(high, sign)]
+        cells = [f"{group.n:,}", decimal(group.mean, sign), decimal(group.sd)]
+        cells += [decimal(low, sign), decimal(high, sign)]
         if not signed:
             cells.append(f"{group.share_above:.1%}" if group.n else DASH)
         return tag("tr", tag("th", name, scope="row"), [tag("td", cell) for cell in cells])
@@ -204,8 +204,3 @@ def settings(facts: RunFacts, analysis: Analysis) -> Element:
 def footer() -> Element:
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return tag("footer", tag("p", f"Made by arpo-entropy {__version__} on {made}. This page loads nothing."))
-
-
-def _number(value: float, sign: str = "", digits: int = 4) -> str:
-    """A number with a true minus; a dash where it is not defined."""
-    return f"{value:{sign}.{digits}f}".replace("-", "\u2212") if isfinite(value) else DASH

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.highest import Trajectory
-from arpo_entropy_recorder.report.markup import DASH, scrollable, tag
+from arpo_entropy_recorder.report.markup import DASH, decimal, scrollable, tag
 from arpo_entropy_recorder.report.transcript import Round, Transcript
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
@@ -131,8 +131,7 @@ def _article(transcript: Transcript, number: int) -> Element:
 def _about(t: Trajectory) -> str:
     parts = [f"Highest after a tool: {t.highest:.3f}"]
     if isfinite(t.initial):
-        change = f"{t.highest - t.initial:+.3f}".replace("-", "\u2212")
-        parts.append(f"at its start: {t.initial:.3f} ({change})")
+        parts.append(f"at its start: {t.initial:.3f} ({decimal(t.highest - t.initial, '+', 3)})")
     if t.dp_rank is not None:
         parts.append(f"data-parallel rank {t.dp_rank}")
     if t.call:
