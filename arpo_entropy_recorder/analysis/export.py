@@ -33,7 +33,7 @@ def export(steps: Iterable[Step], path: Path) -> int:
     is_parquet = path.suffix.lower() == ".parquet"
     columns = _columns(pa, with_lists=is_parquet)
     open_writer, rows = parquet.ParquetWriter if is_parquet else csv.CSVWriter, 0
-    # Opened here: pyarrow takes no name that is not UTF-8, and its errors are lines of its own.
+    # Open the file ourselves: pyarrow rejects names that are not UTF-8, and words its own errors.
     with written_whole(path) as tmp_path, open(tmp_path, "wb") as file, open_writer(file, columns) as writer:
         for step in steps:
             writer.write_table(pa.table([_array(pa, step, field) for field in columns], schema=columns))

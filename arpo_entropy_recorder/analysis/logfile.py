@@ -22,7 +22,7 @@ ROUND = re.compile(r"entropy/round_(\d{1,9})/mean")
 def read_log(path: str | Path) -> dict[int, dict[str, float]]:
     """The recorder's metrics by global step; of a step that is logged twice the last.
 
-    Where the log goes back to an earlier step, a run was resumed: the steps after it are the old run's and go.
+    Where the log goes back to an earlier step, a run was resumed: the old run's steps from there on are dropped.
     Raises UserError for a log that cannot be read or holds none of them.
     """
     found: dict[int, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""The change of entropy against the trajectory's own start: what ARPO's branching argues with."""
+"""The change of entropy against the trajectory's own start, on which ARPO's branching rests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL, Group
 from arpo_entropy_recorder.step_files.read import Step
 
-# Changes that differ by less are equal: what is left is how their sums were rounded.
+# Changes that differ by less count as equal: the difference comes from rounding.
 ROUNDING = 1e-12
 SIGNIFICANT = 0.05
 PROMPTS, TRAJECTORIES = "prompts", "trajectories"
@@ -132,7 +132,7 @@ class Pairs:
             if np.ptp(changes) <= ROUNDING:
                 low = high = mean
             else:
-                # For few prompts a bootstrap's interval is too narrow: 13 % instead of 5 % false answers for eight.
+                # A bootstrap's interval is too narrow for few prompts: for eight, 13 % false answers instead of 5 %.
                 low, high = map(float, stats.ttest_1samp(changes, 0).confidence_interval(0.95))
                 effect = mean / float(changes.std(ddof=1))
         rising = float((changes > 0).mean()) if n else math.nan
@@ -175,6 +175,6 @@ def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:
     wanted = batch * len(samples) + at
     ancestor = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     branch = (samples[at] == parent) & (keys[ancestor] == wanted)
-    while len(heirs := np.flatnonzero(branch & ~known & known[ancestor])):  # a generation a turn
+    while len(heirs := np.flatnonzero(branch & ~known & known[ancestor])):  # one generation each time
         initial[heirs], known[heirs] = initial[ancestor[heirs]], True
     return trajectory, initial

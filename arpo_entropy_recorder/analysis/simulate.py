@@ -1,4 +1,4 @@
-"""Made-up steps: to see what a figure looks like, and for nothing else."""
+"""Made-up steps, only to see what a figure looks like."""
 
 from __future__ import annotations
 

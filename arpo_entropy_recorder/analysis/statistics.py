@@ -1,4 +1,4 @@
-"""Streaming statistics of recorded entropies: one step at a time goes in, a few numbers a round stay.
+"""Streaming statistics of recorded entropies: steps go in one at a time, a few numbers a round are kept.
 
 Entropies are normalised, in [0, 1]; a null entropy is NaN in a column and left out.
 """
@@ -60,7 +60,7 @@ class Group:
 
     def _keep(self, values: np.ndarray) -> None:
         keys = self._random.random(len(values))
-        if len(self._keys) == self.kept:  # full: most newcomers are turned away without a sort
+        if len(self._keys) == self.kept:  # full: drop most new values before sorting
             near = keys < self._keys[-1]
             keys, values = keys[near], values[near]
         keys = np.concatenate([self._keys, keys])

@@ -74,7 +74,7 @@ def _numbers(name: str, group: Group) -> dict[str, Any]:
         "low": low,
         "high": high,
     }
-    # A high entropy is one above 0.6; a change above 0.6 is nothing in particular.
+    # 0.6 marks a high entropy; for a change it means nothing.
     numbers["share_above"] = None if name == CHANGES else group.share_above
     return {key: _plain(value) for key, value in numbers.items()}
 

@@ -13,7 +13,7 @@ from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 NUMBERS = ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}")
-# What goes first where there is no room.
+# Columns to drop where there is no room, the first one first.
 DISPENSABLE = ("95 % of mean", "sd", f"share > {HIGH_ENTROPY}")
 TOTAL = "after a tool"
 
@@ -39,7 +39,7 @@ def round_table(analysis: Analysis, width: int = 80) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     last = len(rounds.by_round)
     for index, (label, cells) in enumerate(rows):
-        # Plain text: a model may write what looks like markup.
+        # As plain text: a tool's name may look like markup.
         cut = Text(label)
         cut.truncate(room, overflow="ellipsis")
         table.add_row(
@@ -58,7 +58,7 @@ def _fitting(rows: list[dict[str, str]], width: int) -> tuple[list[str], int]:
         if dropped is not None:
             shown.remove(dropped)
         digits = sum(max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in shown)
-        # Beside the text each column, the names' too, has a space on both sides and a line, and the last one two.
+        # Each column, that of the names included, adds a space on both sides and a line; the table adds a last line.
         room = width - digits - 3 * (len(shown) + 1) - 1
         if room >= len(TOTAL):
             break

@@ -24,7 +24,7 @@ def finish(
     simulated = analysis.origins.simulated
     add_title(axes, title + words(" (simulated)") if simulated else title)
     add_caption(axes, [*caption, *notes(analysis, words, with_steps=True)], words.chinese is not None)
-    if simulated:  # so that it cannot pass for a measurement
+    if simulated:  # it must not pass for a measurement
         look: dict[str, Any] = {"fontsize": 56, "fontweight": words.title_weight, "color": "#B00020"}
         look |= {"alpha": 0.5, "zorder": 5} if filled else {"alpha": 0.2, "zorder": 0.5}
         axes.text(

@@ -15,7 +15,7 @@ from arpo_entropy_recorder.figures.marks import tick_spacing
 from arpo_entropy_recorder.figures.style import INK, figure_of, new_figure, styled
 from arpo_entropy_recorder.figures.words import Words
 
-MIN_COLOUR_RANGE = 0.01  # of the colours: what differs by less has nearly the same
+MIN_COLOUR_RANGE = 0.01  # of the colour scale, so that values closer than this look alike
 
 
 def plot(analysis: Analysis, words: Words) -> Figure:

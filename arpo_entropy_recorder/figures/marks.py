@@ -26,7 +26,7 @@ MIN_AXIS_TOP = 0.01  # the axis ends above this even where all entropies are zer
 def cloud(
     axes: Axes, x: float, group: Group, most: int, colour: str, width: float = 0.56, marker: str = "o"
 ) -> int:
-    """Draw at most `most` of the group's values as points beside one another, around `x`; returns how many."""
+    """Draw at most `most` of the group's values as points side by side, around `x`; returns how many."""
     points = group.points(most)
     # the golden ratio's multiples spread the points evenly, the same way every time
     jitter = np.arange(len(points)) * 0.6180339887 % 1 * width

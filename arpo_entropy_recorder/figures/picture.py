@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from arpo_entropy_recorder.atomic import check_output, written_whole
 from arpo_entropy_recorder.figures.style import RC
 
-# Nothing in a picture tells when or where it was made.
+# Leave out when and by what a picture was made: the same data gives the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -25,7 +25,7 @@ def picture_path(output: str | Path) -> Path:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the picture beside `path` and rename it there, so that a half-written one is never seen."""
+    """Write the picture under a temporary name and rename it to `path`, so that nobody sees half of one."""
     kind = path.suffix.lower().lstrip(".")
-    with written_whole(path) as beside, rc_context(RC):
-        figure.savefig(beside, format=kind, metadata=METADATA[kind])
+    with written_whole(path) as tmp_path, rc_context(RC):
+        figure.savefig(tmp_path, format=kind, metadata=METADATA[kind])

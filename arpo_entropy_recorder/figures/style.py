@@ -39,7 +39,7 @@ RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
-    # A tool's name is what a model wrote.
+    # A model writes the tools' names: a dollar sign in one must not start a formula.
     "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,

@@ -81,7 +81,7 @@ def cjk_family() -> str | None:
         for path in set(font_manager.findSystemFonts()) - known:
             try:
                 manager.addfont(path)
-            except Exception:  # a broken font of the system is not this figure's concern
+            except Exception:  # skip a broken font of the system
                 continue
         found = _first_known(manager)
     return found

@@ -23,7 +23,7 @@ def tag(name: str, /, *children: Child | Iterable[Child], **attributes: str) -> 
 
 
 def visible(text: str) -> str:
-    """`text` with what a page cannot show, or must not obey, made visible: control characters as `\\x1b`.
+    """`text` with characters that a page cannot show or must not obey escaped: control characters as `\\x1b`.
 
     Bidirectional controls (Unicode category Cf) could otherwise put words in another order than they have.
     """
@@ -41,7 +41,7 @@ def page(title: str, style: str, script: str, body: Iterable[Element]) -> str:
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        # Before anything that it applies to.
+        # A policy applies only to what follows it.
         Element("meta", {"http-equiv": "Content-Security-Policy", "content": policy}),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),

@@ -58,9 +58,9 @@ def make_report(steps: Iterable[Step], transcriber: Transcriber | None = None, t
 
 
 def write_report(html: str, path: Path) -> None:
-    """Write the page beside `path` and rename it there. Raises UserError."""
-    with written_whole(path) as beside:
-        beside.write_text(html, encoding="utf-8")
+    """Write the page under a temporary name and rename it to `path`. Raises UserError."""
+    with written_whole(path) as tmp_path:
+        tmp_path.write_text(html, encoding="utf-8")
 
 
 def _trajectories(
