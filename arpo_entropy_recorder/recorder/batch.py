@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS
-from arpo_entropy_recorder.step_files.schema import prompt_digest
+from arpo_entropy_recorder.step_files.values import prompt_digest
 
 
 class Batch:

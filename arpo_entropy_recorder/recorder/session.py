@@ -21,7 +21,7 @@ from arpo_entropy_recorder.recorder.records import call_columns, entropy_metrics
 from arpo_entropy_recorder.recorder.run_info import gather_run_info
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.recorder.trajectory import Segment
-from arpo_entropy_recorder.step_files.schema import normalised
+from arpo_entropy_recorder.step_files.values import normalised
 from arpo_entropy_recorder.step_files.write import StepWriter
 from arpo_entropy_recorder.taps.buffer import EntropyBuffer
 from arpo_entropy_recorder.taps.engine import EngineTap

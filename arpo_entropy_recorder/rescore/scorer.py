@@ -15,7 +15,7 @@ from arpo_entropy_recorder.rescore.dumps import Dump, Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
 from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
-from arpo_entropy_recorder.step_files.schema import normalised, prompt_digest
+from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
 
 Skip = Callable[[UserError], object]
 

@@ -7,13 +7,8 @@ one another and meet here.
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 # The tags of ARPO's prompt template.
 RESULT_TAG = "result"
@@ -25,15 +20,6 @@ NULL = type(None)
 # Range of each number: ids and counts are int64 from 0 on, a float is a normalised entropy.
 MAX_INT = 2**63 - 1
 MIN_FLOAT, MAX_FLOAT = 0.0, 1.0
-
-
-def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
-    """Entropies as a record has them, float32 in [0, 1] in the shape of `nats`: nats over ln(vocab_size).
-
-    NaN stays NaN: a token that was not recorded, or a row that is no number.
-    """
-    # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
-    return np.minimum(nats / np.float32(math.log(vocab_size)), np.float32(1.0))
 
 
 @dataclass(frozen=True)
@@ -133,11 +119,3 @@ FIELDS: tuple[Field, ...] = (
 
 FIELD: dict[str, Field] = {field.name: field for field in FIELDS}
 REQUIRED: tuple[str, ...] = tuple(field.name for field in FIELDS if field.required)
-
-
-def prompt_digest(token_ids: Sequence[int] | np.ndarray) -> str:
-    """The value of the key `prompt`: 16 hex digits for a prompt's token ids, [length], without padding.
-
-    BLAKE2b with a digest of 8 bytes, of the ids as little-endian int64. Equal ids give equal digests in any run.
-    """
-    return hashlib.blake2b(np.asarray(token_ids, dtype="<i8").tobytes(), digest_size=8).hexdigest()

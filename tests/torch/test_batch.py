@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.recorder.batch import Batch
-from arpo_entropy_recorder.step_files.schema import prompt_digest
+from arpo_entropy_recorder.step_files.values import prompt_digest
 
 PAD = 0
 
