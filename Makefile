@@ -17,9 +17,9 @@ env-pinned: ## .venv-pinned: the versions that ARPO pins, V0 engine (6.6 GB, mad
 	@scripts/make_env.sh pinned
 
 demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table and a figure
-	.venv/bin/arpo-entropy record --model toy --steps 3 --out $(DEMO)
+	.venv/bin/arpo-entropy record --model toy --steps 3 -o $(DEMO)
 	.venv/bin/arpo-entropy stats $(DEMO)
-	.venv/bin/arpo-entropy plot --entropy_file $(DEMO) --output $(DEMO)/entropy_increase.png
+	.venv/bin/arpo-entropy plot $(DEMO) -o $(DEMO)/entropy_increase.png
 
 test: env ## the tests on the recent vLLM
 	$(PY) -m pytest -m "not arpo and not faults" $(ARGS)

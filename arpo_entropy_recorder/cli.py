@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import os
 import sys
@@ -25,17 +26,21 @@ COMMANDS = {
 }
 EXAMPLE = """\
 example:
-  arpo-entropy record --model PATH --prompts prompts.jsonl --out entropies
+  arpo-entropy record --model PATH --prompts prompts.jsonl -o entropies
   arpo-entropy stats entropies
-  arpo-entropy plot --entropy_file entropies --output entropy_increase.png
+  arpo-entropy plot entropies -o entropy_increase.png
 
-Options may be spelt with dashes or underscores: --skip_bad is --skip-bad.
+Options may be spelt with dashes or underscores: --skip-bad is --skip_bad.
 'arpo-entropy COMMAND --help' is the manual of a command.
 """
 
 
+# Options by names that they had before; the help does not list these.
+FORMER_NAMES = {"--out": "--output"}
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line, and --like_this and --like-this taken for the same option."""
+    """argparse with errors of one line that guess what was meant, and with --like_this taken for --like-this."""
 
     def __init__(self, **settings: Any) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
@@ -47,11 +52,19 @@ class Parser(argparse.ArgumentParser):
 
     def _spelt(self, word: str) -> str:
         name, equals, value = word.partition("=")
-        known = self._option_string_actions
-        if not name.startswith("--") or name in known:
+        if not name.startswith("--"):
             return word
-        other = {option.replace("_", "-"): option for option in known}.get(name.replace("_", "-"))
-        return f"{other}{equals}{value}" if other else word
+        dashed = name.replace("_", "-")
+        option = FORMER_NAMES.get(dashed, dashed)
+        return f"{option}{equals}{value}" if option in self._option_string_actions else word
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            if close := difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1):
+                error.message += f"; did you mean {close[0]}?"
+            raise
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (try: {self.prog} --help)")
@@ -59,7 +72,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `arpo-entropy` with the words `argv`; returns the exit status, 2 for what a user can put right."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     _prepare_streams()
     try:
         args = _parse(words)

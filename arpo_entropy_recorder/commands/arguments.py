@@ -29,7 +29,7 @@ def add_step_files(parser: argparse.ArgumentParser) -> None:
         help="step files, a quoted glob of them, or a directory",
     )
     parser.add_argument(
-        "--skip_bad", action="store_true", help="name files that cannot be read and go on without"
+        "--skip-bad", action="store_true", help="name files that cannot be read and go on without"
     )
 
 

@@ -1,18 +1,19 @@
 """Draw how uncertain the policy is right after each tool result.
 
-Give exactly one source: step files (PATH or --entropy_file, which is the same), --log_file, --rollout_dir or
---simulate.
+Give exactly one source: step files (PATH or --entropy-file, which is the same), --log-file, --rollout-dir or
+--simulate. The guide's spelling is accepted, too: --entropy_file, --log_file, --rollout_dir, --num_rounds and
+--num_samples.
 
 figures:
 {figures}
 
 examples:
   arpo-entropy plot checkpoints
-  arpo-entropy plot --entropy_file checkpoints/entropy_step_100.json
-  arpo-entropy plot --entropy_file 'checkpoints/entropy_step_*.json' --figure steps --format pdf
-  arpo-entropy plot --log_file run.log
-  arpo-entropy plot --rollout_dir rollouts --model checkpoints/actor
-  arpo-entropy plot --simulate --num_rounds 5 --num_samples 100 --output demo.png
+  arpo-entropy plot checkpoints/entropy_step_100.json -o step_100.png
+  arpo-entropy plot 'checkpoints/entropy_step_*.json' -f steps --format pdf
+  arpo-entropy plot --log-file run.log
+  arpo-entropy plot --rollout-dir rollouts --model checkpoints/actor
+  arpo-entropy plot --simulate --num-rounds 5 --num-samples 100 -o demo.png
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 # What each source is called in an error.
 SOURCES = {
     "paths": "step files",
-    "log_file": "--log_file",
-    "rollout_dir": "--rollout_dir",
+    "log_file": "--log-file",
+    "rollout_dir": "--rollout-dir",
     "simulate": "--simulate",
 }
 # Options that go with some sources only: with another they are refused, not ignored.
@@ -55,37 +56,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("source (exactly one)")
     source.add_argument("paths", nargs="*", type=non_empty, metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
-    source.add_argument("--entropy_file", nargs="+", type=non_empty, metavar="PATH",
+    source.add_argument("--entropy-file", nargs="+", type=non_empty, metavar="PATH",
                         help="the same, by the guide's option")  # fmt: skip
     source.add_argument(
-        "--skip_bad",
+        "--skip-bad",
         action="store_true",
         help="name files, and lines of a dump, that cannot be read and go on without",
     )
-    source.add_argument("--log_file", type=non_empty, metavar="PATH",
+    source.add_argument("--log-file", type=non_empty, metavar="PATH",
                         help="console log of a training run that recorded")  # fmt: skip
-    source.add_argument("--rollout_dir", type=non_empty, metavar="DIR",
+    source.add_argument("--rollout-dir", type=non_empty, metavar="DIR",
                         help="trajectories that verl dumped; their entropies go to DIR/entropies "
                              "(options: arpo-entropy rescore --help)")  # fmt: skip
     source.add_argument("--model", type=non_empty, metavar="PATH",
-                        help="with --rollout_dir: the checkpoint that wrote them")  # fmt: skip
+                        help="with --rollout-dir: the checkpoint that wrote them")  # fmt: skip
     source.add_argument(
         "--simulate", action="store_true", help="made-up data, marked SIMULATED in the picture"
     )
     parser.add_argument(
-        "--figure", choices=FIGURES, help="which figure (default: rounds; steps with --log_file)"
+        "-f", "--figure", choices=FIGURES, help="which figure (default: rounds; steps with --log-file)"
     )
     add_picture_options(parser)
-    parser.add_argument("--num_rounds", type=int, metavar="N",
+    parser.add_argument("--num-rounds", type=int, metavar="N",
                         help=f"tool-call rounds, with --simulate (default: {ROUNDS})")  # fmt: skip
-    parser.add_argument("--num_samples", type=int, metavar="N",
+    parser.add_argument("--num-samples", type=int, metavar="N",
                         help=f"records per round, with --simulate (default: {SAMPLES})")  # fmt: skip
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a picture has."""
-    parser.add_argument("--output", type=output_path, metavar="PATH", help="the picture, as .png, .pdf or .svg "
-                        "(default: entropy_increase.png); other figures have entropy_FIGURE.png")  # fmt: skip
+    parser.add_argument("-o", "--output", type=output_path, metavar="PATH",
+                        help="the picture, as .png, .pdf or .svg (default: entropy_increase.png); "
+                             "other figures have entropy_FIGURE.png")  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, help="kind of picture, where --output has no suffix")
     parser.add_argument("--lang", choices=LANGUAGES, default="auto",
                         help="language of the labels; auto takes the locale's (default: %(default)s)")  # fmt: skip
@@ -165,15 +167,15 @@ def _one_source(args: argparse.Namespace) -> None:
     if len(given) != 1:
         found = " and ".join(SOURCES[name] for name in given) or "none"
         raise UserError(
-            f"give one source, step files, --log_file, --rollout_dir or --simulate; given: {found}"
+            f"give one source, step files, --log-file, --rollout-dir or --simulate; given: {found}"
         )
     if args.rollout_dir and not args.model:
         raise UserError(
-            "--rollout_dir: dumped trajectories hold no entropies, a model has to run over them again; "
+            "--rollout-dir: dumped trajectories hold no entropies, a model has to run over them again; "
             "give the checkpoint that wrote them with --model PATH"
         )
     for option, sources in GOES_WITH.items():
         value = getattr(args, option)
         if value is not None and value is not False and given[0] not in sources:
             wanted = " or ".join(SOURCES[name] for name in sources)
-            raise UserError(f"--{option} goes with {wanted}; leave it out")
+            raise UserError(f"--{option.replace('_', '-')} goes with {wanted}; leave it out")

@@ -9,9 +9,9 @@ processes but not in a jail: it is off unless named. search gives a command of y
 a shell, and takes what it prints; with a .json file it looks the query up in that object.
 
 examples:
-  arpo-entropy record --model toy --steps 3 --out demo
+  arpo-entropy record --model toy --steps 3 -o demo
   arpo-entropy record --model Qwen/Qwen2.5-3B-Instruct --prompts train.parquet \\
-      --tools python,search=search_cache.json --steps 5 --batch-size 16 --n 8 --out entropies
+      --tools python,search=search_cache.json --steps 5 --batch-size 16 --n 8 -o entropies
   arpo-entropy record --model ./checkpoint --prompts questions.txt --tools 'search=sh -c "lookup | head -5"'
 """
 
@@ -85,8 +85,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                            help="record the first K tokens of each segment, at most 10,000 "
                                 "(default: %(default)s)")  # fmt: skip
     recording.add_argument("--record-tokens", action="store_true", help="keep each segment's token ids")
-    recording.add_argument("--out", type=output_path, default=os.environ.get("ARPO_ENTROPY_DIR") or ".",
-                           metavar="DIR",
+    recording.add_argument("-o", "--output", type=output_path, metavar="DIR",
+                           default=os.environ.get("ARPO_ENTROPY_DIR") or ".",
                            help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
     recording.add_argument("--verbose", action="store_true", help="show what vLLM logs")
 
@@ -106,11 +106,11 @@ def run(args: argparse.Namespace) -> int:
         TOY_TOOLS if is_toy and args.tools is None else args.tools or "", timeout=args.tool_timeout
     )
     options = _engine_options(args.engine)
-    is_new = not args.out.exists()
-    _check_writable(args.out)
-    before = _files(args.out, args.steps)
+    is_new = not args.output.exists()
+    _check_writable(args.output)
+    before = _files(args.output, args.steps)
     # The recorder's environment variables are for training; here what was typed holds.
-    settings = Settings(save_dir=args.out.absolute(), window=args.window, record_tokens=args.record_tokens)
+    settings = Settings(save_dir=args.output.absolute(), window=args.window, record_tokens=args.record_tokens)
     if args.system is None:
         named = [CALLS[tag] for tag in tools]
         args.system = SYSTEM.format(calls=" or ".join(named)) if named and not is_toy else ""
@@ -134,8 +134,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if is_new:  # if nothing was recorded in it
             with suppress(OSError):
-                args.out.rmdir()
-    return _list_files(before, _files(args.out, args.steps))
+                args.output.rmdir()
+    return _list_files(before, _files(args.output, args.steps))
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def _check_writable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot make the directory: {error.strerror}") from error
+        raise UserError(f"--output {out}: cannot make the directory: {error.strerror}") from error
     if not os.access(out, os.W_OK | os.X_OK):
-        raise UserError(f"--out {out}: no permission to write there; choose another directory")
+        raise UserError(f"--output {out}: no permission to write there; choose another directory")
 
 
 def _files(out: Path, steps: int) -> dict[Path, tuple[int, ...] | None]:

@@ -9,7 +9,7 @@ entropies after a tool result come first, each segment's first tokens shaded by 
 them). The text of tool results is known for rescored records only.
 
 examples:
-  arpo-entropy report checkpoints -o report.html
+  arpo-entropy report checkpoints --open
   arpo-entropy report checkpoints -o report.html --model Qwen2.5-7B --trajectories 50
   arpo-entropy report entropies -o report.html --model toy
 """
@@ -17,6 +17,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import webbrowser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_step_files(parser)
     parser.add_argument("-o", "--output", default="report.html", type=output_path, metavar="PATH",
                         help="the page, as .html (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--model", "--tokenizer", type=non_empty, metavar="PATH",
                         help="the run's model or tokenizer, to show what was written; "
                              "'toy' for the tiny agent of record")  # fmt: skip
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     with naming("--output"):
         output = check_output(args.output, (".html", ".htm"))
+    browser = _browser() if args.open else None
     # Before a tokenizer is loaded for them.
     files = find_files(args.paths)
     transcriber = _transcriber(args.model, files) if args.trajectories else None
@@ -67,7 +70,18 @@ def run(args: argparse.Namespace) -> int:
     with naming("--output"):
         write_report(page, output)
     print(printable(f"{output}: {len(page.encode()) / 1e6:.1f} MB"))
+    if browser and not browser.open(output.resolve().as_uri()):
+        raise UserError(f"--open: the browser did not take {output}; open it yourself")
     return 0
+
+
+def _browser() -> webbrowser.BaseBrowser:
+    try:
+        return webbrowser.get()
+    except webbrowser.Error as error:
+        raise UserError(
+            "--open: there is no browser here; leave it out and open the page elsewhere"
+        ) from error
 
 
 def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:

@@ -6,7 +6,7 @@ once over each trajectory and writes entropy_step_<step>.json, each record marke
 that are done already are skipped, so an interrupted run is simply started again.
 
 Give the checkpoint that wrote a step: another one's entropies are another policy's. Where there are several,
-rescore the files of each into the same --out.
+rescore the files of each into the same --output.
 
 What a dump cannot tell:
   - Text need not retokenize to the tokens that were sampled, and a byte that made no character is lost. Lines
@@ -17,9 +17,9 @@ What a dump cannot tell:
   - `sample_idx` is the line's place in the dump, and a segment that went on after its length limit is one segment.
 
 examples:
-  arpo-entropy rescore rollouts --model checkpoints/actor --out entropies
-  arpo-entropy rescore rollouts --model checkpoints/actor --out entropies --window 20 --temperature 0.7
-  arpo-entropy rescore rollouts/200.jsonl --model checkpoints/global_step_200 --out entropies
+  arpo-entropy rescore rollouts --model checkpoints/actor -o entropies
+  arpo-entropy rescore rollouts --model checkpoints/actor -o entropies --window 20 --temperature 0.7
+  arpo-entropy rescore rollouts/200.jsonl --model checkpoints/global_step_200 -o entropies
 """
 
 from __future__ import annotations
@@ -58,9 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the Hugging Face checkpoint that wrote them",
     )
-    parser.add_argument(
-        "--out", type=output_path, metavar="DIR", help="where the step files go (default: entropies in DIR)"
-    )
+    parser.add_argument("-o", "--output", type=output_path, metavar="DIR",
+                        help="where the step files go (default: entropies in the dumps' directory)")  # fmt: skip
     parser.add_argument("--temperature", type=non_negative, default=1.0, metavar="T",
                         help="the rollout's sampling temperature (default: %(default)s)")  # fmt: skip
     parser.add_argument("--window", type=window_size, default=1, metavar="K",
@@ -73,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-batch-tokens", type=positive, default=16384, metavar="N",
                         help="tokens run at once, which bounds the memory (default: %(default)s)")  # fmt: skip
     parser.add_argument(
-        "--skip_bad", action="store_true", help="name lines that cannot be used and go on without"
+        "--skip-bad", action="store_true", help="name lines that cannot be used and go on without"
     )
 
 
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if not tools:
         raise UserError("--tools: name at least one tag, as search,python")
     settings = RescoreSettings(args.model, args.rollout_dir, args.temperature, args.window, args.dtype, tools)
-    out = args.out or default_out(args.rollout_dir)
+    out = args.output or default_out(args.rollout_dir)
     summary = watched_rescore(out, settings, args.max_batch_tokens, args.skip_bad)
     if summary.done_before:
         say(f"{summary.done_before} steps were done before")

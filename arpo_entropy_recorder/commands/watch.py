@@ -5,7 +5,7 @@ reading them.
 
 examples:
   arpo-entropy watch checkpoints
-  arpo-entropy watch checkpoints --figure steps --output steps.svg --interval 60
+  arpo-entropy watch checkpoints -f steps -o steps.svg --interval 60
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "directory", type=non_empty, metavar="DIR", help="where step files appear; need not exist yet"
     )
     parser.add_argument(
-        "--figure", choices=FIGURES, default="rounds", help="which figure (default: %(default)s)"
+        "-f", "--figure", choices=FIGURES, default="rounds", help="which figure (default: %(default)s)"
     )
     add_picture_options(parser)
     parser.add_argument("--interval", type=seconds, default=5.0, metavar="SECONDS",

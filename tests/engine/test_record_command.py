@@ -86,7 +86,7 @@ BAD = {
     "model is missing": (["--model", "./nowhere", "--prompts", "p.txt"], "./nowhere: not a model"),
     "model is an empty directory": (["--model", "empty", "--prompts", "p.txt"], "empty: not a model"),
     "model is a file": (["--model", "p.txt", "--prompts", "p.txt"], "p.txt: not a model"),
-    "out is a file": (["--model", "toy", "--out", "p.txt"], "--out p.txt"),
+    "out is a file": (["--model", "toy", "--out", "p.txt"], "--output p.txt"),
     "no steps": (["--model", "toy", "--steps", "0"], "0 is not a whole number from 1 on"),
     "steps in words": (["--model", "toy", "--steps", "many"], "many is not a whole number"),
     "no time for tools": (["--model", "toy", "--tool-timeout", "0"], "0 is not a number above 0"),
