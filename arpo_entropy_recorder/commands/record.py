@@ -30,6 +30,7 @@ import orjson
 from arpo_entropy_recorder.commands.arguments import (
     TOY,
     fraction,
+    naming,
     non_empty,
     non_negative,
     output_path,
@@ -96,15 +97,16 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.rollout.interrupt import remembered_interrupt
     from arpo_entropy_recorder.rollout.prompts import TOY_PROMPTS, encode_prompts, load_prompts
     from arpo_entropy_recorder.rollout.recording import record_steps
-    from arpo_entropy_recorder.rollout.tools import load_tools
+    from arpo_entropy_recorder.rollout.tools.load import load_tools
 
     is_toy = args.model == TOY
     if args.prompts is None and not is_toy:
         raise UserError("--prompts: a model needs prompts; give a .parquet, .jsonl or .txt file")
     prompts = list(TOY_PROMPTS) if args.prompts is None else load_prompts(args.prompts)
-    tools = load_tools(
-        TOY_TOOLS if is_toy and args.tools is None else args.tools or "", timeout=args.tool_timeout
-    )
+    with naming("--tools"):
+        tools = load_tools(
+            TOY_TOOLS if is_toy and args.tools is None else args.tools or "", timeout=args.tool_timeout
+        )
     options = _engine_options(args.engine)
     is_new = not args.output.exists()
     _check_writable(args.output)

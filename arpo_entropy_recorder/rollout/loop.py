@@ -17,8 +17,8 @@ from typing import Any
 
 from arpo_entropy_recorder.rollout.prompts import require_room
 from arpo_entropy_recorder.rollout.sampling import own_params, shared_params
-from arpo_entropy_recorder.rollout.tools import Tool
 from arpo_entropy_recorder.rollout.tools.calls import answer, as_result, called_content
+from arpo_entropy_recorder.rollout.tools.tool import Tool
 
 
 @dataclass

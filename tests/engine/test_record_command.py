@@ -81,7 +81,7 @@ BAD = {
     "no prompts option": (["--model", "gpt2"], "--prompts"),
     "missing file": (["--model", "toy", "--prompts", "missing.jsonl"], "missing.jsonl: cannot read"),
     "wrong kind of file": (["--model", "toy", "--prompts", "a.csv"], "a.csv"),
-    "unknown tool": (["--model", "toy", "--tools", "browse"], "unknown tool 'browse'"),
+    "unknown tool": (["--model", "toy", "--tools", "browse"], "--tools 'browse': unknown tool"),
     "search without a command": (["--model", "toy", "--tools", "search"], "search=COMMAND"),
     "model is missing": (["--model", "./nowhere", "--prompts", "p.txt"], "./nowhere: not a model"),
     "model is an empty directory": (["--model", "empty", "--prompts", "p.txt"], "empty: not a model"),

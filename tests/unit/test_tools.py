@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rollout.tools import ToolError, load_tools
 from arpo_entropy_recorder.rollout.tools.calls import answer, as_result, called_content
+from arpo_entropy_recorder.rollout.tools.load import load_tools
 from arpo_entropy_recorder.rollout.tools.python import PythonTool
 from arpo_entropy_recorder.rollout.tools.search import load_search
+from arpo_entropy_recorder.rollout.tools.tool import ToolError
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arpo_entropy_recorder.rollout.tools import Tool
+from arpo_entropy_recorder.rollout.tools.tool import Tool
 
 
 def called_content(text: str, tag: str) -> str | None:

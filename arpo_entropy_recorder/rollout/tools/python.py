@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rollout.tools import ToolError
 from arpo_entropy_recorder.rollout.tools.sandbox import NOBODY
+from arpo_entropy_recorder.rollout.tools.tool import ToolError
 
 SANDBOX = Path(__file__).with_name("sandbox.py").read_text(encoding="utf-8")
 REASONS: dict[int, str] = {
@@ -45,11 +45,9 @@ class PythonTool:
         try:
             works = self("import math, random, threading\nmath.factorial(3) * 7") == "42"
         except (OSError, ToolError) as error:
-            raise UserError(
-                f"python tool: its sandbox does not start here ({error}); leave python out"
-            ) from error
+            raise UserError(f"python: its sandbox does not start here ({error}); leave python out") from error
         if not works:
-            raise UserError("python tool: its sandbox does not compute here; leave python out of --tools")
+            raise UserError("python: its sandbox does not compute here; leave python out")
 
     def __call__(self, content: str, /) -> str:
         # Files, not pipes: the size limit then bounds the output too, and nothing here can block on a reader.

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rollout.tools import Tool, ToolError
+from arpo_entropy_recorder.rollout.tools.tool import Tool, ToolError
 
 LIMIT = 8192
 """Characters of a result that the policy is shown."""
@@ -62,13 +62,11 @@ class SearchCommand:
         try:
             self._command = shlex.split(command)
         except ValueError as error:
-            raise UserError(f"--tools: search={command}: {error}; check its quotes") from error
+            raise UserError(f"search={command}: {error}; check its quotes") from error
         if not self._command:
-            raise UserError(
-                "--tools: search needs a command or a .json file: search=COMMAND or search=FILE.json"
-            )
+            raise UserError("search: needs a command or a .json file: search=COMMAND or search=FILE.json")
         if shutil.which(self._command[0]) is None:
-            raise UserError(f"--tools: search={command}: no such command: {self._command[0]}")
+            raise UserError(f"search={command}: no such command: {self._command[0]}")
         self.timeout = timeout
 
     def __call__(self, content: str, /) -> str:
