@@ -106,10 +106,11 @@ def run(args: argparse.Namespace) -> int:
     if warning:
         say(warning)
     if args.rollout_dir:
-        from arpo_entropy_recorder.commands.rescore import default_out, watched_rescore
-        from arpo_entropy_recorder.rescore.run import RescoreSettings
+        from arpo_entropy_recorder.commands.rescoring import watched_rescore
+        from arpo_entropy_recorder.rescore.run import default_output as default_directory
+        from arpo_entropy_recorder.rescore.settings import RescoreSettings
 
-        out = default_out(args.rollout_dir)
+        out = default_directory(args.rollout_dir)
         watched_rescore(out, RescoreSettings(args.model, args.rollout_dir), skip_bad=args.skip_bad)
         args.paths = [str(out)]
     if args.log_file:

@@ -93,7 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.rollout.engine import load_engine
+    from arpo_entropy_recorder.rollout.engine import EngineError, load_engine
     from arpo_entropy_recorder.rollout.interrupt import remembered_interrupt
     from arpo_entropy_recorder.rollout.prompts import TOY_PROMPTS, encode_prompts, load_prompts
     from arpo_entropy_recorder.rollout.recording import record_steps
@@ -125,7 +125,10 @@ def run(args: argparse.Namespace) -> int:
                 args.model = str(build_toy_agent(directory))
                 options = TOY_ENGINE | options
                 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-            engine, tokenizer = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
+            try:
+                engine, tokenizer = load_engine(args.model, options | {"seed": args.seed}, args.verbose)
+            except EngineError as error:
+                raise UserError(f"{error} (--verbose shows its log)") from error
             needed = args.steps * args.batch_size
             if needed > len(prompts):
                 _say(f"{len(prompts)} prompts, {needed} needed: starting again from the first")
@@ -163,6 +166,8 @@ def _engine_options(items: list[str]) -> dict[str, Any]:
             options[key] = orjson.loads(value)
         except orjson.JSONDecodeError:
             options[key] = value
+    if options.get("skip_tokenizer_init"):
+        raise UserError("--engine skip_tokenizer_init: prompts and tools are text; leave it out")
     return options
 
 

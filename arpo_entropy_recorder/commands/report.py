@@ -90,14 +90,17 @@ def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
     from arpo_entropy_recorder.report.transcript import Transcriber
     from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
 
-    chosen = model or _rescored_with(files)
-    if chosen is None:
+    if model == TOY:
+        return Transcriber(_toy_tokenizer())
+    if model:
+        require("--model", "transformers")
+        with naming("--model"):
+            return Transcriber(load_tokenizer(model))
+    if (rescored_with := _rescored_with(files)) is None:
         return None
     try:
-        return Transcriber(_toy_tokenizer() if model == TOY else load_tokenizer(chosen))
+        return Transcriber(load_tokenizer(rescored_with))
     except UserError as error:
-        if model:
-            raise
         say(f"without trajectories: {error}")
         return None
 

@@ -25,21 +25,15 @@ examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import (
     non_empty,
     non_negative,
     output_path,
     positive,
-    require,
     window_size,
 )
 from arpo_entropy_recorder.errors import UserError
-
-if TYPE_CHECKING:
-    from arpo_entropy_recorder.rescore.run import RescoreSettings, Summary
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -78,62 +72,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.commands.progress import say
+    from arpo_entropy_recorder.commands.rescoring import watched_rescore
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.rescore.run import RescoreSettings
+    from arpo_entropy_recorder.rescore.run import default_output
+    from arpo_entropy_recorder.rescore.settings import RescoreSettings
 
     tools = tuple(filter(None, (tag.strip() for tag in args.tools.split(","))))
     if not tools:
         raise UserError("--tools: name at least one tag, as search,python")
     settings = RescoreSettings(args.model, args.rollout_dir, args.temperature, args.window, args.dtype, tools)
-    out = args.output or default_out(args.rollout_dir)
-    summary = watched_rescore(out, settings, args.max_batch_tokens, args.skip_bad)
+    output = args.output or default_output(args.rollout_dir)
+    summary = watched_rescore(output, settings, args.max_batch_tokens, args.skip_bad)
     if summary.done_before:
         say(f"{summary.done_before} steps were done before")
-    print(printable(f"{out}: {summary.steps} steps, {summary.records:,} records"))
+    print(printable(f"{output}: {summary.steps} steps, {summary.records:,} records"))
     return 0
-
-
-def default_out(rollout_dir: str) -> Path:
-    """Where a dump's step files go."""
-    path = Path(rollout_dir)
-    return (path.parent if path.is_file() else path) / "entropies"
-
-
-def watched_rescore(
-    out: Path, settings: RescoreSettings, max_batch_tokens: int = 16384, skip_bad: bool = False
-) -> Summary:
-    """`rescore` with a progress bar; says what the person should know of the result."""
-    require("rescore", "torch", "transformers")
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    from arpo_entropy_recorder.commands.progress import say
-    from arpo_entropy_recorder.rescore.run import rescore
-
-    bad = []
-
-    def skip(error: UserError) -> None:
-        bad.append(error)
-        say(f"skipped: {error}")
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("rescore", total=1.0)
-        summary = rescore(
-            out,
-            settings,
-            max_batch_tokens,
-            skip if skip_bad else None,
-            lambda what, share: bar.update(task, description=what, advance=share),
-        )
-    if bad:
-        say(f"{len(bad)} lines were left out")
-    if summary.restored < summary.trajectories:
-        say(
-            f"{summary.trajectories - summary.restored} of {summary.trajectories} prompts are used without the "
-            "chat template's special tokens, which could not be put back"
-        )
-    if summary.nulls:
-        say(f"{summary.nulls} entropies are null: the model's logits are no numbers there")
-    return summary

@@ -12,6 +12,7 @@ import orjson
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import Dump
+from arpo_entropy_recorder.rescore.settings import SettingError
 from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
 from arpo_entropy_recorder.step_files.names import StepKey, temporary_name
 from arpo_entropy_recorder.step_files.run_log import RankLock
@@ -36,14 +37,16 @@ class Manifest:
             directory.mkdir(parents=True, exist_ok=True)
             self._rank_lock = RankLock(directory, 0, 1)
         except OSError as error:
-            raise UserError(
-                f"{printable(directory)}: cannot be written: {error.strerror}; choose another --out"
+            raise SettingError(
+                "output",
+                f"{printable(directory)}: cannot be written: {error.strerror}; choose another directory",
             ) from error
         found = read_manifest(directory) or {"settings": settings, "steps": {}}
         if found["settings"] != settings:
-            raise UserError(
+            raise SettingError(
+                "output",
                 f"{printable(directory)}: rescored before with other settings "
-                f"({_difference(found['settings'], settings)}); choose another --out or remove that directory"
+                f"({_difference(found['settings'], settings)}); choose another directory or remove this one",
             )
         self._settings = settings
         self._steps: dict[str, Any] = found["steps"]
@@ -59,7 +62,9 @@ class Manifest:
         path = self._path(dump)
         try:
             if path.exists() and not _is_rescored(path):
-                raise UserError(f"{printable(path)}: a recording, not rescored before; choose another --out")
+                raise SettingError(
+                    "output", f"{printable(path)}: a recording, not rescored before; choose another directory"
+                )
             # One version: nothing here replaces anything, and steps may be done in any order.
             texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
             write_file(path, file_parts(texts), temporary_name(path.name, 0))

@@ -46,7 +46,7 @@ def load_model(path: str, dtype: str = "auto") -> Any:
         # A missing file, an unknown architecture, a broken checkpoint, a GPU too small: each its own type, some
         # without words.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(f"--model {path}: cannot be loaded: {reason}") from error
+        raise UserError(f"{path}: cannot be loaded: {reason}") from error
 
 
 class Prefill:

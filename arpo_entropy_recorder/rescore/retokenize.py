@@ -85,7 +85,7 @@ def load_tokenizer(path: str) -> Any:
             reason = "not a directory with a config.json; give a Hugging Face checkpoint"
         else:
             reason = f"its tokenizer cannot be loaded: {str(error).strip().partition(chr(10))[0]}"
-        raise UserError(f"--model {path}: {reason}") from error
+        raise UserError(f"{path}: {reason}") from error
 
 
 def tokenize(line: Line, tokenizer: Any, tools: Sequence[str]) -> Tokenized:

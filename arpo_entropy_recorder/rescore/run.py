@@ -12,11 +12,10 @@ from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
 from arpo_entropy_recorder.rescore.manifest import Manifest
 from arpo_entropy_recorder.rescore.retokenize import Tokenized
-from arpo_entropy_recorder.rescore.scorer import RescoreSettings, Scorer, Skip
+from arpo_entropy_recorder.rescore.scorer import Scorer, Skip
 from arpo_entropy_recorder.rescore.segments import has_result
+from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
-
-__all__ = ["RescoreSettings", "Summary", "rescore"]
 
 Progress = Callable[[str, float], object]
 
@@ -40,14 +39,20 @@ class Summary:
         self.nulls += int(np.isnan(entropies).sum())
 
 
+def default_output(rollout_dir: str) -> Path:
+    """Where a dump's step files go unless it is said."""
+    path = Path(rollout_dir)
+    return (path.parent if path.is_file() else path) / "entropies"
+
+
 def rescore(
-    out: Path,
+    output: Path,
     settings: RescoreSettings,
     max_batch_tokens: int = 16384,
     skip: Skip | None = None,
     progress: Progress = lambda what, share: None,
 ) -> Summary:
-    """Write `entropy_step_<step>.json` to `out` for each step that `settings.rollout_dir` has and `out` lacks.
+    """Write `entropy_step_<step>.json` to `output` for each step that `settings.rollout_dir` has and `output` lacks.
 
     `skip` is called with the error of each line left out; without it the first such error is raised.
     `progress(what, share)` is called with what is being done and the share of all the work that is now settled.
@@ -59,7 +64,7 @@ def rescore(
     summary = Summary()
     seen: dict[int, Path] = {}
     scorer: Scorer | None = None
-    manifest = Manifest(out, settings.model_path, settings.of_all_steps)
+    manifest = Manifest(output, settings.model_path, settings.of_all_steps)
     try:
         for file, size in zip(files, sizes, strict=True):
             dumps = read_dumps(file, skip)
@@ -110,7 +115,8 @@ def _require_results(files: Sequence[Path], settings: RescoreSettings, skip: Ski
     if not usable:
         raise UserError(f"{where}empty: no trajectory in it; give what trainer.rollout_data_dir named")
     calls = " or ".join(f"</{tool}>" for tool in settings.tools)
-    raise UserError(
-        f"{where}no tool result (<{RESULT_TAG}> after {calls}) in {usable:,} trajectories; name the policy's tools "
-        "with --tools"
+    raise SettingError(
+        "tools",
+        f"{','.join(settings.tools)}: no tool result (<{RESULT_TAG}> after {calls}) in {usable:,} trajectories "
+        f"of {printable(settings.rollout_dir)}; name the policy's tools",
     )

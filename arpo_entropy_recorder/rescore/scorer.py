@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,36 +12,10 @@ from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.dumps import Dump, Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
 from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
-from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
+from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
 from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
 
 Skip = Callable[[UserError], object]
-
-
-@dataclass(frozen=True)
-class RescoreSettings:
-    """What the entropies depend on.
-
-    `rollout_dir` may be one file of it; `dtype` is the model's precision, "auto" the checkpoint's own.
-    """
-
-    model: str
-    rollout_dir: str
-    temperature: float = 1.0
-    window: int = 1
-    dtype: str = "auto"
-    tools: tuple[str, ...] = ARPO_TOOLS
-
-    @property
-    def model_path(self) -> str:
-        """The model by a name that means the same from anywhere."""
-        return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
-
-    @property
-    def of_all_steps(self) -> dict[str, Any]:
-        """What has to be the same for all steps of a directory, as plain JSON types."""
-        shared = {"temperature": float(self.temperature), "window": self.window, "dtype": self.dtype}
-        return {**shared, "tools": list(self.tools)}
 
 
 class Scorer:
@@ -53,11 +25,14 @@ class Scorer:
         from arpo_entropy_recorder.rescore.prefill import Prefill, load_model
 
         self.settings, self.max_batch_tokens = settings, max_batch_tokens
-        self.tokenizer = load_tokenizer(settings.model)
+        try:
+            self.tokenizer = load_tokenizer(settings.model)
+            model = load_model(settings.model, settings.dtype)
+        except UserError as error:
+            raise SettingError("model", str(error)) from error
         allowed = sorted(self.tokenizer.get_vocab().values())
-        model = load_model(settings.model, settings.dtype)
         self.prefill = Prefill(model, allowed, settings.temperature, max_batch_tokens)
-        self._most_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
+        self._max_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
         self._sampleable = len(allowed)
 
     def read(self, dump: Dump, skip: Skip | None) -> Iterator[tuple[int, Tokenized]]:
@@ -139,8 +114,8 @@ class Scorer:
         except RuntimeError as error:  # torch's OutOfMemoryError is one
             if "out of memory" not in str(error).lower():
                 raise
-            raise UserError(
-                f"out of memory with --max-batch-tokens {self.max_batch_tokens}; give fewer"
+            raise SettingError(
+                "max_batch_tokens", f"{self.max_batch_tokens}: out of memory; give fewer"
             ) from error
         return found
 
@@ -153,8 +128,8 @@ class Scorer:
         trajectory = tokenize(line, self.tokenizer, self.settings.tools)
         length = len(trajectory.tokens)
         for what, most in (
-            ("--max-batch-tokens", self.max_batch_tokens),
-            ("the model's context", self._most_tokens),
+            ("max_batch_tokens", self.max_batch_tokens),
+            ("the model's context", self._max_tokens),
         ):
             if length > most:
                 raise UserError(f"{line.where}: {length} tokens, more than {what} of {most}")

@@ -13,16 +13,19 @@ from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.rollout.interrupt import held_interrupt
 
 
+class EngineError(UserError):
+    """vLLM did not start, for a reason that its log may tell better."""
+
+
 def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any, Any]:
     """A vLLM `LLM` in this process, where its logits can be seen, and its tokenizer; `options` are its keywords.
 
-    Says nothing of what vLLM logs unless `verbose`. Raises UserError for what is no model, or does not start.
+    Nothing that vLLM logs is shown unless `verbose`. Raises UserError for what is no model, EngineError for one that
+    does not start.
     """
     path = Path(model)
     if not (path / "config.json").is_file() and (path.exists() or model.startswith((".", "/", "~"))):
         raise UserError(f"{model}: not a model: a directory with a config.json is needed, or a hub name")
-    if options.get("skip_tokenizer_init"):
-        raise UserError("--engine skip_tokenizer_init: prompts and tools are text; leave it out")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if not verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -48,7 +51,7 @@ def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any
             raise
         # The first of several lines often only counts the errors that follow.
         reason = shorten(" ".join(str(error).split()) or type(error).__name__, 300)
-        raise UserError(f"{model}: vLLM does not start: {reason} (--verbose shows its log)") from error
+        raise EngineError(f"{model}: vLLM does not start: {reason}") from error
     runner = getattr(engine.llm_engine.model_config, "runner_type", "generate")
     if runner != "generate":
         raise UserError(

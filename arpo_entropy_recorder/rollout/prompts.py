@@ -81,7 +81,7 @@ def encode_prompts(prompts: Iterable[Prompt], tokenizer: Any, system: str = "") 
             except Exception as error:  # templates refuse what they do not know, each in its own way
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 remedy = (
-                    "pass --system '', or a template that takes a system message"
+                    "pass system='', or a template that takes a system message"
                     if isinstance(prompt, str) and system
                     else "write messages with roles that it takes"
                 )

@@ -116,7 +116,7 @@ class StrictTokenizer(ChatTokenizer):
 
 def test_a_template_that_refuses_our_system_message_is_told_with_the_way_round():
     with pytest.raises(
-        UserError, match=r"prompt 1: .*\(System role not supported\); pass --system ''"
+        UserError, match=r"prompt 1: .*\(System role not supported\); pass system=''"
     ) as caught:
         encode_prompts(["q"], StrictTokenizer(), system="tools")
     assert "\n" not in str(caught.value)

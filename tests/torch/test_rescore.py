@@ -288,7 +288,7 @@ def test_directories_and_models_that_do_not_fit_are_refused_in_one_line(toy_agen
     dumps.mkdir()
     refused("no .jsonl in it")
     (dumps / "1.jsonl").write_text(json.dumps(GOOD | {"output": "no tools"}))
-    refused("no tool result .* name the policy's tools with --tools")
+    refused("tools search,python: no tool result .* name the policy's tools")
     (dumps / "1.jsonl").write_text(json.dumps(GOOD))
     refused("no such directory", RescoreSettings(str(tmp_path / "nothing"), str(dumps)))
     (dumps / "again.jsonl").write_text(json.dumps(GOOD))
@@ -326,7 +326,7 @@ def test_a_model_whose_error_has_no_words_is_told_by_the_errors_name(monkeypatch
         raise MemoryError
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
-    with pytest.raises(UserError, match="--model here: cannot be loaded: MemoryError"):
+    with pytest.raises(UserError, match="here: cannot be loaded: MemoryError"):
         load_model("here")
 
 
