@@ -47,9 +47,9 @@ def watched_rescore(
             raise UserError(f"--{error.setting.replace('_', '-')} {error.reason}") from error
     if bad:
         say(f"{len(bad)} lines were left out")
-    if summary.restored < summary.trajectories:
+    if inexact := summary.trajectories - summary.exact_prompts:
         say(
-            f"{summary.trajectories - summary.restored} of {summary.trajectories} prompts are used without the "
+            f"{inexact} of {summary.trajectories} prompts are used without the "
             "chat template's special tokens, which could not be put back"
         )
     if summary.nulls:

@@ -18,7 +18,6 @@ from arpo_entropy_recorder.step_files.names import StepKey, temporary_name
 from arpo_entropy_recorder.step_files.run_log import RankLock
 
 MANIFEST = "rescore.json"
-RUN_LOGS = ".entropy_recorder.dp*"
 MARK = b'"source":"rescored"'
 
 
@@ -41,15 +40,25 @@ class Manifest:
                 "output",
                 f"{printable(directory)}: cannot be written: {error.strerror}; choose another directory",
             ) from error
-        found = read_manifest(directory) or {"settings": settings, "steps": {}}
-        if found["settings"] != settings:
+        self._settings = settings
+        self._steps: dict[str, Any] = {}
+        try:
+            self._resume()
+        except UserError:
+            self.close()
+            raise
+
+    def _resume(self) -> None:
+        found = read_manifest(self.directory)
+        if found is None:
+            return
+        if found["settings"] != self._settings:
             raise SettingError(
                 "output",
-                f"{printable(directory)}: rescored before with other settings "
-                f"({_difference(found['settings'], settings)}); choose another directory or remove this one",
+                f"{printable(self.directory)}: rescored before with other settings "
+                f"({_difference(found['settings'], self._settings)}); choose another directory or remove this one",
             )
-        self._settings = settings
-        self._steps: dict[str, Any] = found["steps"]
+        self._steps = found["steps"]
 
     def has(self, dump: Dump) -> bool:
         """True if this dump's step file is there, whole, and made from the same bytes by this model."""
@@ -77,11 +86,10 @@ class Manifest:
             raise UserError(f"{printable(path)}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Gives the directory up, and takes it away if it was made for nothing."""
+        """Release the directory, and remove it if it was made for nothing."""
         if self._is_new and not self._steps:
             with suppress(OSError):  # another process may have come there
-                for journal in self.directory.glob(RUN_LOGS):
-                    journal.unlink()
+                self._rank_lock.remove_log()
                 self.directory.rmdir()
         self._rank_lock.release()
 

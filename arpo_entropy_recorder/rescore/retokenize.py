@@ -20,6 +20,7 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.dumps import Line
 from arpo_entropy_recorder.rescore.segments import Part, split_response
+from arpo_entropy_recorder.rollout.prompts import unpadded_left
 
 ROLE_LINE = re.compile(r"(?:^|(?<=\n))(system|user|assistant)\n")
 
@@ -47,14 +48,14 @@ class Segment:
 class Tokenized:
     """A trajectory's token ids, the first `prompt_len` of them the prompt, and its response's spans in order.
 
-    `restored` tells that the prompt's tokens are whole, special ones included.
+    `is_prompt_exact`: the prompt's tokens are those that the policy saw, special ones included.
     """
 
     where: str
     prompt: str
     tokens: list[int]
     spans: list[Span]
-    restored: bool
+    is_prompt_exact: bool
     prompt_len: int
 
     @property
@@ -134,12 +135,12 @@ def _from_ids(
     line: Line, prompt: list[int], response: list[int], tokenizer: Any, tools: Sequence[str]
 ) -> Tokenized:
     padding = tokenizer.pad_token_id
-    first = next((i for i, token in enumerate(prompt) if token != padding), len(prompt))
+    prompt = unpadded_left(prompt, padding)
     last = next((i for i in range(len(response), 0, -1) if response[i - 1] != padding), 0)
     # The padding token may also be the one that ends a text: the first of a run of them then was sampled.
     if padding is not None and padding == tokenizer.eos_token_id and last < len(response):
         last += 1
-    prompt, response = prompt[first:], response[:last]
+    response = response[:last]
     spans, start, offset = [], 0, 0
     for part in split_response(_decode(tokenizer, response), tools):
         offset += len(part.text)

@@ -27,14 +27,14 @@ class Summary:
     steps: int = 0
     done_before: int = 0
     trajectories: int = 0
-    restored: int = 0
+    exact_prompts: int = 0
     records: int = 0
     nulls: int = 0
 
     def add(self, trajectories: Sequence[Tokenized], entropies: np.ndarray) -> None:
         self.steps += 1
         self.trajectories += len(trajectories)
-        self.restored += sum(trajectory.restored for trajectory in trajectories)
+        self.exact_prompts += sum(trajectory.is_prompt_exact for trajectory in trajectories)
         self.records += len(entropies)
         self.nulls += int(np.isnan(entropies).sum())
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from arpo_entropy_recorder.rollout.prompts import require_room
+from arpo_entropy_recorder.rollout.prompts import require_room, unpadded_left
 from arpo_entropy_recorder.rollout.sampling import own_params, shared_params
 from arpo_entropy_recorder.rollout.tools.calls import answer, as_result, called_content
 from arpo_entropy_recorder.rollout.tools.tool import Tool
@@ -128,7 +128,8 @@ class ToolRollout:
         self.segments, self.trajectories, self.metrics = [], [], Counter()
         sampling_params = shared_params(self.config, self.tokenizer, list(self.stops), greedy, kwargs)
         rng = random.Random(f"{self.config.get('seed')}/{self._call}")
-        starts = [self._unpadded(row.tolist()) for row in prompts.batch["input_ids"]]
+        padding = self.tokenizer.pad_token_id
+        starts = [unpadded_left(row.tolist(), padding) for row in prompts.batch["input_ids"]]
         for prompt_idx, start in enumerate(starts):
             for _ in range(min(n, int(self.config.get("initial_rollouts", n)))):
                 self._add(prompt_idx, start)
@@ -212,10 +213,6 @@ class ToolRollout:
             trajectory.sample_idx, trajectory.parent_idx = sample_idx, source.sample_idx
         self.trajectories.append(trajectory)
         return trajectory
-
-    def _unpadded(self, row: list[int]) -> list[int]:
-        padding = self.tokenizer.pad_token_id
-        return row[next((i for i, token in enumerate(row) if token != padding), len(row)) :]
 
     def _room(self, trajectory: Trajectory) -> int:
         """How many tokens the trajectory may still get."""

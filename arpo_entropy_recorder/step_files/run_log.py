@@ -175,6 +175,10 @@ class RankLock:
     def _same_file(self, other: RankLock) -> bool:
         return os.path.samestat(os.fstat(self._fd), os.fstat(other._fd))
 
+    def remove_log(self) -> None:
+        """Remove this rank's log, as if it had never recorded here. Raises OSError."""
+        self._path.unlink()
+
     def release(self) -> None:
         """Release the lock. A second call does nothing."""
         if self._fd >= 0:
