@@ -23,7 +23,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -41,16 +41,11 @@ from arpo_entropy_recorder.commands.arguments import (
 )
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.recorder.settings import Settings
-from arpo_entropy_recorder.step_files.names import StepKey
+
+if TYPE_CHECKING:
+    from arpo_entropy_recorder.rollout.recording import FileVersions
 
 TOY_TOOLS = "python,search=cat"
-TOY_ENGINE = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True, "max_num_seqs": 64}
-SYSTEM = (
-    "Answer the question. Think between <think> and </think>. You may call a tool, as often as you need, by "
-    "writing {calls}; its result follows between <result> and </result>. "
-    "Write the final answer between <answer> and </answer>."
-)
-CALLS = {"search": "a query between <search> and </search>", "python": "code between <python> and </python>"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -95,9 +90,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.rollout.engine import EngineError, load_engine
     from arpo_entropy_recorder.rollout.interrupt import remembered_interrupt
-    from arpo_entropy_recorder.rollout.prompts import TOY_PROMPTS, encode_prompts, load_prompts
-    from arpo_entropy_recorder.rollout.recording import record_steps
+    from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, system_message
+    from arpo_entropy_recorder.rollout.recording import file_versions, record_steps
     from arpo_entropy_recorder.rollout.tools.load import load_tools
+    from arpo_entropy_recorder.rollout.toy_agent import TOY_ENGINE, TOY_PROMPTS, build_toy_agent
 
     is_toy = args.model == TOY
     if args.prompts is None and not is_toy:
@@ -110,18 +106,15 @@ def run(args: argparse.Namespace) -> int:
     options = _engine_options(args.engine)
     is_new = not args.output.exists()
     _check_writable(args.output)
-    before = _files(args.output, args.steps)
+    before = file_versions(args.output, args.steps)
     # The recorder's environment variables are for training; here what was typed holds.
     settings = Settings(save_dir=args.output.absolute(), window=args.window, record_tokens=args.record_tokens)
     if args.system is None:
-        named = [CALLS[tag] for tag in tools]
-        args.system = SYSTEM.format(calls=" or ".join(named)) if named and not is_toy else ""
+        args.system = "" if is_toy else system_message(tools)
     try:
         with remembered_interrupt() as check, tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
             if is_toy:
                 require("the toy", "safetensors", "tokenizers")
-                from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
-
                 args.model = str(build_toy_agent(directory))
                 options = TOY_ENGINE | options
                 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -140,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         if is_new:  # if nothing was recorded in it
             with suppress(OSError):
                 args.output.rmdir()
-    return _list_files(before, _files(args.output, args.steps))
+    return _list_files(before, file_versions(args.output, args.steps))
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
@@ -180,21 +173,7 @@ def _check_writable(out: Path) -> None:
         raise UserError(f"--output {out}: no permission to write there; choose another directory")
 
 
-def _files(out: Path, steps: int) -> dict[Path, tuple[int, ...] | None]:
-    """What tells one version of each step's file from another; None where there is no file."""
-    found: dict[Path, tuple[int, ...] | None] = {}
-    for step in range(1, steps + 1):
-        path = out / StepKey(step, validate=False).file_name
-        try:
-            status = path.stat()
-        except OSError:
-            found[path] = None
-        else:
-            found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
-    return found
-
-
-def _list_files(before: dict[Path, tuple[int, ...] | None], now: dict[Path, tuple[int, ...] | None]) -> int:
+def _list_files(before: FileVersions, now: FileVersions) -> int:
     """Print the files that this run wrote; one of an earlier run under the same name is not its result."""
     lost = []
     for path, version in now.items():

@@ -68,7 +68,7 @@ class Scorer:
         sample_idxs, prompt_idxs, parent_idxs, segments, windows = zip(*rows, strict=True)
         # Only where the prompt's tokens are whole is it known what the policy was given.
         digests = {
-            i: prompt_digest(t.tokens[: t.prompt_len]) if t.restored else None
+            i: prompt_digest(t.tokens[: t.prompt_len]) if t.is_prompt_exact else None
             for i, t in trajectories.items()
         }
         columns = {

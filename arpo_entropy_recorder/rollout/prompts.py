@@ -15,32 +15,18 @@ from arpo_entropy_recorder.errors import UserError
 Prompt = str | list[dict[str, str]]
 """A question, or chat messages with `role` and `content`."""
 
-TOY_PROMPTS: tuple[Prompt, ...] = (
-    "What is the sum of the first twenty odd numbers?",
-    "Which river is longer, the Danube or the Rhine?",
-    "How many days lie between 3 March and 9 July?",
-    "Who wrote the play in which Nora leaves the house?",
-    "Is 9991 a prime number?",
-    "In which year was the bridge over the Firth of Forth opened?",
-    "What is the area of a triangle with sides 7, 8 and 9?",
-    "Which element has the highest melting point?",
-    "What is 17 times 23, minus 5?",
-    "Which two oceans does the Panama Canal connect?",
-    "How many minutes are there in a leap year?",
-    "Who proved that there is no largest prime?",
-    "What is the remainder of 2**20 divided by 7?",
-    "Which country has the longest coast?",
-    "How many diagonals does a polygon of twelve sides have?",
-    "When did the first person walk on the Moon?",
-    "What is the least common multiple of 12, 18 and 30?",
-    "Which composer wrote thirty-two piano sonatas?",
-    "How many ways are there to seat five people in a row?",
-    "Which planet has the shortest year?",
-    "What is the sum of the digits of 99 squared?",
-    "Who was the first to reach the South Pole?",
-    "How many seconds does light take from the Sun to the Earth?",
-    "Which language has the most native speakers?",
+SYSTEM = (
+    "Answer the question. Think between <think> and </think>. You may call a tool, as often as you need, by "
+    "writing {calls}; its result follows between <result> and </result>. "
+    "Write the final answer between <answer> and </answer>."
 )
+CALLS = {"search": "a query between <search> and </search>", "python": "code between <python> and </python>"}
+
+
+def system_message(tags: Iterable[str]) -> str:
+    """A system message that says how tools with these tags are called; empty without tools."""
+    calls = " or ".join(CALLS[tag] for tag in tags)
+    return SYSTEM.format(calls=calls) if calls else ""
 
 
 def load_prompts(path: str | Path) -> list[Prompt]:

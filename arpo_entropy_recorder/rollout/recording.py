@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,9 @@ from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
 from arpo_entropy_recorder.rollout.prompts import pad_left, require_room
+from arpo_entropy_recorder.step_files.names import StepKey
+
+FileVersions = dict[Path, tuple[int, ...] | None]
 
 
 def record_steps(
@@ -66,3 +70,17 @@ def record_steps(
                 before["rounds"] += rollout.metrics["tools/rounds"]
         finally:
             rollout.arpo_entropy_recorder.close()
+
+
+def file_versions(directory: Path, steps: int) -> FileVersions:
+    """What tells one version of a file from the next, for each of the steps 1 to `steps`; None without a file."""
+    versions: FileVersions = {}
+    for step in range(1, steps + 1):
+        path = directory / StepKey(step, validate=False).file_name
+        try:
+            status = path.stat()
+        except OSError:
+            versions[path] = None
+        else:
+            versions[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
+    return versions

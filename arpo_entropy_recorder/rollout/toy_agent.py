@@ -21,6 +21,35 @@ SPECIAL = (END, PAD, START)
 TOKENS = 256 + 2 * len(TAGS) + len(SPECIAL)
 """Size of the tokenizer's vocabulary: the bytes, an opening and a closing token a tag, the special tokens."""
 
+TOY_PROMPTS: tuple[str, ...] = (
+    "What is the sum of the first twenty odd numbers?",
+    "Which river is longer, the Danube or the Rhine?",
+    "How many days lie between 3 March and 9 July?",
+    "Who wrote the play in which Nora leaves the house?",
+    "Is 9991 a prime number?",
+    "In which year was the bridge over the Firth of Forth opened?",
+    "What is the area of a triangle with sides 7, 8 and 9?",
+    "Which element has the highest melting point?",
+    "What is 17 times 23, minus 5?",
+    "Which two oceans does the Panama Canal connect?",
+    "How many minutes are there in a leap year?",
+    "Who proved that there is no largest prime?",
+    "What is the remainder of 2**20 divided by 7?",
+    "Which country has the longest coast?",
+    "How many diagonals does a polygon of twelve sides have?",
+    "When did the first person walk on the Moon?",
+    "What is the least common multiple of 12, 18 and 30?",
+    "Which composer wrote thirty-two piano sonatas?",
+    "How many ways are there to seat five people in a row?",
+    "Which planet has the shortest year?",
+    "What is the sum of the digits of 99 squared?",
+    "Who was the first to reach the South Pole?",
+    "How many seconds does light take from the Sun to the Earth?",
+    "Which language has the most native speakers?",
+)
+TOY_ENGINE = {"dtype": "float32", "max_model_len": 2048, "enforce_eager": True, "max_num_seqs": 64}
+"""Arguments for vLLM's LLM that let it start in seconds on a CPU."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
