@@ -150,8 +150,8 @@ def plan(tree: Path, revert: bool) -> dict[Path, tuple[str, str]]:
         try:
             path = (tree / file).resolve(strict=True)
             text = path.read_bytes().decode("latin-1")
-            stock = unpatched(text, edits)
-            texts[path] = (text, stock if revert else patched(stock, edits))
+            original = unpatched(text, edits)
+            texts[path] = (text, original if revert else patched(original, edits))
         except OSError as error:
             raise CannotPatch(f"{tree / file}: {error.strerror}") from None
         except RuntimeError:  # how Python before 3.13 tells it
@@ -162,17 +162,17 @@ def plan(tree: Path, revert: bool) -> dict[Path, tuple[str, str]]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write beside and rename, so that no reader and no power cut sees half a file. Keeps mode and owner."""
-    beside = path.with_name(f".{path.name}.arpo-entropy")
+    """Write under a temporary name and rename, so that the file is never half written. Keeps mode and owner."""
+    tmp_path = path.with_name(f".{path.name}.arpo-entropy")
     try:
-        beside.write_bytes(text.encode("latin-1"))
-        shutil.copymode(path, beside)
+        tmp_path.write_bytes(text.encode("latin-1"))
+        shutil.copymode(path, tmp_path)
         with contextlib.suppress(OSError):
-            os.chown(beside, path.stat().st_uid, path.stat().st_gid)
-        os.replace(beside, path)
+            os.chown(tmp_path, path.stat().st_uid, path.stat().st_gid)
+        os.replace(tmp_path, path)
     except OSError:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            tmp_path.unlink(missing_ok=True)
         raise
 
 

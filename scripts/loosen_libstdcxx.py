@@ -82,11 +82,11 @@ def main() -> int:
         except ValueError as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 2
-        # Written beside and renamed: an installer may have hard-linked the file from its cache.
-        beside = path.with_suffix(".new")
-        beside.write_bytes(loosened)
-        shutil.copymode(path, beside)
-        os.replace(beside, path)
+        # Written under another name and renamed: an installer may have hard-linked the file from its cache.
+        tmp_path = path.with_suffix(".new")
+        tmp_path.write_bytes(loosened)
+        shutil.copymode(path, tmp_path)
+        os.replace(tmp_path, path)
     return 0
 
 

@@ -74,7 +74,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--simulate", action="store_true", help="made-up data, marked SIMULATED in the picture"
     )
     parser.add_argument(
-        "-f", "--figure", choices=FIGURES, help="which figure (default: rounds; steps with --log-file)"
+        "-f",
+        "--figure",
+        choices=FIGURES,
+        metavar="FIGURE",
+        help="which figure (default: rounds; steps with --log-file)",
     )
     add_picture_options(parser)
     parser.add_argument("--num-rounds", type=int, metavar="N",

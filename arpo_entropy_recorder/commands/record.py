@@ -175,18 +175,18 @@ def _check_writable(out: Path) -> None:
 
 def _list_files(before: FileVersions, now: FileVersions) -> int:
     """Print the files that this run wrote; one of an earlier run under the same name is not its result."""
-    lost = []
+    missing = []
     for path, version in now.items():
         if version is None or version == before[path]:
-            lost.append(path)
+            missing.append(path)
         else:
             print(printable(path))
-    if lost:
-        names = ", ".join(path.name for path in lost)
-        old = [path.name for path in lost if now[path] is not None]
+    if missing:
+        names = ", ".join(path.name for path in missing)
+        old = [path.name for path in missing if now[path] is not None]
         earlier = f" ({', '.join(old)}: of an earlier run)" if old else ""
-        _say(f"{lost[0].parent}: not written: {names}{earlier}")
-    return 1 if lost else 0
+        _say(f"{missing[0].parent}: not written: {names}{earlier}")
+    return 1 if missing else 0
 
 
 def _say(line: str) -> None:

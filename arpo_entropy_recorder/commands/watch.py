@@ -28,7 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "directory", type=non_empty, metavar="DIR", help="where step files appear; need not exist yet"
     )
     parser.add_argument(
-        "-f", "--figure", choices=FIGURES, default="rounds", help="which figure (default: %(default)s)"
+        "-f",
+        "--figure",
+        choices=FIGURES,
+        default="rounds",
+        metavar="FIGURE",
+        help=f"which figure: {', '.join(FIGURES)} (default: %(default)s)",
     )
     add_picture_options(parser)
     parser.add_argument("--interval", type=seconds, default=5.0, metavar="SECONDS",
