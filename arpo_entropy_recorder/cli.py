@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.errors import UserError, printable
 
-# A command module has a docstring (its manual), `configure(parser)` and `run(args) -> int`.
+# A command module has a docstring (the text of its --help), `configure(parser)` and `run(args) -> int`.
 COMMANDS = {
     "record": "run a model with tools under vLLM and record its entropies",
     "rescore": "get the entropies of a run that recorded none from the trajectories it dumped",
@@ -31,7 +31,7 @@ example:
   arpo-entropy plot entropies -o entropy_increase.png
 
 Options may be spelt with dashes or underscores: --skip-bad is --skip_bad.
-'arpo-entropy COMMAND --help' is the manual of a command.
+'arpo-entropy COMMAND --help' explains a command.
 """
 
 
@@ -95,10 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """What is printed never fails for its characters, and goes nowhere where the caller closed the stream (`>&-`)."""
+    """Escape characters that a stream cannot encode, and discard output where the caller closed it (`>&-`)."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # print() would take the other one instead
+        if stream is None:  # print(file=None) would write to stdout
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -110,7 +110,7 @@ def _refused(line: str) -> int:
 
 
 def _drop_output() -> None:
-    """Without this Python would complain again of what it cannot flush at exit."""
+    """Discard what is still buffered, or Python complains about it once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""What several commands take: step files, words that are numbers or paths of a certain kind, and packages."""
+"""Arguments that several commands share, checks of their values, and of the packages that a command needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arpo_entropy_recorder.recorder.settings import MAX_WINDOW, without_tilde
 
 # The model that `record` builds on the spot, and `report` knows the words of.
 TOY = "toy"
-# A sleep may not be of any length, and no one waits longer than a day for the next look.
+# Seconds. time.sleep() refuses very long times, and a day is enough.
 MAX_WAIT = 86_400
 
 
@@ -29,19 +29,19 @@ def add_step_files(parser: argparse.ArgumentParser) -> None:
         help="step files, a quoted glob of them, or a directory",
     )
     parser.add_argument(
-        "--skip-bad", action="store_true", help="name files that cannot be read and go on without"
+        "--skip-bad", action="store_true", help="skip files that cannot be read, and name them"
     )
 
 
 def non_empty(text: str) -> str:
-    """A path, or a name; an empty one, as of a shell's unset variable, would be the working directory."""
+    """A path or a name. An empty one, from an unset shell variable, would mean the working directory."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty; is a variable unset?")
     return text
 
 
 def output_path(text: str) -> Path:
-    """A path that is written to. No shell expands the ~ of `--out=~/x`, which would become a directory's name."""
+    """A path to write to, with ~ expanded: the shell leaves that of `--output=~/x` as it is."""
     try:
         return without_tilde(non_empty(text))
     except UserError as error:

@@ -1,8 +1,8 @@
 """Write all records as one table, one row each, for pandas, Polars, DuckDB or Spark.
 
-Columns are the keys of a record, null where it has none, `validate`, and `stale`: recorded before a resume that
-went back to an earlier step, and not again yet. Padding, greedy, validation and stale records are all there:
-filter by `padding`, `do_sample`, `validate` and `stale`. Needs pyarrow. CSV leaves `window` and `tokens` out.
+Columns are the keys of a record (null where it lacks one), `validate`, and `stale`: recorded before a resume went
+back to an earlier step, and not recorded again yet. All records are included: filter padding, greedy, validation
+and stale ones by `padding`, `do_sample`, `validate` and `stale`. Needs pyarrow. CSV leaves `window` and `tokens` out.
 
 examples:
   arpo-entropy export checkpoints -o entropies.parquet

@@ -1,7 +1,7 @@
 """Draw how uncertain the policy is right after each tool result.
 
 Give exactly one source: step files (PATH or --entropy-file, which is the same), --log-file, --rollout-dir or
---simulate. The guide's spelling is accepted, too: --entropy_file, --log_file, --rollout_dir, --num_rounds and
+--simulate. The guide's spelling works, too: --entropy_file, --log_file, --rollout_dir, --num_rounds,
 --num_samples.
 
 figures:
@@ -57,11 +57,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument("paths", nargs="*", type=non_empty, metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
     source.add_argument("--entropy-file", nargs="+", type=non_empty, metavar="PATH",
-                        help="the same, by the guide's option")  # fmt: skip
+                        help="the same as PATH, under the guide's name")  # fmt: skip
     source.add_argument(
         "--skip-bad",
         action="store_true",
-        help="name files, and lines of a dump, that cannot be read and go on without",
+        help="skip files, and lines of a dump, that cannot be read, and name them",
     )
     source.add_argument("--log-file", type=non_empty, metavar="PATH",
                         help="console log of a training run that recorded")  # fmt: skip
@@ -92,7 +92,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=output_path, metavar="PATH",
                         help="the picture, as .png, .pdf or .svg (default: entropy_increase.png); "
                              "other figures have entropy_FIGURE.png")  # fmt: skip
-    parser.add_argument("--format", choices=FORMATS, help="kind of picture, where --output has no suffix")
+    parser.add_argument("--format", choices=FORMATS, help="kind of picture, if --output has no suffix")
     parser.add_argument("--lang", choices=LANGUAGES, default="auto",
                         help="language of the labels; auto takes the locale's (default: %(default)s)")  # fmt: skip
 

@@ -1,12 +1,14 @@
 """Run a model with tools under vLLM and record the entropy of the first token it writes after each tool result.
 
-Needs no training framework: any Hugging Face causal language model that vLLM serves. Each step answers a batch
-of prompts and writes DIR/entropy_step_<step>.json. A model calls a tool by writing <search>query</search> or
-<python>code</python> and then reads <result>...</result>.
+Needs no training framework: any Hugging Face causal language model that vLLM serves will do. Each step answers
+a batch of prompts and writes DIR/entropy_step_<step>.json. The model calls a tool by writing
+<search>query</search> or <python>code</python>, and then reads <result>...</result>.
 
-The python tool runs code that the model wrote on this machine, under limits of time, memory, file size and
-processes but not in a jail: it is off unless named. search gives a command of yours the query on stdin, without
-a shell, and takes what it prints; with a .json file it looks the query up in that object.
+Tools are off unless named with --tools:
+  python            runs the model's code on this machine, with limits on time, memory, file size and processes,
+                    but not in a jail
+  search=COMMAND    gives your command the query on stdin, without a shell, and takes what it prints
+  search=FILE.json  looks the query up in a JSON object of results
 
 examples:
   arpo-entropy record --model toy --steps 3 -o demo
@@ -54,17 +56,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
                        help="directory or hub name of a model; 'toy' builds a tiny agent on the spot")  # fmt: skip
     model.add_argument("--prompts", type=non_empty, metavar="FILE",
                        help=".parquet or .jsonl with 'prompt' (chat messages or text), or .txt with one per line; "
-                            "only the toy has its own")  # fmt: skip
+                            "optional for the toy")  # fmt: skip
     model.add_argument("--tools", metavar="LIST",
                        help="python, search=COMMAND or search=FILE.json, comma-separated "
                             f"(default: none; for the toy {TOY_TOOLS})")  # fmt: skip
     model.add_argument("--system", metavar="TEXT",
-                       help="system message for plain-text prompts (default: names the tools' tags)")  # fmt: skip
+                       help="system message for plain-text prompts (default: says how tools are called)")  # fmt: skip
     model.add_argument("--engine", action="append", default=[], metavar="KEY=VALUE",
-                       help="argument for vLLM's LLM, as max_model_len=8192; may be repeated")  # fmt: skip
+                       help="argument of vLLM's LLM, such as max_model_len=8192; may be repeated")  # fmt: skip
     rollout = parser.add_argument_group("rollout")
     for option, kind, default, meaning in (
-        ("--steps", positive, 1, "steps; each writes one file"),
+        ("--steps", positive, 1, "steps to run; each writes one file"),
         ("--batch-size", positive, 8, "prompts per step"),
         ("--n", positive, 4, "trajectories per prompt"),
         ("--temperature", non_negative, 1.0, "sampling temperature"),
@@ -84,7 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     recording.add_argument("-o", "--output", type=output_path, metavar="DIR",
                            default=os.environ.get("ARPO_ENTROPY_DIR") or ".",
                            help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
-    recording.add_argument("--verbose", action="store_true", help="show what vLLM logs")
+    recording.add_argument("--verbose", action="store_true", help="show vLLM's log")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -174,7 +176,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _list_files(before: FileVersions, now: FileVersions) -> int:
-    """Print the files that this run wrote; one of an earlier run under the same name is not its result."""
+    """Print the files that this run wrote; returns the exit status, 1 if one is missing or of an earlier run."""
     missing = []
     for path, version in now.items():
         if version is None or version == before[path]:

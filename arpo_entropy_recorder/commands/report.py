@@ -1,12 +1,12 @@
 """Write one self-contained HTML page: the answer, the figures, the numbers, and trajectories to read.
 
 The page says whether the entropy after tool results exceeds the initial one, by how much and how surely, and
-what is known of the run from its files. It loads nothing from a network and can be mailed or printed.
+what the files tell about the run. It loads nothing from a network and can be mailed or printed.
 
-Trajectories are shown where the records hold tokens (record_tokens = true, or rescored) and the run's tokenizer
-is known: from --model, or for rescored records from what they were rescored with. Those with the highest
-entropies after a tool result come first, each segment's first tokens shaded by their entropies (--window K of
-them). The text of tool results is known for rescored records only.
+Trajectories are shown if the records hold tokens (record_tokens = true, or rescored) and the run's tokenizer is
+known: from --model, or for rescored records from the model that rescored them. Those with the highest entropies
+after a tool result come first. In each segment the first tokens are shaded by their entropies, as many as were
+recorded (--window). The text of tool results is known for rescored records only.
 
 examples:
   arpo-entropy report checkpoints --open
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     with naming("--output"):
         output = check_output(args.output, (".html", ".htm"))
     browser = _browser() if args.open else None
-    # Before a tokenizer is loaded for them.
+    # First, since loading a tokenizer takes seconds.
     files = find_files(args.paths)
     transcriber = _transcriber(args.model, files) if args.trajectories else None
     try:
@@ -85,7 +85,7 @@ def _browser() -> webbrowser.BaseBrowser:
 
 
 def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
-    """By the tokenizer that was asked for, else by that of rescored records if it is still there."""
+    """With the tokenizer of `model`; without `model`, with that of rescored records, if it is still there."""
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.report.transcript import Transcriber
     from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
@@ -106,7 +106,7 @@ def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
 
 
 def _toy_tokenizer() -> Any:
-    """Of the agent that `record --model toy` builds, and takes away when it is done."""
+    """The tokenizer of the agent that `record --model toy` builds, and deletes at its end."""
     require("--model toy", "transformers", "tokenizers")
     from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
     from arpo_entropy_recorder.rollout.toy_agent import write_tokenizer
@@ -117,7 +117,7 @@ def _toy_tokenizer() -> Any:
 
 
 def _rescored_with(files: list[Path]) -> str | None:
-    """The model of rescored records, if it can be told."""
+    """The model that the records were rescored with; None for others."""
     from arpo_entropy_recorder.rescore.manifest import read_manifest
 
     for directory in dict.fromkeys(file.parent for file in files):

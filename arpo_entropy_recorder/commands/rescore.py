@@ -1,19 +1,19 @@
 """Get the entropies of a finished run that recorded none, from the trajectories that it dumped.
 
-Reads the <step>.jsonl that verl writes to trainer.rollout_data_dir, or any JSON lines with `input` and `output`
-(and `step`, else the file's name), finds what the policy wrote between tool results by the tags, runs the model
-once over each trajectory and writes entropy_step_<step>.json, each record marked "source": "rescored". Steps
-that are done already are skipped, so an interrupted run is simply started again.
+Reads the <step>.jsonl that verl writes to trainer.rollout_data_dir, or any JSON lines with `input` and `output`.
+The step is the key `step`, or else the file's name. The tags tell what the policy wrote from what tools answered.
+The model runs once over each trajectory, and each record in entropy_step_<step>.json says "source": "rescored".
+Finished steps are skipped: to resume an interrupted run, give the same command again.
 
-Give the checkpoint that wrote a step: another one's entropies are another policy's. Where there are several,
-rescore the files of each into the same --output.
+Give the checkpoint that wrote the trajectories, since any other one has entropies of its own. If there are
+several, rescore the files of each into the same --output.
 
 What a dump cannot tell:
   - Text need not retokenize to the tokens that were sampled, and a byte that made no character is lost. Lines
     with token ids (`prompt_token_ids` or `input_ids`, and `response_token_ids` or `output_ids`) are exact.
   - verl leaves special tokens out of the text. The chat template's are put back where that gives the dumped text
-    again (the number is printed); other prompts are used without. The end-of-text token is not seen.
-  - Branches are told by their text: what two trajectories share up to the end of a tool result counts once.
+    again; the other prompts are used without, and counted on stderr. The end-of-text token is lost.
+  - Branches are found by their text: what two trajectories share up to the end of a tool result counts once.
   - `sample_idx` is the line's place in the dump, and a segment that went on after its length limit is one segment.
 
 examples:
@@ -60,13 +60,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="score the first K tokens of each segment, at most 10,000 "
                              "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--tools", default="search,python", metavar="TAGS",
-                        help="tags of the policy's tools (default: %(default)s)")  # fmt: skip
+                        help="tags of the policy's tools, comma-separated (default: %(default)s)")  # fmt: skip
     parser.add_argument("--dtype", choices=DTYPES, default="auto",
                         help="precision of the model; auto: the checkpoint's (default: %(default)s)")  # fmt: skip
     parser.add_argument("--max-batch-tokens", type=positive, default=16384, metavar="N",
                         help="tokens run at once, which bounds the memory (default: %(default)s)")  # fmt: skip
     parser.add_argument(
-        "--skip-bad", action="store_true", help="name lines that cannot be used and go on without"
+        "--skip-bad", action="store_true", help="skip lines that cannot be used, and name them"
     )
 
 

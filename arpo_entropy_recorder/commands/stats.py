@@ -1,13 +1,15 @@
 """Print how uncertain the policy is after each tool result, and whether that is more than at its start.
 
-One row per round, 0 (start) for the trajectories' first records: number of records, mean, standard deviation (n - 1),
-the mean's 95 % interval (bootstrap up to 200 records, normal above) and the share above 0.6. These intervals take
-records as independent; rollouts of one prompt are not, so these intervals are too narrow.
+The table has a row for each round; round 0 (start) holds the trajectories' first records. It gives the number of
+records, mean, standard deviation (n - 1), the mean's 95 % interval (bootstrap up to 200 records, normal above) and
+the share above 0.6. These intervals take records as independent; rollouts of one prompt are not, so they are too
+narrow.
 
-The line below compares each trajectory's mean after-tool entropy with its own initial one, and averages over the
-trajectories of a prompt (over none where records have no prompt_idx): mean change with its 95 % interval (Student's
-t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test, all over the prompts. It says Yes or
-No only where interval and test agree. --json and --csv give the numbers of every figure.
+The line below the table compares each trajectory's mean after-tool entropy with its own initial one. The changes are
+averaged over the trajectories of a prompt (without prompt_idx each trajectory counts by itself) and tested over the
+prompts: mean change with its 95 % interval (Student's t), effect size d_z (mean / sd of the changes) and Wilcoxon's
+signed-rank test. It says Yes or No only where interval and test agree. --json and --csv give the numbers of every
+figure.
 
 A prompt that is asked in two steps counts once for each step. A branch's first record is drawn from the same context
 as its parent's, so a context where the policy branched counts once for each branch.

@@ -1,7 +1,6 @@
 """Redraw a figure and print the table whenever the step files in a directory change, until Ctrl-C.
 
-Start it before or during training. All files are read again at each change; at most half of the time goes into
-reading them.
+Start it before or during training. Each change reads all files again; reading takes at most half of the time.
 
 examples:
   arpo-entropy watch checkpoints
@@ -25,7 +24,7 @@ from arpo_entropy_recorder.figures.words import Words, choose_words
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "directory", type=non_empty, metavar="DIR", help="where step files appear; need not exist yet"
+        "directory", type=non_empty, metavar="DIR", help="where step files appear; it need not exist yet"
     )
     parser.add_argument(
         "-f",
@@ -58,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
             if now != drawn:
                 try:
                     _redraw(args, path, words)
-                except UserError as error:  # the next step may put it right, or room on the disk: tried again
+                except (
+                    UserError
+                ) as error:  # may succeed with the next step, or once the disk has room: try again
                     if str(error) != said:
                         say(f"not drawn: {error}")
                     said = str(error)
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_directory(directory: Path) -> None:
-    """Raise UserError for what is there and can never be listed: a file, or what may not be read."""
+    """Raise UserError for a path that exists and cannot be listed: a file, or a directory without permission."""
     try:
         os.listdir(directory)
     except FileNotFoundError:
@@ -87,7 +88,7 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
     for file in directory.glob("entropy*_step_*.json"):
         try:
             status = file.stat()
-        except OSError:  # a shard that was joined in this moment, or a link that leads nowhere
+        except OSError:  # a shard that has just been joined, or a dangling link
             continue
         found.add((file.name, status.st_size, status.st_mtime_ns))
     return frozenset(found)

@@ -1,4 +1,4 @@
-"""What a rescoring has done so far, in `rescore.json` beside its step files: so that it can be resumed."""
+"""What a rescoring has done so far, in `rescore.json` next to its step files, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Manifest:
                 raise SettingError(
                     "output", f"{printable(path)}: a recording, not rescored before; choose another directory"
                 )
-            # One version: nothing here replaces anything, and steps may be done in any order.
+            # Always run 0, call 0: no step replaces another, and they may be done in any order.
             texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
             write_file(path, file_parts(texts), temporary_name(path.name, 0))
             source = {"file": str(dump.file.resolve()), "digest": dump.digest, "model": self.model}
@@ -112,7 +112,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def _is_rescored(path: Path) -> bool:
-    """By the first record: a record is a line, as long as its tokens, and names its source at the end."""
+    """True if the first record is a rescored one. Records are lines of any length, with the source at the end."""
     with path.open("rb") as file:
         return any(MARK in line for line in itertools.islice(file, 2))
 

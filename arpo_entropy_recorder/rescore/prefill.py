@@ -13,7 +13,7 @@ from torch import Tensor
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.ops.entropy import entropy
 
-# Logits of a batch in float32: 2**26 values are 256 MiB, and the entropy takes little beside them.
+# Logits of a batch in float32: 2**26 values are 256 MiB, and the entropy needs little more.
 LOGITS_AT_ONCE = 1 << 26
 
 
@@ -36,15 +36,15 @@ def load_model(path: str, dtype: str = "auto") -> Any:
     version = tuple(int(number) for number in transformers.__version__.split(".")[:2])
     keyword = "dtype" if version >= (4, 56) else "torch_dtype"
     precision = dtype if dtype == "auto" else getattr(torch, dtype)
-    transformers.utils.logging.disable_progress_bar()  # it would run through the command's own
+    transformers.utils.logging.disable_progress_bar()  # it would garble the command's own bar
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             path, local_files_only=True, **{keyword: precision}
         )
         return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     except Exception as error:
-        # A missing file, an unknown architecture, a broken checkpoint, a GPU too small: each its own type, some
-        # without words.
+        # A missing file, an unknown architecture, a broken checkpoint, a GPU too small: each has a type of its own,
+        # and some have no message.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(f"{path}: cannot be loaded: {reason}") from error
 

@@ -79,7 +79,7 @@ def load_tokenizer(path: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:
-        # What transformers says then is of its hub, or a list over many lines.
+        # transformers' own messages are about its hub, or many lines long.
         if not Path(path).exists():
             reason = "no such directory, nor a model of that name in the Hugging Face cache"
         elif not (Path(path) / "config.json").is_file():
@@ -113,7 +113,7 @@ def restore_prompt(text: str, tokenizer: Any) -> list[int] | None:
     messages = [{"role": role, "content": content.removesuffix("\n")} for role, content in turns[:-1]]
     try:
         marked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except Exception:  # templates refuse what they do not know, each in its own way
+    except Exception:  # each template raises errors of its own
         return None
     ids = tokenizer.encode(marked + turns[-1][1], add_special_tokens=False)
     return ids if tokenizer.decode(ids, skip_special_tokens=True) == text else None
@@ -137,7 +137,7 @@ def _from_ids(
     padding = tokenizer.pad_token_id
     prompt = unpadded_left(prompt, padding)
     last = next((i for i in range(len(response), 0, -1) if response[i - 1] != padding), 0)
-    # The padding token may also be the one that ends a text: the first of a run of them then was sampled.
+    # The padding token may also be the end-of-text token: then the first of a run of them was sampled.
     if padding is not None and padding == tokenizer.eos_token_id and last < len(response):
         last += 1
     response = response[:last]
@@ -160,7 +160,7 @@ def _tokens_up_to(offset: int, ids: list[int], low: int, tokenizer: Any) -> int:
             low = middle + 1
         else:
             high = middle
-    # Half of a character already counts as one.
+    # A token that ends within a character decodes to a replacement character, which was counted as one.
     while low < len(ids) and _decode(tokenizer, ids[:low]).endswith("\ufffd"):
         low += 1
     return low

@@ -96,14 +96,14 @@ def _part(progress: Progress, what: str, weight: float) -> Callable[[float], obj
 def _require_results(files: Sequence[Path], settings: RescoreSettings, skip: Skip | None) -> None:
     """Raise UserError, before a model is loaded, where no dump has a result after one of the tools' calls.
 
-    The error of a line that cannot be used comes first: what is no dump has no tags either.
+    If no line can be used, the first line's error is raised instead: a file that is no dump has no tags either.
     """
     bad: list[UserError] = []
     usable = 0
     for file in files:
         for dump in read_dumps(file, bad.append if skip else None):
             usable += len(dump.lines)
-            # Of token ids it is not known before there is a tokenizer.
+            # Token ids cannot be searched before a tokenizer is loaded.
             if any(
                 isinstance(line.response, list) or has_result(line.response, settings.tools)
                 for line in dump.lines

@@ -97,7 +97,7 @@ class Scorer:
         probes, windows = [], []
         for tokens, segments in trajectories:
             window = [len(segment.tokens[: self.settings.window]) for segment in segments]
-            # The distribution of a token is at the token before it; nothing beyond the last one is run.
+            # A token's distribution is at the position before it; tokens after the last such position are not run.
             positions = [
                 segment.start - 1 + at
                 for segment, width in zip(segments, window, strict=True)

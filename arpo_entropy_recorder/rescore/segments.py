@@ -1,4 +1,4 @@
-"""Where a trajectory's text changes hands: what the policy wrote, and what tools answered, by the tags."""
+"""Split a response by its tags into what the policy wrote and what tools answered."""
 
 from __future__ import annotations
 

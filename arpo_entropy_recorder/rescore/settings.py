@@ -13,7 +13,7 @@ from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
 class SettingError(UserError):
     """A setting that cannot be used; `setting` is its name, `reason` begins with its value.
 
-    Apart from one another, so that a command can name its option in place of the setting.
+    They are kept apart so that a command can show its option in place of the setting's name.
     """
 
     def __init__(self, setting: str, reason: str) -> None:

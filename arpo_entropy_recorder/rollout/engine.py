@@ -1,4 +1,4 @@
-"""Starting vLLM from the command line: in this process, quietly, with one line for what goes wrong."""
+"""Start vLLM in this process, quietly, and with an error of one line where it fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arpo_entropy_recorder.rollout.interrupt import held_interrupt
 
 
 class EngineError(UserError):
-    """vLLM did not start, for a reason that its log may tell better."""
+    """vLLM did not start; its log may say more."""
 
 
 def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any, Any]:
@@ -64,7 +64,7 @@ def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any
 
 @contextmanager
 def _quiet(enabled: bool) -> Iterator[None]:
-    """Libraries below Python write to the descriptors themselves, so those are what is put aside."""
+    """Discard output, at the file descriptors: libraries below Python write to them directly."""
     if not enabled:
         yield
         return

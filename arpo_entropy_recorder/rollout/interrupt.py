@@ -1,4 +1,4 @@
-"""Ctrl-C while libraries run that make something else of it, or nothing."""
+"""Ctrl-C around libraries that swallow it, or turn it into other errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 @contextmanager
 def held_interrupt() -> Iterator[None]:
-    """A first Ctrl-C waits for the end of the block, which is not long: an import.
+    """Defer the first Ctrl-C until the block (a slow import) has finished; a second one ends it at once.
 
-    An extension module that is being loaded turns it into an ImportError, or ends the process.
+    An extension module that is interrupted while it loads raises ImportError, or ends the process.
     """
     seen: list[bool] = []
 
@@ -30,9 +30,9 @@ def held_interrupt() -> Iterator[None]:
 
 @contextmanager
 def remembered_interrupt() -> Iterator[Callable[[], None]]:
-    """A Ctrl-C in the block ends it, also where a library caught it or raised an error of its own for it.
+    """A Ctrl-C in the block raises KeyboardInterrupt, even if a library caught it or raised another error for it.
 
-    Yields what raises KeyboardInterrupt if there was one; to be called now and then.
+    Yields a function to call now and then, which raises KeyboardInterrupt if there was a Ctrl-C.
     """
     seen: list[bool] = []
 
@@ -55,7 +55,7 @@ def remembered_interrupt() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _handler(handler: Callable[..., None]) -> Iterator[None]:
-    """In place of a handler of Python's: where Ctrl-C is ignored, as under nohup, and in threads nothing is done."""
+    """Handle SIGINT by `handler`, unless it is ignored (as under nohup) or this is not the main thread."""
     before = signal.getsignal(signal.SIGINT)
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,7 @@
 """Our own tool loop: generates with vLLM until a tool is called, runs the tools, goes on; branches like ARPO's.
 
-Measures any model without a training framework, and is the loop that the tests drive: what it does itself is
-kept in `segments`, which owes nothing to the recorder.
+It measures any model without a training framework. The tests drive it, too: `segments` holds what the loop did,
+independently of the recorder.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Segment:
 
 @dataclass
 class Trajectory:
-    """A prompt and its response so far. `tokens` is one list object for life, extended in place."""
+    """A prompt and its response so far. `tokens` stays one list object, extended in place."""
 
     sample_idx: int
     prompt_idx: int
@@ -112,7 +112,7 @@ class ToolRollout:
         self.metrics: Counter[str] = Counter()
         self._call = -1
         self._max_length = inference_engine.llm_engine.model_config.max_model_len
-        # Until 0.10 vLLM took token lists by a keyword of their own, and with ARPO's pins only so as lists.
+        # Before 0.10 vLLM takes token lists by a keyword of their own.
         parameters = inspect.signature(type(inference_engine).generate).parameters
         self._keyword = "prompt_token_ids" if "prompt_token_ids" in parameters else "prompts"
 

@@ -65,7 +65,7 @@ def encode_prompts(prompts: Iterable[Prompt], tokenizer: Any, system: str = "") 
         if tokenizer.chat_template:
             try:
                 text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            except Exception as error:  # templates refuse what they do not know, each in its own way
+            except Exception as error:  # each template raises errors of its own
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 remedy = (
                     "pass system='', or a template that takes a system message"

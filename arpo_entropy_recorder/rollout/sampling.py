@@ -26,8 +26,8 @@ def shared_params(
 
 def own_params(shared: Any, max_tokens: int, name: str) -> Any:
     """`shared` for one request, with a bound and a seed of its own; the seed follows from `name` alone."""
-    # Not SamplingParams.clone(), which copies the list of allowed tokens, as long as the vocabulary; nor is
-    # vLLM to do so, where it can be told.
+    # SamplingParams.clone() would copy the list of allowed tokens, which is as long as the vocabulary; skip_clone
+    # keeps newer versions of vLLM from doing so themselves.
     params = copy.copy(shared)
     if hasattr(params, "skip_clone"):
         params.skip_clone = True

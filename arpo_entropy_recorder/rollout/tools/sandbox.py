@@ -15,12 +15,12 @@ NOBODY = 65534
 def confine(cpu_seconds: int, memory_bytes: int, file_bytes: int) -> None:
     """Limits that the operating system keeps; none can be raised again."""
     if os.geteuid() == 0:  # the kernel does not hold root to its process limit
-        # An interpreter below /root is out of nobody's reach by name, though not by open directory.
+        # The user nobody cannot reach an interpreter below /root by its path, but can by an open directory.
         moved = {
             path: f"/proc/self/fd/{os.open(path, os.O_PATH)}" for path in sys.path if os.path.isdir(path)
         }
         sys.path[:] = ["", *moved.values()]
-        # Packages that are loaded by now look for their modules by a path of their own.
+        # Packages that are loaded already look for their modules in their own __path__.
         for module in list(sys.modules.values()):
             for folder, handle in moved.items():
                 if hasattr(module, "__path__"):
