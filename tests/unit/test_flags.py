@@ -108,3 +108,16 @@ def test_where_no_browser_is_nothing_is_opened(steps, monkeypatch, capsys):
     monkeypatch.setattr(report.webbrowser, "get", get)
     assert "--open" in refused(capsys, "report", "steps", "-o", "x.html", "--open")
     assert not (steps / "x.html").exists()
+
+
+def test_a_setting_is_shown_as_its_option(monkeypatch, capsys):
+    from arpo_entropy_recorder.rescore.settings import SettingError
+
+    def rescore(*_):
+        raise SettingError("max_batch_tokens", "16384: out of memory; give fewer")
+
+    monkeypatch.setattr("arpo_entropy_recorder.commands.arguments.find_spec", lambda name: True)
+    monkeypatch.setattr("arpo_entropy_recorder.rescore.run.rescore", rescore)
+    for words in (["rescore", "d"], ["plot", "--rollout-dir", "d"]):
+        line = refused(capsys, *words, "--model", "m")
+        assert line.endswith("error: --max-batch-tokens 16384: out of memory; give fewer")
