@@ -1,10 +1,15 @@
-"""Commands run as a person types them, in a process of their own, and the files that they are given."""
+"""Commands run as a person types them, and the files that they are given."""
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
+
+from arpo_entropy_recorder.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +24,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def run(*words, cwd, **kwargs):
+    """Run Python with `words` in a process of its own."""
     return subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=cwd,
@@ -30,8 +36,32 @@ def run(*words, cwd, **kwargs):
     )
 
 
-def arpo_entropy(*words, cwd, **kwargs):
-    return run("-m", "arpo_entropy_recorder", *words, cwd=cwd, **kwargs)
+class Done(NamedTuple):
+    """What a command left behind, under the names that subprocess uses."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def arpo_entropy(*words, cwd):
+    """Run a command in this process: starting Python and importing matplotlib costs a second each time."""
+    before = Path.cwd()
+    # Real files, because a command may redirect the descriptor of its output.
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        try:
+            os.chdir(cwd)
+            with redirect_stdout(stdout), redirect_stderr(stderr):
+                status = main([str(word) for word in words])
+        except SystemExit as end:  # argparse ends --help and --version in this way
+            status = end.code or 0
+        finally:
+            os.chdir(before)
+        printed = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            printed.append(stream.read())
+    return Done(status, *printed)
 
 
 def record(entropy, number=1, sample=0, **more):

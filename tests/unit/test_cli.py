@@ -1,4 +1,4 @@
-"""The command line as a person types it: in a subprocess, judged by output, exit status and files."""
+"""The command line as a person types it, judged by output, exit status and files."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def test_the_guides_script_says_what_to_install_where_nothing_is(tmp_path):
 
 
 def test_the_picture_has_the_guides_default_name(tmp_path, steps):
-    result = run(SCRIPT, "--entropy_file", steps / "entropy_step_1.json", cwd=tmp_path)
+    result = arpo_entropy("plot", "--entropy_file", steps / "entropy_step_1.json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "entropy_increase.png").read_bytes().startswith(PNG)
 
