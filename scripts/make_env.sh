@@ -77,7 +77,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/d
   fi
   echo "$key" >"$stamp"
 fi
-if [ ! "$dir/package" -nt setup.py ] || [ ! -x "$dir/bin/arpo-entropy" ]; then
+if [ ! "$dir/package" -nt pyproject.toml ] || [ ! "$dir/package" -nt setup.py ] || [ ! -x "$dir/bin/arpo-entropy" ]; then
   pip_install -e . || die "pip could not install this package into $dir; its words are above"
   touch "$dir/package"
 fi
