@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -167,13 +166,3 @@ def test_watch_tries_a_redraw_that_failed_again_and_says_so_once(tmp_path, monke
 def test_a_link_that_leads_nowhere_does_not_end_a_watch(tmp_path, monkeypatch):
     (tmp_path / "x.json").symlink_to("x.json")
     assert watching(tmp_path, monkeypatch, [None]) == 1
-
-
-def test_the_toys_words_are_in_a_report_though_its_directory_is_gone(tmp_path, monkeypatch):
-    pytest.importorskip("transformers")
-    said = [ord(letter) for letter in "why?"]  # a byte is a token of the toy's
-    write_step(tmp_path / "entropy_step_1.json", *(record(0.5, number, tokens=said) for number in (0, 1)))
-    monkeypatch.chdir(tmp_path)
-    assert main(["report", str(tmp_path), "--model", "toy"]) == 0
-    page = re.sub("<[^>]*>", "", (tmp_path / "report.html").read_text())
-    assert "why?" in page

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import math
 import re
 import statistics
 from html.parser import HTMLParser
@@ -239,7 +238,6 @@ def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_pat
     for words, message in (
         (["-o", "nowhere/page.html"], "there is no directory nowhere; make it first"),
         (["--trajectories", "-1"], "from 0 on"),
-        (["--model", "no-such-model"], "no such directory, nor a model of that name"),
     ):
         assert main(["report", ".", *words]) == 2
         error = capsys.readouterr().err
@@ -255,37 +253,10 @@ def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp
     step = {"file": "gone.jsonl", "digest": "", "model": str(tmp_path / "gone")}
     (tmp_path / "rescore.json").write_text(json.dumps({"settings": {"window": 1}, "steps": {"1": step}}))
     assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
-    assert "without trajectories: --model" in capsys.readouterr().err
+    assert "without trajectories: " in capsys.readouterr().err
     text = text_of((tmp_path / "page.html").read_text())
     assert "give the report the run's tokenizer" in text
     assert f"{tmp_path / 'gone'} (1 step)" in text
-
-
-def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path):
-    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
-    from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
-
-    (tmp_path / "dumps").mkdir()
-    lines = [
-        {
-            "input": "user\nWhich <b>river</b>?\nassistant\n",
-            "output": f"{'a' * i}b</search> <result>\nfound {i}\n</result>bye",
-        }
-        for i in range(3)
-    ]
-    (tmp_path / "dumps" / "5.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps"), window=2))
-    tokenizer = load_tokenizer(str(toy_agent))
-    text = text_of(report(tmp_path / "out", tokenizer))
-    assert text.count("Which <b>river</b>?") == 3
-    assert [f"found {i}" in text for i in range(4)] == [True, True, True, False]
-    assert "rescored (6)" in text
-    assert math.isfinite(float(re.search(r"Highest after a tool: ([\d.]+)", text)[1]))
-    # A dump that has changed since is not shown as if it were the one that was scored.
-    (tmp_path / "dumps" / "5.jsonl").write_text("\n".join(map(json.dumps, lines[::-1])))
-    text = text_of(report(tmp_path / "out", tokenizer))
-    assert "Which <b>river</b>?" not in text
-    assert text.count("its text was not recorded") == 3
 
 
 def test_another_runs_tokenizer_is_one_line_with_the_option(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,5 @@
 import errno
+import gc
 import json
 import logging
 import os
@@ -596,6 +597,7 @@ def test_a_long_run_keeps_nothing_of_the_steps_written(tmp_path, caplog):
         writer.add(step, False, data)
         writer.flush()
         if step in (100, 599):
+            gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     descriptors = len(os.listdir("/proc/self/fd"))
