@@ -5,7 +5,7 @@ PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python
 DEMO := demo
 
-.PHONY: help env env-pinned demo test test-pinned test-0.8.4 test-arpo test-faults lint clean-env
+.PHONY: help env env-pinned demo test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -26,6 +26,9 @@ test: env ## the tests on the recent vLLM
 	@echo "NOT RUN: the V0 engine of ARPO's pins (make test-pinned), ARPO itself (make test-arpo ARPO_ROOT=...),"
 	@echo "NOT RUN: the tests that take minutes (make test-faults)"
 
+test-unit: ## tests/unit alone, in a new environment that has what '.[test]' brings and nothing else
+	@scripts/test_bare.sh $(ARGS)
+
 test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
 	$(PINNED_PY) -m pytest -m "not arpo and not faults" $(ARGS)
 
@@ -39,6 +42,9 @@ test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path
 
 test-faults: env ## the tests that take minutes: recorder broken, processes killed, disks full, reader fuzzed, long runs
 	$(PY) -m pytest -m faults -s $(ARGS)
+
+test-mutations: env ## break the code in a copy, edit by edit: each named test must fail (ARGS=unit/ for the quick ones)
+	$(PY) tests/helpers/mutations.py $(ARGS)
 
 lint: env ## ruff and mypy
 	$(PY) -m ruff check .

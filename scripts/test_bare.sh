@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# What someone without torch has: a new environment with this package and its extra `test`, and the unit tests in it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bare=$(mktemp -d)
+trap 'rm -rf "$bare"' EXIT
+python=python3
+for candidate in ${PYTHON:-python3.11 python3.12 python3.10}; do
+  if command -v "$candidate" >/dev/null; then python=$candidate && break; fi
+done
+"$python" -m venv "$bare"
+"$bare/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e '.[test]'
+"$bare/bin/python" -m pytest tests/unit "$@"

@@ -1,0 +1,221 @@
+"""Shows that tests can fail: each entry is an edit of the code that makes the named test fail.
+
+`python tests/helpers/mutations.py [WORD ...]` copies the tree to a temporary folder, runs each test on the
+unchanged code, makes one edit at a time and runs it again. It ends with 1 if an edit no longer applies, if a test
+passes on the broken code, or if it fails on the whole one. Entries whose test lacks a package are named and left
+out; words choose entries by what their file or test contains.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "arpo_entropy_recorder"
+NEEDED = {"unit": (), "torch": ("torch", "transformers"), "engine": ("vllm",), "faults": ("vllm",)}
+# A test that waits for ever has failed, too.
+TIMEOUT_S = {"unit": 120, "torch": 300, "engine": 560, "faults": 560}
+
+
+class Mutation(NamedTuple):
+    """Instead of `old`, which stands once in the package's `file`, `new` makes `test` of tests/ fail."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+
+    @property
+    def level(self) -> str:
+        return self.test.partition("/")[0]
+
+
+MUTATIONS = [
+    # A file is whole or absent.
+    Mutation(
+        "atomic.py",
+        "        yield tmp_path\n        os.replace(tmp_path, path)",
+        "        yield path",
+        "unit/test_plot.py::test_a_picture_that_fails_half_way_leaves_the_old_one",
+    ),
+    Mutation(
+        "atomic.py",
+        "with suppress(OSError):\n        directory =",
+        "with suppress():\n        directory =",
+        "unit/test_write.py::test_a_file_system_that_cannot_sync_a_directory_has_the_files_all_the_same",
+    ),
+    # A failed write is not a lost step.
+    Mutation(
+        "step_files/write.py",
+        "            if step.waits:\n                try:",
+        "            if step.waits:\n                step.waits = False\n                try:",
+        "unit/test_write.py::test_what_cannot_be_written_waits_and_the_log_says_how_much",
+    ),
+    Mutation(
+        "step_files/write.py",
+        "if not isinstance(error, (IsADirectoryError, PermissionError)):",
+        "if True:",
+        "unit/test_write.py::test_a_step_whose_name_is_taken_waits_alone",
+    ),
+    Mutation(
+        "step_files/write.py",
+        "if not step.waits and key !=",
+        "if False and key !=",
+        "unit/test_write.py::test_a_long_run_keeps_nothing_of_the_steps_written",
+    ),
+    # Many writers.
+    Mutation(
+        "step_files/run_log.py",
+        "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "unit/test_write.py::test_a_second_job_on_a_directory_is_refused_until_the_first_is_dead",
+    ),
+    Mutation(
+        "step_files/merge.py",
+        "    remove_shards(directory, sorted(",
+        "    str((directory, sorted)) and list(sorted(",
+        "unit/test_merge.py::test_the_last_rank_joins_the_shards_by_rank_then_call",
+    ),
+    Mutation(
+        "step_files/merge.py",
+        "        for r in range(dp_size):\n            if r in newest:",
+        "        for r in reversed(range(dp_size)):\n            if r in newest:",
+        "unit/test_merge.py::test_the_last_rank_joins_the_shards_by_rank_then_call",
+    ),
+    Mutation(
+        "step_files/merge.py",
+        "except OSError as error:  # one step's name may be taken",
+        "except ZeroDivisionError as error:",
+        "unit/test_merge.py::test_a_step_whose_name_is_taken_is_in_no_other_steps_way",
+    ),
+    # Resume.
+    Mutation(
+        "step_files/write.py",
+        "if latest is not None and key < latest:",
+        "if False:",
+        "unit/test_write.py::test_going_back_within_one_process_counts_as_a_new_run",
+    ),
+    Mutation(
+        "step_files/run_log.py",
+        "and (self.run <= run or self.run in self.first)",
+        "",
+        "unit/test_merge.py::test_what_a_resumed_rank_has_not_recorded_again_is_missing_not_mixed_in",
+    ),
+    Mutation(
+        "step_files/run_log.py",
+        "seen = [highest_run(directory) + 1]",
+        "seen = []",
+        "unit/test_write.py::test_step_files_without_their_journal_are_older_than_what_is_recorded_there",
+    ),
+    # Hostile and broken input.
+    Mutation(
+        "step_files/find.py",
+        "if not stat.S_ISREG(status.st_mode):",
+        "if False:",
+        "unit/test_read.py::test_a_fifo_is_refused_at_once",
+    ),
+    Mutation(
+        "step_files/find.py",
+        "if status.st_size > MAX_FILE_BYTES:",
+        "if False:",
+        "unit/test_read.py::test_a_file_of_five_gigabytes_is_refused_without_being_read",
+    ),
+    Mutation(
+        "errors.py",
+        "c if c.isprintable() else",
+        "c if True else",
+        "unit/test_hostile.py::test_what_is_typed_comes_back_escaped_in_one_line",
+    ),
+    Mutation(
+        "rollout/tools/python.py",
+        'env={"HOME": directory,',
+        'env=os.environ | {"HOME": directory,',
+        "unit/test_tools.py::test_python_is_given_nothing_of_this_process",
+    ),
+    # Answers.
+    Mutation(
+        "analysis/pairs.py",
+        "<= self.high or self.p >= SIGNIFICANT:",
+        "<= self.high:",
+        "unit/test_pairs.py::test_no_answer_is_given_that_the_test_beside_it_denies",
+    ),
+    Mutation(
+        "analysis/pairs.py",
+        "map(float, stats.ttest_1samp(changes, 0).confidence_interval(0.95))",
+        "map(float, stats.bootstrap((changes,), np.mean, n_resamples=200).confidence_interval)",
+        "unit/test_pairs.py::test_few_prompts_without_a_true_effect_are_seldom_called_one",
+    ),
+    # Training never sees the recorder.
+    Mutation(
+        "recorder/guard.py",
+        "return isinstance(error, Exception) or",
+        "return isinstance(error, ValueError) or",
+        "faults/test_faults_recorder.py::test_every_function_that_raises_costs_records_at_most",
+    ),
+]
+
+
+def passes(tree: Path, mutation: Mutation) -> tuple[bool, str]:
+    """Whether the entry's test passes in `tree`, and what pytest said."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{mutation.test}"]
+    try:
+        done = subprocess.run(
+            [*command, "-m", "faults or not faults"],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S[mutation.level],
+        )
+    except subprocess.TimeoutExpired:
+        return False, "time is up"
+    if done.returncode not in (0, 1):  # 4: there is no test of this name
+        raise SystemExit(f"{mutation.test}: pytest ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.returncode == 0, done.stdout
+
+
+def defect(tree: Path, mutation: Mutation) -> str | None:
+    """Why the entry does not hold, or None."""
+    path = tree / PACKAGE / mutation.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutation.old) != 1:
+        return f"the edit does not apply: its text stands {text.count(mutation.old)} times in {mutation.file}"
+    whole, said = passes(tree, mutation)
+    if not whole:
+        return f"fails on the unchanged code\n{said}"
+    if " passed" not in said:
+        return f"was not run\n{said}"
+    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    try:
+        return "passes on the broken code" if passes(tree, mutation)[0] else None
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTATIONS if not words or any(word in m.file or word in m.test for word in words)]
+    held = defects = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(
+            ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "shared", "build", "dist")
+        )
+        for mutation in chosen:
+            if missing := [name for name in NEEDED[mutation.level] if find_spec(name) is None]:
+                print(f"NOT RUN: {mutation.test}: {', '.join(missing)} is not installed", flush=True)
+                continue
+            reason = defect(tree, mutation)
+            held, defects = held + (reason is None), defects + (reason is not None)
+            print(f"{'fails as it should' if reason is None else reason}: {mutation.test}", flush=True)
+    print(f"{held} of {len(chosen)} edits make their test fail, {defects} do not")
+    return 1 if defects or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
