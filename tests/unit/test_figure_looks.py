@@ -105,7 +105,7 @@ def test_many_tools_with_long_names_stand_between_title_and_axes(rounds, tools):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.parametrize(("num_rounds", "num_samples"), [(1, 1), (5, 12_345), (13, 20_000), (100, 100)])
+@pytest.mark.parametrize(("num_rounds", "num_samples"), [(1, 1), (5, 12_345), (13, 20_000), (40, 100)])
 def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples):
     assert_tidy(draw_steps(name, simulate_steps(num_rounds, num_samples)))
 
