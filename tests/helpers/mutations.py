@@ -89,8 +89,8 @@ MUTATIONS = [
     ),
     Mutation(
         "step_files/merge.py",
-        "except OSError as error:  # one step's name may be taken",
-        "except ZeroDivisionError as error:",
+        "runs_by_rank)\n                except OSError as error:",
+        "runs_by_rank)\n                except ZeroDivisionError as error:",
         "unit/test_merge.py::test_a_step_whose_name_is_taken_is_in_no_other_steps_way",
     ),
     # Resume.
