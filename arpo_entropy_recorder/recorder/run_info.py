@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.recorder.guard import is_failure
 from arpo_entropy_recorder.recorder.settings import Settings
 
@@ -31,7 +30,7 @@ def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Setting
         # By the module: the CPU builds of vLLM have a distribution of another name.
         "vllm": _or_null(lambda: import_module("vllm").__version__),
         "verl": _or_null(lambda: version("verl")),
-        "recorder": __version__,
+        "recorder": _or_null(lambda: version("arpo-entropy-recorder")),
     }
 
 

@@ -71,7 +71,6 @@ class StepWriter:
         self._run = 0
         self._noted_run = -1
         self._run_info = run_info if dp_rank == 0 else None
-        self._noted_run_info = -1
         if not enabled:
             return
         self._place = self.directory.resolve(), dp_rank
@@ -190,8 +189,6 @@ class StepWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._rank_lock = RankLock(self.directory, self.dp_rank, self.dp_size, at_least=self._run)
         self._run = self._rank_lock.run
-        self._noted_run_info = -1
-        self._note_run_info()
 
     def _start_over(self) -> None:
         """Start a new run, whose records replace the earlier ones: the steps went back, as after a resume."""
@@ -202,15 +199,12 @@ class StepWriter:
             self._rank_lock = None
         self._run += 1
 
-    def _note_run_info(self) -> None:
-        """Describe each run once. A failure is logged, and the run's first flush tries again."""
-        if self._run_info is None or self._noted_run_info >= self._run:
-            return
-        try:
-            write_run_info(self.directory, self._run, self._run_info)
-            self._noted_run_info = self._run
-        except Exception as error:  # whatever is wrong with that file, the run can be recorded
-            logger.warning("entropy recorder: the run is not described: %s", printable(error))
+    def _describe_run(self) -> None:
+        if self._run_info is not None:
+            try:
+                write_run_info(self.directory, self._run, self._run_info)
+            except Exception as error:  # whatever is wrong with that file, the run can be recorded
+                logger.warning("entropy recorder: the run is not described: %s", printable(error))
 
     def _write(self, step: _Step) -> None:
         assert self._rank_lock is not None
@@ -218,7 +212,7 @@ class StepWriter:
         if self._noted_run < run:
             self._rank_lock.first_step(step.key)
             self._noted_run = run
-            self._note_run_info()
+            self._describe_run()
         while step.columns:
             constants = {"global_step": step.key.global_step, "call": len(step.texts), "run": run}
             if self.dp_size > 1:

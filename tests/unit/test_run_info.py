@@ -75,13 +75,9 @@ def test_a_directory_of_that_name_is_in_nobody_s_way(tmp_path):
     assert len(list(read_steps([tmp_path]))) == 1
 
 
-def test_what_failed_at_the_start_is_noted_at_the_first_flush(tmp_path):
-    (tmp_path / RUN_INFO).mkdir()
-    writer = StepWriter(tmp_path, run_info=INFO)
-    (tmp_path / RUN_INFO).rmdir()
-    writer.add(1, False, columns(1))
-    writer.close()
-    assert [entry["run"] for entry in read_run_info(tmp_path)] == [0]
+def test_a_run_that_recorded_nothing_is_not_described(tmp_path):
+    StepWriter(tmp_path, run_info=INFO).close()
+    assert not (tmp_path / RUN_INFO).exists()
 
 
 def test_a_rollout_s_run_is_described(tmp_path):

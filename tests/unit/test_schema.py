@@ -13,6 +13,7 @@ from arpo_entropy_recorder.step_files import schema
 from arpo_entropy_recorder.step_files.decode import ReadError
 from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.schema import NULL, Field
+from arpo_entropy_recorder.step_files.values import prompt_digest
 from arpo_entropy_recorder.step_files.write import StepWriter
 
 FLAG = Field("is_new", (bool,), "a flag", absent=False)
@@ -84,5 +85,5 @@ def test_a_new_field_has_its_row_of_the_docs():
 
 def test_a_prompt_s_digest_is_blake2b_of_its_ids():
     expected = hashlib.blake2b(struct.pack("<3q", 5, 2**40, 0), digest_size=8).hexdigest()
-    assert schema.prompt_digest([5, 2**40, 0]) == expected
-    assert schema.prompt_digest(np.array([5, 2**40, 0])) == expected
+    assert prompt_digest([5, 2**40, 0]) == expected
+    assert prompt_digest(np.array([5, 2**40, 0])) == expected
