@@ -17,6 +17,8 @@ from arpo_entropy_recorder.taps.tap import Tap
 class RunnerV0Tap(Tap):
     """Requests are known by their sequence ids, which the engine counts up in the order of the prompts."""
 
+    runner_module = "vllm.worker.model_runner_base"
+
     def __init__(self, runner: Any) -> None:
         super().__init__(runner)
         self._handle: Any = None

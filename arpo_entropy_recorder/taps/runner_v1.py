@@ -15,6 +15,8 @@ from arpo_entropy_recorder.taps.tap import Tap, Unsupported
 class RunnerV1Tap(Tap):
     """Rows follow `runner.input_batch.req_ids`; a request's live output list says at which token it is."""
 
+    runner_module = "vllm.v1.worker.gpu_model_runner"
+
     def __init__(self, runner: Any) -> None:
         super().__init__(runner)
         self._patches = MethodPatches()

@@ -24,6 +24,8 @@ SEQ_LENS = "seq_lens_upper_bound_np"
 class RunnerV2Tap(Tap):
     """A request keeps one index in the runner's tables; lengths on the host say at which token it is."""
 
+    runner_module = "vllm.v1.worker.gpu."
+
     def __init__(self, runner: Any) -> None:
         super().__init__(runner)
         self._patches = MethodPatches()

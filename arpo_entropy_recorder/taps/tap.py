@@ -25,6 +25,9 @@ class Unsupported(UserError):
 class Tap(ABC):
     """Watches one model runner. Subclasses know where its sampler is and which request a row belongs to."""
 
+    runner_module: str
+    """The vLLM module, or the start of its name, of the model runners that the subclass is for."""
+
     def __init__(self, runner: Any) -> None:
         self.runner = runner
         self.history = EntropyBuffer()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import torch
 
-from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
-from arpo_entropy_recorder.taps.runner_v1 import RunnerV1Tap
-from arpo_entropy_recorder.taps.runner_v2 import RunnerV2Tap
 from arpo_entropy_recorder.taps.tap import Tap, Unsupported
 
 
 def tap_class(runner: Any) -> type[Tap]:
-    """The tap for a model runner, by the vLLM class that it is or extends. Raises Unsupported."""
+    """The tap for a model runner, by the vLLM class that it is or extends. Raises Unsupported.
+
+    Every `runner_*.py` beside this file is looked at, so that a new one needs no entry.
+    """
+    for found in iter_modules([str(Path(__file__).parent)]):
+        if found.name.startswith("runner_"):
+            import_module(f"{__package__}.{found.name}")
     for base in type(runner).__mro__:
-        if base.__module__.startswith("vllm.v1.worker.gpu."):
-            return RunnerV2Tap
-        if base.__module__ == "vllm.v1.worker.gpu_model_runner":
-            return RunnerV1Tap
-        if base.__module__ == "vllm.worker.model_runner_base":
-            return RunnerV0Tap
+        for kind in Tap.__subclasses__():
+            if base.__module__.startswith(kind.runner_module):
+                return kind
     raise Unsupported(f"the model runner {type(runner).__module__}.{type(runner).__name__} is not known")
 
 
