@@ -199,7 +199,7 @@ def test_a_batch_of_an_unknown_form_is_rolled_out(prompts, engine, loop, tmp_pat
     rollout = loop(lambda generate: generate([[1, 2, 3]]) and told)
     assert rollout.generate_sequences(prompts) is told
     assert told.meta_info["metrics"]["entropy/recorder_failures"] >= 1
-    assert list(tmp_path.glob("entropy_*.json")) == []
+    assert list(tmp_path.glob("entropy_*step_*.json")) == []
     assert not left_on(engine.llm)
     rollout.generate_sequences(batch())
     assert len(records(tmp_path)) == 1, "the next call is recorded"
@@ -482,7 +482,7 @@ def test_a_validation_that_is_not_told_the_step_is_of_the_last_training_step(eng
     rollout.generate_sequences(batch(global_steps=7))
     for _ in range(2):
         rollout.generate_sequences(batch(validate=True, global_steps=None))
-    assert sorted(path.name for path in tmp_path.glob("entropy_*.json")) == [
+    assert sorted(path.name for path in tmp_path.glob("entropy_*step_*.json")) == [
         "entropy_step_7.json",
         "entropy_validate_step_7.json",
     ]

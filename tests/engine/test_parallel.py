@@ -52,7 +52,7 @@ def test_one_rank_of_a_tensor_parallel_group_records(ranks):
 def test_the_one_file_of_a_step_holds_every_record_of_every_rank(ranks, oracle):
     out, reports = ranks
     names = sorted(path.name for path in (out / "after").iterdir())
-    assert names == ["entropy_step_1.json", "entropy_step_2.json"]
+    assert names == ["entropy_run.json", "entropy_step_1.json", "entropy_step_2.json"]
     for step in (1, 2):
         records = json.loads((out / "after" / f"entropy_step_{step}.json").read_text())
         expected = [

@@ -26,7 +26,7 @@ def record(llm, oracle, directory, texts=TEXTS, meta_info=(), sampling=None, **c
     output = rollout.generate_sequences(
         make_prompts(oracle.tokenizer, texts, **meta_info), **(sampling or {})
     )
-    (path,) = directory.glob("entropy_*.json")
+    (path,) = directory.glob("entropy_*step_*.json")
     return rollout, output, json.loads(path.read_text())
 
 
@@ -185,7 +185,7 @@ def test_without_global_steps_training_calls_are_counted_and_it_is_said_once(llm
     rollout = make_rollout(record_entropy(ToolRollout), llm, oracle.tokenizer, tmp_path, **SMALL)
     for meta_info in ({}, {"do_sample": False}, {}, {"validate": True}):
         rollout.generate_sequences(make_prompts(oracle.tokenizer, TEXTS[:1], **meta_info))
-    assert sorted(path.name for path in tmp_path.glob("entropy_*.json")) == [
+    assert sorted(path.name for path in tmp_path.glob("entropy_*step_*.json")) == [
         "entropy_step_1.json",
         "entropy_step_2.json",
         "entropy_validate_step_2.json",
@@ -268,4 +268,4 @@ def test_a_rollout_within_anothers_call_on_one_engine_does_not_take_its_numbers(
     assert [entry["tool"] for entry in own] == [segment.tool for segment in outer.segments]
     check_entropies(own, outer.segments, oracle, 1.0, 1)
     assert inner.arpo_entropy_recorder.failures == 1
-    assert not list((tmp_path / "inner").glob("entropy_*.json"))
+    assert not list((tmp_path / "inner").glob("entropy_*step_*.json"))

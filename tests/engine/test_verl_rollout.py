@@ -153,7 +153,7 @@ def test_training_greedy_and_validation_calls_of_a_rollout_of_verl(llm, oracle, 
         logged({}).union(logged(ours["train"]))
 
     step, validation = tmp_path / "entropy_step_5.json", tmp_path / "entropy_validate_step_5.json"
-    assert sorted(tmp_path.glob("entropy_*.json")) == [step, validation]
+    assert sorted(tmp_path.glob("entropy_*step_*.json")) == [step, validation]
     train, greedy, validate = recorded(step, 0), recorded(step, 1), recorded(validation)
     check(train, segments["train"], oracle, 0.8)
     check(greedy, segments["greedy"], oracle, 1.0)

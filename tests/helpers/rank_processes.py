@@ -95,13 +95,13 @@ class RankProcess:
 
 def found(directory: Path) -> dict[int, Counter[int]]:
     """How often each record is in what the reader reads, by step."""
-    if not list(directory.glob("entropy_*.json")):
+    if not list(directory.glob("entropy_*step_*.json")):
         return {}
     return {step.global_step: Counter(step.columns["token_id"].tolist()) for step in read_steps([directory])}
 
 
 def whole_files(directory: Path) -> list[Path]:
-    return [p for p in directory.glob("entropy_*.json") if ".dp" not in p.name]
+    return [p for p in directory.glob("entropy_*step_*.json") if ".dp" not in p.name]
 
 
 def shard_files(directory: Path) -> list[Path]:
