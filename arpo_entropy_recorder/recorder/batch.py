@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS
+from arpo_entropy_recorder.recorder.lineage import Place
+from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS, common_prefix
 from arpo_entropy_recorder.step_files.values import prompt_digest
 
 
@@ -32,46 +33,48 @@ class Batch:
         self._pad_size = int(meta_info.get("pad_size", 0))
         self._pad_token_id = -1 if pad_token_id is None else pad_token_id
         self._dp_rank, self._dp_size = dp_rank, dp_size
-        self._started: Counter[bytes] = Counter()
-        self._objects_of: dict[bytes, tuple[dict[tuple[int, ...], int], list[list[int]]]] = {}
         self._input_ids = prompts.batch["input_ids"]
+        # Whether rows were told by the starts' order alone.
+        self.edits_prompts = False
+        self._found: dict[tuple[int, ...], tuple[int, ...] | None] = {}
+        # How many starts, or sets of int objects, each prompt has had; and the row of each set.
+        self._started: Counter[tuple[int, ...]] = Counter()
+        self._row_of_objects: dict[Any, tuple[int, bool]] = {}
+        # So that no later int is given one of their addresses.
+        self._kept: list[list[int]] = []
 
-    def rows_of(self, starts: list[list[int]]) -> list[int]:
-        """The row of each starting prompt, by content; [len(starts)] ints.
+    def places(self, starts: list[list[int]]) -> list[Place]:
+        """The row that each start of a generate call answers, by its tokens, and how long its prompt is.
 
-        Of rows that read the same each may start another number of trajectories. Copies of a row's list share its
-        int objects, which tells the rows apart if there are as many sets of objects as rows. Else the rows share
-        the starts out in order, as a loop that repeats each row does: of six starts over rows 3 and 8, three belong
-        to each. Fewer starts than rows take the rows in turn, call by call. A start that is in no row gets -1.
+        A start is a row, or begins with one (the longest), or is one with text put in. Where none of a call is any
+        of these, its starts are taken for the rows in order. Else such a start has row -1.
         """
-        starts_by_content: dict[bytes, list[int]] = {}
-        for i, start in enumerate(starts):
-            starts_by_content.setdefault(np.asarray(start, dtype=np.int64).tobytes(), []).append(i)
-        rows_by_content = self._rows_by_content()
-        rows = [-1] * len(starts)
-        for content, members in starts_by_content.items():
-            matches = rows_by_content.get(content, [-1])
-            started = self._started[content]
-            self._started[content] += len(members)
-            alike = len(matches) > 1
-            order = self._order_of_objects(content, [starts[i] for i in members]) if alike else {}
-            for k, i in enumerate(members):
-                place = k * len(matches) // len(members) if len(members) >= len(matches) else started + k
-                if alike and len(order) == len(matches):
-                    place = order[_objects(starts[i])]
-                rows[i] = matches[place % len(matches)]
-        return rows
+        prompts = [self._prompt_in(tuple(start)) for start in starts]
+        num_rows = len(self._input_ids)
+        if not any(prompts) and not self._started and starts and len(starts) % num_rows == 0:
+            self.edits_prompts = True
+            return [Place(i * num_rows // len(starts), len(start)) for i, start in enumerate(starts)]
+        members: dict[tuple[int, ...], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            if prompt is not None:
+                members.setdefault(prompt, []).append(i)
+        places = [Place(-1, len(start)) for start in starts]
+        for prompt, indices in members.items():
+            rows = self._share(prompt, [starts[i] for i in indices])
+            for i, (row, is_sure) in zip(indices, rows, strict=True):
+                is_begun = tuple(starts[i][: len(prompt)]) == prompt
+                places[i] = Place(row, len(prompt) if is_begun else len(starts[i]), is_sure)
+        beyond = {tuple(start[place.prompt_len :]) for start, place in zip(starts, places, strict=True)}
+        if len(beyond) == 1 and len(members) > 1:
+            # The loop has put the same text behind all prompts.
+            places = [
+                place._replace(prompt_len=len(start)) for start, place in zip(starts, places, strict=True)
+            ]
+        return places
 
-    def _order_of_objects(self, content: bytes, starts: list[list[int]]) -> dict[tuple[int, ...], int]:
-        """The sets of int objects that have started with `content` so far, numbered in order."""
-        order, kept = self._objects_of.setdefault(content, ({}, []))
-        # Python keeps one object for each small int, in whatever list it is.
-        if starts[0] and max(starts[0]) > SHARED_INTS:
-            for start in starts:
-                if order.setdefault(_objects(start), len(order)) == len(kept):
-                    # So that no later int is given one of these addresses.
-                    kept.append(list(start))
-        return order
+    def is_row(self, tokens: list[int]) -> bool:
+        """Whether `tokens` are the prompt of a row."""
+        return len(tokens) in self._lengths and tuple(tokens) in self._rows_by_prompt
 
     def is_padding(self, prompt_idx: np.ndarray) -> np.ndarray:
         """[n] bool: rows that only fill the last rank's chunk up (`pad_size` rows at the whole batch's end)."""
@@ -79,7 +82,7 @@ class Batch:
             return np.zeros(len(prompt_idx), dtype=bool)
         num_rows = len(self._input_ids)
         real = self._dp_size * num_rows - self._pad_size
-        return prompt_idx + self._dp_rank * num_rows >= real
+        return (prompt_idx >= 0) & (prompt_idx + self._dp_rank * num_rows >= real)
 
     def prompt_digests(self, prompt_idx: np.ndarray) -> list[str | None]:
         """The digest of each row's prompt, [n]; None for row -1."""
@@ -93,14 +96,67 @@ class Batch:
         table = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids, dtype=np.int64)
         return [row[int((row != self._pad_token_id).argmax()) :] for row in table]
 
-    def _rows_by_content(self) -> dict[bytes, list[int]]:
-        """Rows by their prompt."""
-        by_content: dict[bytes, list[int]] = {}
+    @cached_property
+    def _rows_by_prompt(self) -> dict[tuple[int, ...], list[int]]:
+        rows: dict[tuple[int, ...], list[int]] = {}
         for index, prompt in enumerate(self._prompts):
-            by_content.setdefault(prompt.tobytes(), []).append(index)
-        return by_content
+            rows.setdefault(tuple(prompt.tolist()), []).append(index)
+        return rows
+
+    @cached_property
+    def _lengths(self) -> list[int]:
+        return sorted({len(prompt) for prompt in self._rows_by_prompt}, reverse=True)
+
+    def _prompt_in(self, start: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The row's prompt that `start` is, begins with, or is with one insertion; None for none."""
+        if start not in self._found:
+            prompt: tuple[int, ...] | None = None
+            for length in self._lengths:
+                if length <= len(start) and start[:length] in self._rows_by_prompt:
+                    prompt = start[:length]
+                    break
+            else:
+                edited = [row for row in self._rows_by_prompt if _is_inserted(row, start)]
+                prompt = max(edited, key=len, default=None)
+            self._found[start] = prompt
+        return self._found[start]
+
+    def _share(self, prompt: tuple[int, ...], starts: list[list[int]]) -> list[tuple[int, bool]]:
+        """Which of the rows that read `prompt` each start answers, and whether that is sure.
+
+        Copies of a row's list share its int objects, so each set of objects belongs to one row. Sets that are new in
+        this call go to the rows in turn, or, where there are more of them than rows, in equal shares in order, as in
+        a loop that repeats each row: of six starts over rows 3 and 8, three belong to each.
+        """
+        rows = self._rows_by_prompt[prompt]
+        if len(rows) == 1:
+            self._started[prompt] += 1
+            return [(rows[0], True)] * len(starts)
+        known = self._row_of_objects
+        # Python keeps one object for each small int, in whatever list it is.
+        if max(prompt, default=0) > SHARED_INTS:
+            units: list[Any] = [tuple(map(id, start[: len(prompt)])) for start in starts]
+            if len(set(units)) == 1 and len(units) >= len(rows) and not self._started[prompt]:
+                # A loop that has made the prompt's list once, for all rows that read the same.
+                units = list(range(len(starts)))
+        else:
+            units = list(range(len(starts)))
+        fresh = list(dict.fromkeys(unit for unit in units if unit not in known))
+        sure = len(fresh) % len(rows) == 0
+        for place, unit in enumerate(fresh):
+            at = place * len(rows) // len(fresh) if len(fresh) >= len(rows) else self._started[prompt] + place
+            known[unit] = rows[at % len(rows)], sure
+        self._started[prompt] += len(fresh)
+        self._kept += map(list, starts)
+        found = [known[unit] for unit in units]
+        for unit in range(len(starts)):
+            known.pop(unit, None)
+        return found
 
 
-def _objects(tokens: list[int]) -> tuple[int, ...]:
-    """Which int objects a list holds."""
-    return tuple(map(id, tokens))
+def _is_inserted(row: tuple[int, ...], start: tuple[int, ...]) -> bool:
+    """Whether `start` is `row` with tokens put in at one place."""
+    if not 0 < len(row) < len(start):
+        return False
+    before = common_prefix(row, start)
+    return row[before:] == start[len(start) - len(row) + before :]

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
+from arpo_entropy_recorder.recorder.results import TextResultForm, start_of
 from arpo_entropy_recorder.recorder.session import Call, EntropyRecorder
 from arpo_entropy_recorder.taps.patching import MethodPatches
 
 logger = logging.getLogger(__name__)
-
-# More tokens than `</result>`, or a tag like it with white space around it, is ever split into.
-RESULT_END_TOKENS = 24
 
 
 class BatchRollout:
@@ -30,7 +29,16 @@ class BatchRollout:
         self._session = session
         self._patches = MethodPatches()
         self._call: Call | None = None
-        self._warned_of_text = False
+        self._tracker: TrajectoryTracker | None = None
+        settings = session.settings
+        # What was learnt of tools' results in one call holds in the next.
+        self._form = TextResultForm(
+            session.tokenizer.decode,
+            settings.result_end,
+            settings.result_start or start_of(settings.result_end),
+            set(re.findall(r"[\w.-]+", settings.tools)),
+        )
+        self._warned_of_lineage = self._warned_of_prompts = False
 
     @contextmanager
     def recording(self, engine: Any, prompts: Any) -> Iterator[None]:
@@ -46,13 +54,16 @@ class BatchRollout:
                 # First of all: from here on the wrapper only passes on, even if it cannot be taken off.
                 self._call = None
                 self._session.boundary.run(self._patches.restore)
+                tracker, self._tracker = self._tracker, None
+                if tracker is not None:
+                    self._attempt(call, self._end, call, tracker)
 
     def _start(self, engine: Any, call: Call) -> None:
         # An interrupt may have left the wrapper of an earlier call on.
         self._patches.restore()
-        tracker = TrajectoryTracker(self._is_result, call.batch.rows_of)
+        tracker = TrajectoryTracker(self._form, call.batch)
         self._patches.wrap(engine, "generate", lambda original: self._recorded(original, call, tracker))
-        self._call = call
+        self._call, self._tracker = call, tracker
 
     def _attempt(self, call: Call, action: Callable[..., None], *args: Any) -> bool:
         succeeded, _ = self._session.boundary.run(action, *args)
@@ -91,23 +102,35 @@ class BatchRollout:
             raise TypeError(f"generate returned a {type(outputs).__name__}, not a list")
         completions = [c for output in outputs for c in sorted(output.outputs, key=lambda c: c.index)]
         token_ids = [list(completion.token_ids) for completion in completions]
-        tracker.end(token_ids, [getattr(c, "stop_reason", None) for c in completions])
+        reasons = [[getattr(c, name, None) for c in completions] for name in ("stop_reason", "finish_reason")]
+        tracker.end(token_ids, *reasons)
         self._session.complete(call, token_ids)
 
-    def _is_result(self, tokens: list[int]) -> bool:
-        """Whether appended text is a tool's result, by its end."""
-        result_end = self._session.settings.result_end
-        tail = self._session.tokenizer.decode(tokens[-RESULT_END_TOKENS:]).rstrip()
-        found = tail.endswith(result_end)
-        if not found and not self._warned_of_text:
-            self._warned_of_text = True
+    def _end(self, call: Call, tracker: TrajectoryTracker) -> None:
+        """Make the labels final, and say once which of them are not sure."""
+        unsure = tracker.settle()
+        if call.batch.edits_prompts and not self._warned_of_prompts:
+            self._warned_of_prompts = True
             logger.warning(
-                "entropy recorder: the loop appends text that ends in %r and not in %r: it is not counted as a tool "
-                "result; if it is one, set entropy_result_end",
-                tail[-20:],
-                result_end,
+                "entropy recorder: the loop edits its prompts; prompt_idx goes by the order of starts"
             )
-        return found
+        if not unsure or self._warned_of_lineage:
+            return
+        self._warned_of_lineage = True
+        heads = (piece.head for segment in unsure for piece in segment.pieces if piece.is_result is None)
+        example = next((self._form.text(head) for head in heads), None)
+        hint = (
+            ""
+            if example is None
+            else (
+                f"; the loop appends text like {example!r} after a stop tag: if it is a tool's result, set "
+                "entropy_result_end or entropy_result_start, if not, entropy_tools"
+            )
+        )
+        logger.warning(
+            "entropy recorder: step %s: round, tool or parent of %d of %d segments is not sure%s; this is said once",
+            call.global_step, len(unsure), len(call.segments), hint,
+        )  # fmt: skip
 
 
 def generate_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[list[int]], int]:

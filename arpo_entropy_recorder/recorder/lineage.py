@@ -3,37 +3,56 @@
 
 A rollout loop passes, round after round, one token list a live trajectory. Between two rounds a list has grown
 by what was generated and, perhaps, by a tool's result. A list that was never seen before is a branch (it starts
-like a known trajectory, beyond the prompt), a restart (it starts like a known prompt) or a new prompt.
+like a known trajectory, beyond the prompt), a restart (it starts like a known prompt) or a new prompt. What cannot
+be decided is marked `unsure`.
 """
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS, Segment, Trajectory, common_prefix
+from arpo_entropy_recorder.recorder.results import ResultForm, Span
+from arpo_entropy_recorder.recorder.trajectory import (
+    SHARED_INTS,
+    Piece,
+    Segment,
+    Trajectory,
+    common_prefix,
+    shares_objects,
+)
 
-STOP_TAG = re.compile(r"</([\w.-]+)>\s*$")
-# What may follow these is no tool's result, whatever stop strings a loop has.
-NO_TOOLS = {"think", "answer"}
+
+class Place(NamedTuple):
+    """The batch row that a start answers, -1 for none, and how many of its tokens are the prompt."""
+
+    row: int
+    prompt_len: int
+    is_sure: bool = True
+
+
+class Rows(Protocol):
+    """The prompts of a batch."""
+
+    def places(self, starts: list[list[int]]) -> list[Place]:
+        """The place of each starting list of a generate call."""
+
+    def is_row(self, tokens: list[int]) -> bool:
+        """Whether `tokens` are a row's prompt."""
 
 
 class TrajectoryTracker:
     """Follows the trajectories of one `generate_sequences` call.
 
-    `is_result(tokens)` says whether tokens appended after a segment are a tool result where the segment's stop
-    string does not say so. `prompt_rows(prompts)` gives the batch row of each starting prompt of a call.
+    `form` tells tools' results from other text. `rows` are the batch's prompts; without them prompts are numbered in
+    the order of their first appearance.
     """
 
-    def __init__(
-        self,
-        is_result: Callable[[list[int]], bool] = lambda tokens: False,
-        prompt_rows: Callable[[list[list[int]]], list[int]] | None = None,
-    ) -> None:
+    def __init__(self, form: ResultForm | None = None, rows: Rows | None = None) -> None:
         self.trajectories: list[Trajectory] = []
-        self._is_result = is_result
-        self._prompt_rows = prompt_rows
+        self.segments: list[Segment] = []
+        self._form = form or ResultForm()
+        self._rows = rows or _SeenPrompts()
         # By identity of the list: loops pass the same objects again. They are kept so that no id comes twice.
         self._by_list: dict[int, tuple[list[int], Trajectory]] = {}
         # By length and content of the prompt: a new list is compared with those that start like it only.
@@ -56,28 +75,55 @@ class TrajectoryTracker:
                 known[i] = self._continue_or_branch(tokens, claimed)
             if known[i] is None:
                 fresh.append(i)
-        for i, row in zip(fresh, self._rows_of([prompts[i] for i in fresh]), strict=True):
-            start = Trajectory(-1, row, None, len(prompts[i]), list(prompts[i]))
-            start.read(prompts[i], self._is_result)
-            known[i] = start
+        for i, place in zip(fresh, self._rows.places([prompts[i] for i in fresh]), strict=True):
+            known[i] = self._start(prompts[i], place)
         self._live = []
         for tokens, trajectory in zip(prompts, known, strict=True):
             assert trajectory is not None
             self._by_list[id(tokens)] = (tokens, trajectory)
             self._enrol(trajectory)
             for _ in range(completions - 1):
-                sibling = trajectory.branch(tokens, len(tokens), self._is_result)
+                sibling = trajectory.branch(tokens, len(tokens), self._form)
                 # The list is the first completion's; what the loop makes for this one is yet to be seen.
                 sibling.source, sibling.source_len = [], 0
                 self._enrol(sibling)
-        return [trajectory.segment() for trajectory in self._live]
+        segments = [trajectory.segment() for trajectory in self._live]
+        self.segments += segments
+        return segments
 
-    def end(self, token_ids: Sequence[Sequence[int]], stop_reasons: Sequence[object]) -> None:
+    def end(
+        self,
+        token_ids: Sequence[Sequence[int]],
+        stop_reasons: Sequence[object],
+        finish_reasons: Sequence[object] = (),
+    ) -> None:
         """What the segments of the last `begin` came back as, in the same order."""
-        for trajectory, generated, reason in zip(self._live, token_ids, stop_reasons, strict=True):
-            trajectory.tokens.extend(generated)
-            tag = STOP_TAG.search(reason) if isinstance(reason, str) else None
-            trajectory.stopped_at = tag.group(1) if tag and tag.group(1) not in NO_TOOLS else None
+        by_length = [reason == "length" for reason in finish_reasons] or [False] * len(self._live)
+        came_back = zip(self._live, token_ids, stop_reasons, by_length, strict=True)
+        for trajectory, generated, reason, ended_by_length in came_back:
+            trajectory.write(generated, self._form.tool_of(reason), ended_by_length)
+
+    def settle(self) -> list[Segment]:
+        """Label the segments by what is known at the end; returns those that are still unsure."""
+        for segment in self.segments:
+            for piece in segment.pieces:
+                if piece.is_result is None:
+                    piece.is_result = self._form.judge(list(piece.head), piece.tool)
+        for trajectory in self.trajectories:
+            if trajectory.parent_idx is not None:
+                trajectory.unsure |= self.trajectories[trajectory.parent_idx].unsure
+        for segment in self.segments:
+            segment.label()
+        return [segment for segment in self.segments if segment.unsure]
+
+    def _start(self, tokens: list[int], place: Place) -> Trajectory:
+        start = Trajectory(-1, place.row, None, place.prompt_len, list(tokens), unsure=not place.is_sure)
+        start.source, start.source_len = tokens, len(tokens)
+        if place.prompt_len < len(tokens):
+            start.mid_start = True
+            spans = self._form.find(tokens[place.prompt_len :])
+            start.pieces = list(_pieces(spans, place.prompt_len, len(tokens)))
+        return start
 
     def _enrol(self, trajectory: Trajectory) -> None:
         if trajectory.sample_idx < 0:
@@ -95,19 +141,21 @@ class TrajectoryTracker:
         _, trajectory = self._by_list.get(id(tokens), (None, None))
         if trajectory is None or id(trajectory) in claimed:
             return None
-        if len(tokens) <= trajectory.source_len < len(trajectory.tokens):
+        if len(tokens) == trajectory.source_len < len(trajectory.tokens):
             return None
         if common_prefix(tokens, trajectory.tokens) < trajectory.prompt_len:
             return None
+        # Another list was taken for this trajectory meanwhile, perhaps wrongly.
+        trajectory.unsure |= bool(trajectory.taken) and trajectory.source is not tokens
         claimed.add(id(trajectory))
-        trajectory.read(tokens, self._is_result)
+        trajectory.read(tokens, self._form)
         return trajectory
 
     def _catch_up(self) -> None:
         """Read the lists that have grown but are not passed this time: a branch may start from them."""
         for trajectory in self.trajectories:
             if len(trajectory.source) > trajectory.source_len:
-                trajectory.read(trajectory.source, self._is_result)
+                trajectory.read(trajectory.source, self._form)
 
     def _of_same_prompt(self, tokens: list[int]) -> list[Trajectory]:
         """The trajectories with whose prompt `tokens` start, in their order."""
@@ -119,56 +167,99 @@ class TrajectoryTracker:
         return sorted(found, key=lambda trajectory: trajectory.sample_idx)
 
     def _continue_or_branch(self, tokens: list[int], claimed: set[int]) -> Trajectory | None:
-        """The trajectory of a list object never seen before, or None for a new prompt."""
+        """The trajectory of a list object never seen before, or None for a start."""
         best, best_key = None, (0, False, False)
+        rivals: list[Trajectory] = []
         for trajectory in self._of_same_prompt(tokens):
             shared = common_prefix(tokens, trajectory.tokens)
             if shared < best_key[0]:
                 continue
-            key = (
-                shared,
-                _shares_objects(tokens, trajectory.tokens, shared),
-                self._is_free(trajectory, shared, claimed),
-            )
+            same_objects = shares_objects(tokens, trajectory.tokens, shared)
+            key = (shared, same_objects, self._is_free(trajectory, tokens, shared, claimed))
             if key > best_key:
-                best, best_key = trajectory, key
+                best, best_key, rivals = trajectory, key, []
+            elif key == best_key and (key[2] or shared > trajectory.shared):
+                # It has written the same by itself: not as a branch that has inherited it.
+                rivals.append(trajectory)
         if best is None:
             return None
         shared, same_objects, free = best_key
-        if len(tokens) == best.prompt_len and not (same_objects and max(tokens) > SHARED_INTS):
-            # A restart of this prompt or of another row that reads the same: the batch knows which is due.
+        if not free and shared == best.prompt_len:
+            # A start of this prompt or of another row that reads the same: the batch knows which is due.
+            told_by_objects = len(tokens) == shared and same_objects and max(tokens) > SHARED_INTS
+            return best.branch(tokens, shared, self._form) if told_by_objects else None
+        is_copy = same_objects and max(tokens[best.prompt_len : shared], default=0) > SHARED_INTS
+        if not is_copy and self._rows.is_row(tokens):
             return None
-        if free:
-            claimed.add(id(best))
-            best.read(tokens, self._is_result)
-            return best
-        return best.branch(tokens, shared, self._is_result)
+        for rival in rivals:
+            best.unsure = rival.unsure = True
+        if not free:
+            return self._branch(best, tokens, shared, claimed)
+        if not best.is_kept_in_place:
+            best.taken.append((shared, len(tokens)))
+        claimed.add(id(best))
+        best.read(tokens, self._form)
+        return best
 
-    @staticmethod
-    def _is_free(trajectory: Trajectory, shared: int, claimed: set[int]) -> bool:
-        """Whether a new list object may be this same trajectory, as `tokens + result` makes one.
-
-        Not if its own list is passed too. A trajectory that waits for its tool is expected to go on; any other
-        goes on only in a loop that makes a new list each time, perhaps without an end-of-text token.
-        """
-        if id(trajectory) in claimed or shared <= trajectory.prompt_len:
+    def _is_free(self, trajectory: Trajectory, tokens: list[int], shared: int, claimed: set[int]) -> bool:
+        """Whether a new list object may be this same trajectory, as `tokens + result` makes one."""
+        last, length = trajectory.last, len(trajectory.tokens)
+        if id(trajectory) in claimed or not last.by_policy or (shared <= last.start and shared < length):
             return False
-        return trajectory.stopped_at is not None or (
-            shared >= len(trajectory.tokens) - 1 and not trajectory.in_place
-        )
+        if len(tokens) == shared and (shared < length or shared == trajectory.prompt_len):
+            # What has only become shorter is a branch.
+            return False
+        if trajectory.is_kept_in_place or length - shared > 1:
+            if last.tool is None:
+                return trajectory.ended_by_length and not trajectory.is_kept_in_place
+            return self._form.judge(tokens[shared:], last.tool) is True
+        # All of it, or all but an end-of-text token, and perhaps more.
+        return True
 
-    def _rows_of(self, prompts: list[list[int]]) -> list[int]:
-        if self._prompt_rows is not None:
-            return self._prompt_rows(prompts)
-        order: dict[tuple[int, ...], int] = {}
-        for trajectory in self.trajectories:
-            order.setdefault(tuple(trajectory.tokens[: trajectory.prompt_len]), trajectory.prompt_idx)
-        return [order.setdefault(tuple(prompt), len(order)) for prompt in prompts]
+    def _branch(self, parent: Trajectory, tokens: list[int], shared: int, claimed: set[int]) -> Trajectory:
+        """A branch of `parent`, marked unsure where it may as well be `parent` itself."""
+        paused = id(parent) not in claimed
+        if any(low <= shared <= high for low, high in parent.taken):
+            # Either this list or one that was taken for the parent is the parent.
+            parent.unsure = True
+        child = parent.branch(tokens, shared, self._form)
+        last = parent.last
+        if paused and last.by_policy and last.start < shared:
+            if parent.is_kept_in_place:
+                # Text that a scoring call appends, or a notice after which a new list goes on.
+                child.unsure |= last.tool is not None and last.end == shared < len(tokens)
+            else:
+                # An over-long segment that was cut and goes on.
+                child.unsure |= parent.ended_by_length and len(tokens) == shared and parent in self._live
+        return child
 
 
-def _shares_objects(a: list[int], b: list[int], length: int) -> bool:
-    """Whether the first `length` tokens are the very same int objects, as `list.copy()` leaves them.
+class _SeenPrompts:
+    """Prompts in the order of their first appearance, where no batch says what they are."""
 
-    Tells a branch's parent from a trajectory that reads the same by chance; of SHARED_INTS it says nothing.
-    """
-    return all(map(operator.is_, a[:length], b[:length]))
+    def __init__(self) -> None:
+        self._row_of: dict[tuple[int, ...], int] = {}
+
+    def places(self, starts: list[list[int]]) -> list[Place]:
+        return [self._place(tuple(start)) for start in starts]
+
+    def _place(self, start: tuple[int, ...]) -> Place:
+        known = [row for row in self._row_of if start[: len(row)] == row]
+        prompt = max(known, key=len, default=start)
+        return Place(self._row_of.setdefault(prompt, len(self._row_of)), len(prompt))
+
+    def is_row(self, tokens: list[int]) -> bool:
+        return tuple(tokens) in self._row_of
+
+
+def _pieces(spans: list[Span], at: int, length: int) -> list[Piece]:
+    """What tokens [at, length) are made of: results at `spans`, counted from `at`, and what the policy wrote."""
+    offset, pieces = at, []
+    for start, end, tool in spans:
+        if offset + start > at:
+            pieces.append(Piece(at, offset + start, by_policy=True, tool=tool))
+        pieces.append(Piece(offset + start, offset + end, False, tool, is_result=True))
+        at = offset + end
+    if at < length:
+        pieces.append(Piece(at, length, by_policy=True))
+    return pieces

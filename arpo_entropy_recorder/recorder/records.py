@@ -41,6 +41,9 @@ def call_columns(
     padding = batch.is_padding(prompt_idx)
     if padding.any():
         columns["padding"] = padding
+    for name in ("mid_start", "unsure"):
+        if any(column := [getattr(segment, name) for segment in segments]):
+            columns[name] = column
     if incomplete:
         columns["incomplete"] = [True] * len(segments)
     return columns

@@ -200,6 +200,7 @@ class EntropyRecorder:
         if call is not None and call.columns and (call.batch.do_sample or call.batch.validate):
             metrics = entropy_metrics(call.columns)
         for name, count in (
+            ("lineage/unsure", sum(segment.unsure for segment in call.segments) if call else 0),
             ("recorder_failures", self.failures),
             ("pending_steps", self._writer.pending_steps),
             ("dropped_steps", self._writer.dropped_steps),

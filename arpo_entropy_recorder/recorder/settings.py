@@ -123,6 +123,20 @@ class Settings:
         _text,
         "what a tool's result ends with, in a loop whose stop strings are no tags",
     )
+    result_start: str = _row(
+        "entropy_result_start",
+        "ARPO_ENTROPY_RESULT_START",
+        "",
+        _text,
+        "what a tool's result begins with; without it, the opening tag of `entropy_result_end`",
+    )
+    tools: str = _row(
+        "entropy_tools",
+        "ARPO_ENTROPY_TOOLS",
+        "",
+        _text,
+        "the tools' tags, by commas; without it, each tag that a segment stops at, but `think` and `answer`",
+    )
     strict: bool = _row(
         "entropy_strict", "ARPO_ENTROPY_STRICT", False, _switch, "raise the recorder's own errors, for tests"
     )

@@ -109,6 +109,18 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("padding", (bool,), "true for the repeated rows that pad a batch; absent otherwise", absent=False),
     Field(
+        "mid_start",
+        (bool,),
+        "true if the trajectory began with a prompt and a part of a response, written elsewhere; absent otherwise",
+        absent=False,
+    ),
+    Field(
+        "unsure",
+        (bool,),
+        "true if trajectory, parent, round or tool may be wrong; absent otherwise",
+        absent=False,
+    ),
+    Field(
         "incomplete",
         (bool,),
         "true if the recorder failed in this call and records may be missing",

@@ -20,6 +20,10 @@ def batch(rows, dp_rank=0, dp_size=1, **meta_info):
     return Batch(SimpleNamespace(batch={"input_ids": ids}, meta_info=meta_info), PAD, dp_rank, dp_size)
 
 
+def rows_of(view, starts):
+    return [place.row for place in view.places(starts)]
+
+
 prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=6)
 
 
@@ -27,7 +31,7 @@ prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size
 def test_starts_that_repeat_each_row_get_their_rows(rows, times):
     starts = [list(row) for row in rows for _ in range(times)]
     expected = [i for i in range(len(rows)) for _ in range(times)]
-    found = batch(rows).rows_of(starts)
+    found = rows_of(batch(rows), starts)
     assert [rows[i] for i in found] == starts
     # Rows that read the same share their starts in order, so the whole list is as the loop made it.
     assert found == expected
@@ -37,31 +41,31 @@ def test_starts_that_repeat_each_row_get_their_rows(rows, times):
 def test_starts_in_any_order_get_a_row_of_their_content(rows, rng):
     starts = [list(row) for row in rows]
     rng.shuffle(starts)
-    assert [rows[i] for i in batch(rows).rows_of(starts)] == starts
+    assert [rows[i] for i in rows_of(batch(rows), starts)] == starts
 
 
 def test_rows_that_read_the_same_but_start_unlike_numbers_are_told_by_their_objects():
     """AEPO: a probe for each row, then as many starts as the probes' entropies ask for."""
     view = batch([[900, 1], [900, 1], [900, 1]])
     lists = [[int("900"), 1] for _ in range(3)]
-    assert view.rows_of(lists) == [0, 1, 2]
+    assert rows_of(view, lists) == [0, 1, 2]
     starts = [0, 1, 1, 1, 2, 2]
-    assert view.rows_of([lists[row].copy() for row in starts]) == starts
+    assert rows_of(view, [lists[row].copy() for row in starts]) == starts
 
 
 def test_rows_that_read_the_same_share_their_starts_where_objects_do_not_tell_rows():
     view = batch([[900, 1], [900, 1]])
-    assert view.rows_of([[int("900"), 1] for _ in range(6)]) == [0, 0, 0, 1, 1, 1]
+    assert rows_of(view, [[int("900"), 1] for _ in range(6)]) == [0, 0, 0, 1, 1, 1]
     one = [int("900"), 1]
-    assert batch([[900, 1], [900, 1]]).rows_of([one.copy() for _ in range(4)]) == [0, 0, 1, 1]
+    assert rows_of(batch([[900, 1], [900, 1]]), [one.copy() for _ in range(4)]) == [0, 0, 1, 1]
 
 
 def test_a_start_that_is_in_no_row_gets_minus_one():
-    assert batch([[1, 2], [3]]).rows_of([[2], [1, 2], [9]]) == [-1, 0, -1]
+    assert rows_of(batch([[1, 2], [3]]), [[2], [1, 2], [9]]) == [-1, 0, -1]
 
 
 def test_a_prompt_that_ends_like_a_longer_one_is_not_taken_for_it():
-    assert batch([[5, 1, 2], [1, 2]]).rows_of([[1, 2], [5, 1, 2]]) == [1, 0]
+    assert rows_of(batch([[5, 1, 2], [1, 2]]), [[1, 2], [5, 1, 2]]) == [1, 0]
 
 
 @pytest.mark.parametrize(("rank", "padded"), [(0, [False] * 3), (1, [False, True, True])])

@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
+from arpo_entropy_recorder.recorder.results import ResultForm
 from arpo_entropy_recorder.recorder.trajectory import common_prefix
 
 TOOLS = ("search", "python")
+# What tools' results end with here.
+END = 777
+
+
+def follow(**options):
+    return TrajectoryTracker(ResultForm(lambda tokens: tokens[-1] == END), **options)
 
 
 class Loop:
@@ -25,7 +32,7 @@ class Loop:
     def __init__(self, seed, num_prompts, starts, alphabet, in_place=True, cuts=False):
         self.rng = random.Random(seed)
         self.alphabet, self.in_place, self.cuts = alphabet, in_place, cuts
-        self.tracker = TrajectoryTracker()
+        self.tracker = follow()
         self.truth, self.seen = [], []
         self.live, self.all = [], []
         self.prompts = [
@@ -76,7 +83,7 @@ class Loop:
             t["tool"] = None
             t["segment_start"] = len(t["tokens"]) - len(tokens)
             if end == "tool":
-                self.append(t, [3000, *self.tokens(self.rng.randint(0, 3)), 3001])
+                self.append(t, [3000, *self.tokens(self.rng.randint(0, 3)), END])
                 t["round"], t["tool"] = t["round"] + 1, tool
             if end != "eos":
                 survivors.append(t)
@@ -135,12 +142,12 @@ def test_a_loop_that_makes_a_new_list_each_round_keeps_its_slots():
 
 
 def test_a_fork_that_cuts_a_trajectory_to_make_room_for_a_result_keeps_its_slot():
-    tracker = TrajectoryTracker()
+    tracker = follow()
     tokens = [900, 901, 902]
     tracker.begin([tokens])
     tracker.end([[910, 911, 912, 913]], ["</search>"])
     tokens.extend([910, 911, 912, 913])
-    tokens = [*tokens[:5], 930, 931]
+    tokens = [*tokens[:5], 930, END]
     (segment,) = tracker.begin([tokens])
     assert (segment.sample_idx, segment.round, segment.tool, segment.is_after_tool_call) == (
         0,
@@ -151,11 +158,11 @@ def test_a_fork_that_cuts_a_trajectory_to_make_room_for_a_result_keeps_its_slot(
 
 
 def test_a_length_continuation_is_not_after_a_tool_call_and_keeps_its_round():
-    tracker = TrajectoryTracker()
+    tracker = follow()
     tokens = [900, 901]
     tracker.begin([tokens])
     tracker.end([[910]], ["</search>"])
-    tokens += [910, 930]
+    tokens += [910, END]
     (after,) = tracker.begin([tokens])
     tracker.end([[911, 912]], [None])
     tokens += [911, 912]
@@ -165,11 +172,11 @@ def test_a_length_continuation_is_not_after_a_tool_call_and_keeps_its_round():
 
 
 def test_a_result_is_recognised_by_its_tag_where_no_stop_string_announced_it():
-    tracker = TrajectoryTracker(is_result=lambda tokens: tokens[-1] == 777)
+    tracker = follow()
     tokens = [900]
     tracker.begin([tokens])
     tracker.end([[910]], [None])
-    tokens += [910, 920, 777]
+    tokens += [910, 920, END]
     (result,) = tracker.begin([tokens])
     tracker.end([[911]], [None])
     tokens += [911, 921]
@@ -179,7 +186,7 @@ def test_a_result_is_recognised_by_its_tag_where_no_stop_string_announced_it():
 
 
 def test_several_completions_of_a_prompt_are_trajectories_that_their_lists_find_again():
-    tracker = TrajectoryTracker()
+    tracker = follow()
     segments = tracker.begin([[900, 901], [902]], completions=2)
     assert [(s.sample_idx, s.prompt_idx, s.parent_idx) for s in segments] == [
         (0, 0, None),
@@ -188,7 +195,7 @@ def test_several_completions_of_a_prompt_are_trajectories_that_their_lists_find_
         (3, 1, None),
     ]
     tracker.end([[910], [911], [912], [913]], ["</search>"] * 4)
-    again = tracker.begin([[902, 913, 930], [900, 901, 911, 931]])
+    again = tracker.begin([[902, 913, END], [900, 901, 911, END]])
     assert [(s.sample_idx, s.round) for s in again] == [(3, 1), (1, 1)]
 
 
@@ -218,11 +225,11 @@ def test_a_stop_that_is_no_closing_tag_announces_no_result(reason):
 
 
 def test_a_branch_from_a_trajectory_that_is_not_passed_itself_is_a_branch():
-    tracker = TrajectoryTracker()
+    tracker = follow()
     tokens = [900, 901]
     tracker.begin([tokens])
     tracker.end([[910]], ["</python>"])
-    tokens.extend([910, 930])
+    tokens.extend([910, END])
     (segment,) = tracker.begin([tokens.copy()])
     assert (segment.sample_idx, segment.parent_idx, segment.round, segment.tool) == (1, 0, 1, "python")
 
@@ -232,13 +239,13 @@ def labels(segments):
 
 
 def test_a_list_that_is_passed_twice_is_two_samples_each_time():
-    tracker = TrajectoryTracker()
+    tracker = follow()
     prompt = [900, 901]
     assert labels(tracker.begin([prompt, prompt])) == [(0, 0, None, 0, None), (1, 0, None, 0, None)]
     tracker.end([[910], [911]], [None, None])
     assert labels(tracker.begin([prompt, prompt])) == [(2, 0, None, 0, None), (3, 0, None, 0, None)]
     tracker.end([[912], [913]], ["</search>"] * 2)
-    again = tracker.begin([[*prompt, 912, 930], [*prompt, 913, 930]])
+    again = tracker.begin([[*prompt, 912, END], [*prompt, 913, END]])
     assert labels(again) == [(2, 0, None, 1, "search"), (3, 0, None, 1, "search")]
 
 
@@ -253,11 +260,11 @@ def test_what_follows_a_thought_is_no_tool_result():
 
 
 def test_a_loop_that_drops_the_end_of_text_before_a_result_keeps_its_slots():
-    tracker = TrajectoryTracker(is_result=lambda tokens: tokens[-1] == 777)
+    tracker = follow()
     tracker.begin([[900, 1], [901, 1]])
     for round_number in (1, 2):
         tracker.end([[910, 999], [911, 999]], [None, None])
-        lists = [[*t.tokens[:-1], 777] for t in tracker.trajectories]
+        lists = [[*t.tokens[:-1], END] for t in tracker.trajectories]
         assert labels(tracker.begin(lists)) == [
             (0, 0, None, round_number, None),
             (1, 1, None, round_number, None),
@@ -266,7 +273,7 @@ def test_a_loop_that_drops_the_end_of_text_before_a_result_keeps_its_slots():
 
 def test_rows_that_read_the_same_are_started_in_turn_whatever_the_calls():
     rows = Batch(SimpleNamespace(batch={"input_ids": [[7, 8], [5, 6], [7, 8]]}, meta_info={}))
-    tracker = TrajectoryTracker(prompt_rows=rows.rows_of)
+    tracker = TrajectoryTracker(rows=rows)
     found = []
     for row in ([7, 8], [5, 6], [7, 8]):
         found += [segment.prompt_idx for segment in tracker.begin([list(row)])]
@@ -277,16 +284,167 @@ def test_rows_that_read_the_same_are_started_in_turn_whatever_the_calls():
 
 
 def test_a_copy_made_right_after_a_result_and_passed_later_is_still_after_it():
-    tracker = TrajectoryTracker()
+    tracker = follow()
     tokens = [300, 301, 302]
     tracker.begin([tokens])
     tracker.end([[400, 401]], ["</search>"])
-    tokens += [400, 401, 500, 501]
+    tokens += [400, 401, 500, END]
     kept = tokens.copy()
     tracker.begin([tokens])
     tracker.end([[600, 601]], ["</python>"])
-    tokens += [600, 601, 700]
+    tokens += [600, 601, END]
     after_python, after_search = tracker.begin([tokens, kept])
     assert (after_python.round, after_python.tool, after_python.parent_idx) == (2, "python", None)
     assert (after_search.round, after_search.tool, after_search.parent_idx) == (1, "search", 0)
     assert after_search.is_after_tool_call
+
+
+def told(segments):
+    """What a segment comes after: round, tool, whether it is after a result; and whether that is not sure."""
+    return [(s.round, s.tool, s.is_after_tool_call, s.unsure) for s in segments]
+
+
+def test_a_notice_after_a_stop_tag_is_null():
+    tracker = follow()
+    tracker.begin([[1000, 2000]])
+    tracker.end([[501]], ["</python>"])
+    assert told(tracker.begin([[1000, 2000, 501, 701, 702, 703]])) == [(0, None, False, True)]
+
+
+def test_a_notice_is_sure_once_a_result_was_seen():
+    tracker = follow()
+    lists = [[1000, 2000], [1000, 2001]]
+    tracker.begin(lists)
+    tracker.end([[501], [502]], ["</python>", "</python>"])
+    lists[0] += [501, 701, 702, 703]
+    lists[1] += [502, 800, 801, END]
+    segments = tracker.begin(lists)
+    assert told(segments) == [(0, None, False, True), (1, "python", True, False)]
+    assert tracker.settle() == []
+    assert told(segments)[0] == (0, None, False, False)
+
+
+def test_a_cut_result_is_known_by_how_results_begin():
+    tracker = follow()
+    lists = [[1000 + i, 2000] for i in range(3)]
+    tracker.begin(lists)
+    tracker.end([[501]] * 3, ["</python>"] * 3)
+    for tokens, result in zip(lists, ([800, 801, 802], [800, 803, END], [800, 804, END]), strict=True):
+        tokens += [501, *result]
+    segments = tracker.begin(lists)
+    tracker.settle()
+    assert told(segments) == [(1, "python", True, False)] * 3
+
+
+def test_only_tools_that_are_named_are_tools():
+    tracker = TrajectoryTracker(ResultForm(lambda tokens: tokens[-1] == END, tools={"search"}))
+    tokens = [1000, 2000]
+    tracker.begin([tokens])
+    tracker.end([[501]], ["</plan>"])
+    tokens += [501, 701]
+    assert told(tracker.begin([tokens])) == [(0, None, False, False)]
+
+
+def test_what_only_gets_shorter_is_a_branch():
+    tracker = follow()
+    tracker.begin([[1000, 2000]])
+    tracker.end([[501, 502, 503, 504]], ["</search>"])
+    segments = tracker.begin([[1000, 2000, 501], [1000, 2000, 501, 502]])
+    assert labels(segments) == [(1, 0, 0, 0, None), (2, 0, 0, 0, None)]
+    assert not any(s.is_after_tool_call or s.unsure for s in segments)
+
+
+def test_a_branch_before_the_result_keeps_the_tool():
+    tracker = follow()
+    tokens = [1000, 2000]
+    tracker.begin([tokens])
+    tracker.end([[501, 502]], ["</search>"])
+    tokens += [501, 502, 800, 801, END]
+    segments = tracker.begin([tokens, [*tokens[:4], 800, 802, END]])
+    assert labels(segments) == [(0, 0, None, 1, "search"), (1, 0, 0, 1, "search")]
+    assert told(segments) == [(1, "search", True, False)] * 2
+
+
+def test_a_branch_that_drops_a_hint_keeps_the_result():
+    tracker = follow()
+    tokens = [1000, 2000]
+    tracker.begin([tokens])
+    tracker.end([[501]], ["</search>"])
+    tokens += [501, 800, END, 901]
+    segments = tracker.begin([tokens, tokens[:-1]])
+    tracker.settle()
+    assert told(segments) == [(1, "search", True, False)] * 2
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_scoring_call_does_not_take_the_result_away(in_place):
+    tracker = follow()
+    tokens = [1000, 2000]
+    tracker.begin([tokens])
+    tracker.end([[501, 502]], ["</search>"])
+    if in_place:
+        tokens += [501, 502]
+    tracker.begin([[1000, 2000, 501, 502, 950, 951]])
+    tracker.end([[999]], [None])
+    tokens = tokens if in_place else [*tokens, 501, 502]
+    tokens += [800, END]
+    (segment,) = tracker.begin([tokens])
+    tracker.settle()
+    assert told([segment]) == [(1, "search", True, not in_place)]
+
+
+class FewRows:
+    def __init__(self, *rows):
+        self.batch = Batch(SimpleNamespace(batch={"input_ids": list(rows)}, meta_info={}))
+
+    def __call__(self, *lists):
+        tracker = follow(rows=self.batch)
+        return tracker.begin(list(lists))
+
+
+def test_a_start_beyond_its_row_is_no_start():
+    first, second = FewRows([1000, 2000], [1000, 2001])([1000, 2000, 501, 502, 800, END, 503], [1000, 2001])
+    assert (first.prompt_idx, first.parent_idx, first.mid_start) == (0, None, True)
+    assert told([first]) == [(1, None, False, False)]
+    assert (second.prompt_idx, second.mid_start, second.round) == (1, False, 0)
+
+
+def test_an_exact_row_beats_one_that_is_a_prefix():
+    rows = Batch(SimpleNamespace(batch={"input_ids": [[0, 1000, 2000], [1000, 2000, 501]]}, meta_info={}), 0)
+    tracker = follow(rows=rows)
+    tracker.begin([[1000, 2000]])
+    tracker.end([[501, 502]], [None])
+    # Other int objects than those above, which the literals share: no copy of what was generated.
+    assert labels(tracker.begin([[int(t) for t in ("1000", "2000", "501")]])) == [(1, 1, None, 0, None)]
+
+
+def test_an_edited_prompt_is_its_row_with_an_insertion():
+    segments = FewRows([1000, 2000, 3000], [1000, 2001, 3000])(
+        [1000, 2001, 77, 78, 3000], [1000, 2000, 77, 78, 3000]
+    )
+    assert [(s.prompt_idx, s.mid_start) for s in segments] == [(1, False), (0, False)]
+
+
+def test_rows_go_by_order_where_no_start_is_like_any():
+    segments = FewRows([1000, 2000], [1000, 2001])([7], [7], [8], [8])
+    assert [s.prompt_idx for s in segments] == [0, 0, 1, 1]
+
+
+def test_text_that_is_put_behind_all_prompts_starts_nothing_midway():
+    segments = FewRows([1000, 2000], [1000, 2001])([1000, 2000, 9], [1000, 2001, 9])
+    assert [(s.prompt_idx, s.mid_start) for s in segments] == [(0, False), (1, False)]
+
+
+def test_a_rebuilt_list_without_its_last_token_is_a_branch():
+    tracker = follow()
+    tracker.begin([[1000, 2000]])
+    tracker.end([[501, 502, 503]], [None])
+    assert labels(tracker.begin([[1000, 2000, 501, 502]])) == [(1, 0, 0, 0, None)]
+
+
+def test_an_over_long_segment_that_is_cut_and_goes_on_is_itself():
+    tracker = follow()
+    tracker.begin([[1000, 2000]])
+    tracker.end([[501, 502, 503, 504]], [None], ["length"])
+    segments = tracker.begin([[1000, 2000, 501, 502, 601]])
+    assert labels(segments) == [(0, 0, None, 0, None)]

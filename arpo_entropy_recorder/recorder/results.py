@@ -1,0 +1,121 @@
+"""What a tool's result looks like, so that it is told from other text that a loop appends."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate, takewhile
+from typing import NamedTuple
+
+# How much of a text is looked at: tokens that surely hold a tag and the white space around it, however they are cut.
+EDGE = 24
+STOP_TAG = re.compile(r"</([\w.-]+)>\s*$")
+# What may follow these is no tool's result, whatever stop strings a loop has.
+NO_TOOLS = {"think", "answer"}
+
+
+class Span(NamedTuple):
+    """A result within a token list: tokens [start, end), and the tag of the tool that was called, if known."""
+
+    start: int
+    end: int
+    tool: str | None
+
+
+class ResultForm:
+    """Judges appended text by its tokens, and learns from each sure result how results begin.
+
+    `ends(tokens)` says whether text is a result by the way it ends, `begins(tokens)` by the way it begins. `tools`
+    are the tags of the tools; without any every stop tag but `</think>` and `</answer>` calls one.
+    """
+
+    def __init__(
+        self,
+        ends: Callable[[list[int]], bool] = lambda tokens: False,
+        begins: Callable[[list[int]], bool] = lambda tokens: False,
+        tools: Collection[str] = (),
+    ) -> None:
+        self._ends, self._begins, self._tools = ends, begins, tools
+        # What all sure results of a tool have begun with so far.
+        self._openers: dict[str | None, list[int]] = {}
+        self._all_begin = False
+
+    def tool_of(self, stop_reason: object) -> str | None:
+        """The tag of the tool that a segment with this stop reason has called: `search` for `</search>`."""
+        found = STOP_TAG.search(stop_reason) if isinstance(stop_reason, str) else None
+        tag = found.group(1) if found else None
+        is_tool = tag in self._tools if self._tools else tag not in NO_TOOLS
+        return tag if is_tool else None
+
+    def judge(self, tokens: list[int], tool: str | None) -> bool | None:
+        """Whether `tokens`, appended after `tool` was called (None: no call), are a result; None: not known yet."""
+        if self._ends(tokens) or self._begins(tokens):
+            return True
+        if any(opener and tokens[: len(opener)] == opener for opener in self._openers.values()):
+            return True
+        if tool is None or self._all_begin:
+            return False
+        opener = self._openers.get(tool)
+        return False if opener and tokens[0] != opener[0] else None
+
+    def learn(self, tokens: list[int], tool: str | None) -> None:
+        """Remember how `tokens`, a result of `tool`, begin."""
+        self._all_begin = self._begins(tokens) and (self._all_begin or not self._openers)
+        head = tokens[:EDGE]
+        known = self._openers.get(tool, head)
+        equal = takewhile(lambda pair: pair[0] == pair[1], zip(known, head, strict=False))
+        self._openers[tool] = [token for token, _ in equal]
+
+    def find(self, tokens: list[int]) -> list[Span]:
+        """The results in a text whose history is not known."""
+        ends = [i for i in range(1, len(tokens) + 1) if self._ends(tokens[:i])]
+        starts = [0, *ends[:-1]]
+        return [Span(self._start(tokens, *edges), edges[1], None) for edges in zip(starts, ends, strict=True)]
+
+    def _start(self, tokens: list[int], low: int, high: int) -> int:
+        return next((i for i in range(low, high) if self._begins(tokens[i:high])), high - 1)
+
+
+class TextResultForm(ResultForm):
+    """The same by text: a result ends with `end` and, if `start` is not empty, begins with `start`."""
+
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        end: str,
+        start: str,
+        tools: Collection[str] = (),
+    ) -> None:
+        super().__init__(
+            lambda tokens: decode(tokens[-EDGE:]).rstrip().endswith(end),
+            lambda tokens: bool(start) and decode(tokens[:EDGE]).lstrip().startswith(start),
+            tools,
+        )
+        self._decode = decode
+        self._text_of: dict[int, str] = {}
+        # A result follows the call of a tool; one that has begun may be cut at the text's end.
+        close = rf"(?:{re.escape(end)}|\Z)" if start else re.escape(end)
+        self._result = re.compile(rf"</([\w.-]+)>(\s*{re.escape(start)}.*?{close})", re.DOTALL)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What `tokens` read, for a message."""
+        return self._decode(list(tokens))
+
+    def find(self, tokens: list[int]) -> list[Span]:
+        for token in set(tokens) - self._text_of.keys():
+            self._text_of[token] = self._decode([token])
+        texts = [self._text_of[token] for token in tokens]
+        offsets = list(accumulate(map(len, texts), initial=0))
+        spans = []
+        for found in self._result.finditer("".join(texts)):
+            tool, (start, end) = self.tool_of(f"</{found[1]}>"), found.span(2)
+            if tool is not None and end > start:
+                spans.append(Span(bisect_left(offsets, start), bisect_left(offsets, end), tool))
+        return spans
+
+
+def start_of(end: str) -> str:
+    """`<result>` for `</result>`; nothing for an end that is no closing tag."""
+    tag = re.fullmatch(r"</([\w.-]+)>", end)
+    return f"<{tag.group(1)}>" if tag else ""
