@@ -66,6 +66,11 @@ def entropy_metrics(columns: dict[str, Any]) -> dict[str, float]:
     # What goes on after a length limit is round 0 too, but no start: only a trajectory's first record is one.
     first = np.zeros(len(entropy), dtype=bool)
     first[np.unique(np.asarray(columns["sample_idx"]), return_index=True)[1]] = True
+    # Nor is what begins amid a response: as a branch, or as a trajectory whose beginning was written elsewhere.
+    if "parent_idx" in columns:
+        first &= np.array([parent is None for parent in columns["parent_idx"]])
+    if "mid_start" in columns:
+        first &= ~np.asarray(columns["mid_start"])
     initial = entropy[counted & first & ~after & (rounds == 0)]
     if initial.size:
         metrics["entropy/initial/mean"] = float(initial.mean())

@@ -64,9 +64,14 @@ class Step:
         """True, bool[n], for a trajectory's first record if it comes before any tool result.
 
         A segment that continues after a length limit is also of round 0 and after no tool, but not a start.
+        Nor is what begins amid a response: a branch, or a trajectory whose beginning was written elsewhere.
         """
         is_first = np.zeros(len(self), bool)
         is_first[self.trajectories[1]] = True
+        if "parent_idx" in self.columns:
+            is_first &= self.columns["parent_idx"] < 0
+        if "mid_start" in self.columns:
+            is_first &= ~self.columns["mid_start"]
         return is_first & (self.columns["round"] == 0) & ~self.columns["is_after_tool_call"]
 
 

@@ -41,3 +41,10 @@ def test_each_round_has_its_own_mean():
 def test_padding_and_nulls_are_left_out_and_a_figure_without_records_is_absent():
     padded = COLUMNS | {"padding": np.array([False, True, False, True, True, False])}
     assert entropy_metrics(padded) == {"entropy/initial/mean": pytest.approx(0.1)}
+
+
+def test_what_begins_amid_a_response_is_no_start():
+    step = {"round": np.zeros(3, int), "is_after_tool_call": np.zeros(3, bool), "sample_idx": np.arange(3)}
+    step["entropy"] = np.array([0.1, 0.5, 0.9])
+    branch, elsewhere = step | {"parent_idx": [None, 0, 0]}, step | {"mid_start": np.array([0, 1, 1], bool)}
+    assert entropy_metrics(branch) == entropy_metrics(elsewhere) == {"entropy/initial/mean": 0.1}

@@ -20,7 +20,7 @@ def naive_start(records, key):
         mine = [r for r in records if (r["call"], r["dp_rank"], r["sample_idx"]) == key]
         if not mine:
             return None
-        if mine[0]["round"] == 0 and not mine[0]["is_after_tool_call"]:
+        if mine[0]["parent_idx"] < 0 and mine[0]["round"] == 0 and not mine[0]["is_after_tool_call"]:
             return mine[0]["entropy"]
         key = (*key[:2], mine[0]["parent_idx"])
     return None
