@@ -28,7 +28,7 @@ def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps
 
 
 def warnings(analysis: Analysis, words: Callable[..., str] = str.format) -> list[str]:
-    """A sentence for each: the records are made up, of several sources, not complete, or not those of training."""
+    """A sentence for each: the records are made up, of several sources, not complete, not sure, or not those of training."""
     lines, origins = [], analysis.origins
     if origins.simulated:
         lines.append(words("SIMULATED data, not a measurement."))
@@ -41,6 +41,8 @@ def warnings(analysis: Analysis, words: Callable[..., str] = str.format) -> list
         lines.append(words("Records of several sources are mixed: {sources}.", sources=sources))
     if origins.incomplete:
         lines.append(words("Records of calls that were not recorded whole: {n:,}.", n=origins.incomplete))
+    if origins.unsure:
+        lines.append(words("Records whose tool, round or parent is not sure: {n:,}.", n=origins.unsure))
     if analysis.kind != KINDS[0]:
         lines.append(words("Only {kind} records.", kind=words(analysis.kind)))
     return lines

@@ -115,10 +115,11 @@ class Rounds:
 
 @dataclass
 class Origins:
-    """How many records are of each source, and how many of calls in which the recorder failed in part."""
+    """How many records are of each source, of calls that were recorded in part, and of a lineage that is not sure."""
 
     sources: Counter[str] = field(default_factory=Counter)
     incomplete: int = 0
+    unsure: int = 0
 
     @property
     def simulated(self) -> bool:
@@ -129,6 +130,7 @@ class Origins:
         source = step.columns.get("source")
         self.sources.update([LIVE] * len(step) if source is None else [name or LIVE for name in source])
         self.incomplete += int(np.count_nonzero(step.columns.get("incomplete", False)))
+        self.unsure += int(np.count_nonzero(step.columns.get("unsure", False)))
 
 
 def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:

@@ -28,6 +28,7 @@ def summarise(analysis: Analysis) -> dict[str, Any]:
         "kind": analysis.kind,
         "sources": dict(analysis.origins.sources),
         "incomplete": analysis.origins.incomplete,
+        "unsure": analysis.origins.unsure,
         "left_out": dict(analysis.left_out),
         "groups": [{**labels, **_numbers(labels["group"], group)} for labels, group in _groups(analysis)],
     }

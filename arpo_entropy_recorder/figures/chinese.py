@@ -72,6 +72,7 @@ CHINESE = {
     "Records without a known start: {n:,}.": "初始熵未知的记录：{n:,} 条。",
     "Records of several sources are mixed: {sources}.": "混合了多种来源的记录：{sources}。",
     "Records of calls that were not recorded whole: {n:,}.": "来自未完整记录的调用的记录：{n:,} 条。",
+    "Records whose tool, round or parent is not sure: {n:,}.": "工具、轮次或父轨迹不确定的记录：{n:,} 条。",
     "recorded": "实时记录",
     "rescored": "重新打分",
     "simulated": "模拟",

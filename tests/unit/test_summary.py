@@ -164,3 +164,9 @@ def test_records_of_calls_that_are_not_whole_are_told():
     step = make_step([(1, True, 0.7)] * 3, incomplete=np.array([True, False, True]))
     for said in seen([step]):
         assert "Records of calls that were not recorded whole: 2." in said
+
+
+def test_records_of_unsure_lineage_are_told():
+    step = make_step([(1, True, 0.7)] * 3, unsure=np.array([True, False, True]))
+    for said in seen([step]):
+        assert "Records whose tool, round or parent is not sure: 2." in said
