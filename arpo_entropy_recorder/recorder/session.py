@@ -75,6 +75,7 @@ class EntropyRecorder:
         self._current: Call | None = None
         self._last: Call | None = None
         self._counted_steps = 0
+        self._told_step = False
         self._warned_step_count = False
         # The last sampled training call's step, and its metrics.
         self._sampled: tuple[int, dict[str, float]] | None = None
@@ -142,7 +143,11 @@ class EntropyRecorder:
             if not batch.validate:
                 # Where only training is told the step, a validation is of the last one.
                 self._counted_steps = batch.global_step
+                self._told_step = True
             return batch.global_step
+        if self._told_step:
+            # A further request of that step: APPO's for branches has no global_steps.
+            return self._counted_steps
         if not self._warned_step_count:
             self._warned_step_count = True
             logger.warning(

@@ -486,3 +486,13 @@ def test_a_validation_that_is_not_told_the_step_is_of_the_last_training_step(eng
         "entropy_step_7.json",
         "entropy_validate_step_7.json",
     ]
+
+
+def test_a_call_without_a_step_belongs_to_the_step_last_given(engine, loop, tmp_path):
+    rollout = loop(lambda generate: (generate([[1, 2, 3]]), output())[1])
+    untold = SimpleNamespace(batch=batch().batch, meta_info={"do_sample": True})
+    for prompts in (batch(), untold, batch(global_steps=2), untold, batch(global_steps=2)):
+        rollout.generate_sequences(prompts)
+    assert [record["call"] for record in records(tmp_path, 1)] == [0, 1]
+    assert [record["call"] for record in records(tmp_path, 2)] == [0, 1, 2]
+    assert not records(tmp_path, 3)
