@@ -58,6 +58,7 @@ class TrajectoryTracker:
         # By length and content of the prompt: a new list is compared with those that start like it only.
         self._by_prompt: dict[int, dict[tuple[int, ...], list[Trajectory]]] = {}
         self._live: list[Trajectory] = []
+        self._taken_now: dict[int, tuple[int, int]] = {}
 
     def begin(self, prompts: list[list[int]], completions: int = 1) -> list[Segment]:
         """The segments of a `generate` call, prompt by prompt, `completions` of them each.
@@ -65,6 +66,7 @@ class TrajectoryTracker:
         With several completions the first one continues the trajectory, the others branch from it.
         """
         claimed: set[int] = set()
+        self._taken_now = {}
         known = [self._known(tokens, claimed) for tokens in prompts]
         if None in known:
             self._catch_up()
@@ -189,16 +191,31 @@ class TrajectoryTracker:
             told_by_objects = len(tokens) == shared and same_objects and max(tokens) > SHARED_INTS
             return best.branch(tokens, shared, self._form) if told_by_objects else None
         is_copy = same_objects and max(tokens[best.prompt_len : shared], default=0) > SHARED_INTS
-        if not is_copy and self._rows.is_row(tokens):
+        if not is_copy and len(tokens) > best.prompt_len and self._rows.is_row(tokens):
             return None
         for rival in rivals:
             best.unsure = rival.unsure = True
+        while not free and best.parent_idx is not None and not best.has_added(shared):
+            # A branch that only repeats what its parent has: as a scoring call's list with the parent's result does.
+            best = self.trajectories[best.parent_idx]
+            shared = common_prefix(tokens, best.tokens)
+            free = self._is_free(best, tokens, shared, claimed)
         if not free:
             return self._branch(best, tokens, shared, claimed)
-        if not best.is_kept_in_place:
+        if len(tokens) == best.prompt_len:
+            # Nothing was generated from the prompt; it may be started anew.
+            best.unsure = True
+        if best.is_kept_in_place:
+            # A later list up to the result's end is a branch, as the loop's own list of this is known.
+            self._taken_now[id(best)] = shared, len(tokens)
+            best.taken.append((shared, len(tokens) - 1))
+        else:
             best.taken.append((shared, len(tokens)))
+        is_whole = shared == len(best.tokens) < len(tokens)
         claimed.add(id(best))
         best.read(tokens, self._form)
+        # A notice or hint, unless it is the question of a scoring call.
+        best.unsure |= is_whole and best.last.is_result is False
         return best
 
     def _is_free(self, trajectory: Trajectory, tokens: list[int], shared: int, claimed: set[int]) -> bool:
@@ -206,7 +223,7 @@ class TrajectoryTracker:
         last, length = trajectory.last, len(trajectory.tokens)
         if id(trajectory) in claimed or not last.by_policy or (shared <= last.start and shared < length):
             return False
-        if len(tokens) == shared and (shared < length or shared == trajectory.prompt_len):
+        if len(tokens) == shared < length:
             # What has only become shorter is a branch.
             return False
         if trajectory.is_kept_in_place or length - shared > 1:
@@ -219,15 +236,17 @@ class TrajectoryTracker:
     def _branch(self, parent: Trajectory, tokens: list[int], shared: int, claimed: set[int]) -> Trajectory:
         """A branch of `parent`, marked unsure where it may as well be `parent` itself."""
         paused = id(parent) not in claimed
-        if any(low <= shared <= high for low, high in parent.taken):
+        taken = [*parent.taken, self._taken_now.get(id(parent), (1, 0))]
+        if any(low <= shared <= high for low, high in taken):
             # Either this list or one that was taken for the parent is the parent.
             parent.unsure = True
         child = parent.branch(tokens, shared, self._form)
         last = parent.last
         if paused and last.by_policy and last.start < shared:
             if parent.is_kept_in_place:
-                # Text that a scoring call appends, or a notice after which a new list goes on.
-                child.unsure |= last.tool is not None and last.end == shared < len(tokens)
+                # Text that a scoring call appends, or a notice or a cut after which a new list goes on.
+                goes_on = (last.tool is not None and last.end == shared) or parent.ended_by_length
+                child.unsure |= goes_on and shared < len(tokens)
             else:
                 # An over-long segment that was cut and goes on.
                 child.unsure |= parent.ended_by_length and len(tokens) == shared and parent in self._live

@@ -48,6 +48,10 @@ class ResultForm:
         is_tool = tag in self._tools if self._tools else tag not in NO_TOOLS
         return tag if is_tool else None
 
+    def is_whole(self, tokens: list[int]) -> bool:
+        """Whether `tokens` end as a result does."""
+        return self._ends(tokens)
+
     def judge(self, tokens: list[int], tool: str | None) -> bool | None:
         """Whether `tokens`, appended after `tool` was called (None: no call), are a result; None: not known yet."""
         if self._ends(tokens) or self._begins(tokens):
@@ -70,7 +74,7 @@ class ResultForm:
     def find(self, tokens: list[int]) -> list[Span]:
         """The results in a text whose history is not known."""
         ends = [i for i in range(1, len(tokens) + 1) if self._ends(tokens[:i])]
-        starts = [0, *ends[:-1]]
+        starts = [0, *ends][: len(ends)]
         return [Span(self._start(tokens, *edges), edges[1], None) for edges in zip(starts, ends, strict=True)]
 
     def _start(self, tokens: list[int], low: int, high: int) -> int:

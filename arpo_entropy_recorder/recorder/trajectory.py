@@ -94,6 +94,14 @@ class Trajectory:
         """Whether the loop has a list of all that was generated, so that this list is what goes on."""
         return self.in_place and len(self.source) >= len(self.tokens)
 
+    def has_added(self, length: int) -> bool:
+        """Whether the policy or a tool has added to what its parent had, up to `length`."""
+        return any(
+            piece.end > self.shared and piece.start < min(piece.end, length)
+            for piece in self.pieces
+            if piece.by_policy or piece.is_result
+        )
+
     def write(self, generated: Sequence[int], tool: str | None, ended_by_length: bool) -> None:
         """Take in what the policy wrote, and the tool that it called at the end."""
         start = len(self.tokens)
@@ -124,16 +132,17 @@ class Trajectory:
         self.source, self.source_len = tokens, len(tokens)
 
     def _append(self, tokens: list[int], cut: Piece | None, form: ResultForm) -> None:
-        """Take in all that follows the policy's last piece, of which `cut` was cut short before."""
-        last = self.last
-        if last.by_policy:
-            # A loop that shortens a segment to make room for a result still appends that tool's result.
-            start, tool, known = len(self.tokens), cut.tool if cut else last.tool, False
-        else:
-            start, tool = last.start, last.tool
-            # A part of a result is one, and so is a result with something behind it.
-            known = bool(last.is_result) and (cut is None or len(tokens) == last.end)
-            self.pieces.pop()
+        """Take in the text behind what is known, of which `cut` was cut short before."""
+        start, last, known = len(self.tokens), self.last, False
+        # A loop that shortens a segment to make room for a result still appends that tool's result.
+        tool = cut.tool if cut else last.tool
+        if not last.by_policy:
+            if cut is None and form.is_whole(self.tokens[last.start :]):
+                tool = None
+            else:
+                # What is left of a result is one; with another end the text is judged anew.
+                known, start = bool(last.is_result) and len(tokens) == last.end, last.start
+                self.pieces.pop()
         text = tokens[start:]
         is_result = known or form.judge(text, tool)
         if is_result and not known:

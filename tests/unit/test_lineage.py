@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loops import HABITS, STYLES, wrong_in_silence
+from loops import Loop as HabitualLoop
 
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
@@ -448,3 +450,22 @@ def test_an_over_long_segment_that_is_cut_and_goes_on_is_itself():
     tracker.end([[501, 502, 503, 504]], [None], ["length"])
     segments = tracker.begin([[1000, 2000, 501, 502, 601]])
     assert labels(segments) == [(0, 0, None, 0, None)]
+
+
+# A branch whose parent pauses is read as the parent where a loop makes a new list with each result.
+UNDECIDABLE = {("pauses", "child lists")}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_labels_are_right_or_marked(habit):
+    styles = [style for style in STYLES if (habit, style) not in UNDECIDABLE]
+    for seed in range(150):
+        style = styles[seed % len(styles)]
+        assert wrong_in_silence(HabitualLoop(seed, [habit], style).run()) == [], (seed, style)
+
+
+def test_labels_of_loops_that_append_in_place_are_sure():
+    for seed in range(50):
+        for habit in ("none", "mid-segment branches", "rollbacks", "restarts", "reordering", "pauses"):
+            books = HabitualLoop(seed, [habit], STYLES[seed % 2]).run()
+            assert not any(segment.unsure for _, segment in books), (habit, seed)
