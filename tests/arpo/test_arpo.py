@@ -1,6 +1,7 @@
-"""ARPO itself, patched: what it records is what its own loop did. Needs a clone: ARPO_ROOT=path/to/ARPO."""
+"""ARPO and its forks, patched: what is recorded is what the loop itself did. Needs a clone: ARPO_ROOT=path/to/ARPO."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,22 +13,40 @@ from engines import Oracle
 pytestmark = pytest.mark.arpo
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = ("sample_idx", "prompt_idx", "parent_idx", "round", "tool", "is_after_tool_call")
+ROLLOUT = "verl/workers/rollout/vllm_rollout"
+# Where a loop is: the folder that holds its `verl`, a file that it alone has, ARPO_LOOP of arpo_rollout.py.
+LOOPS = {
+    "ARPO": ("verl_arpo_entropy", "vllm_rollout_with_tools.py", "arpo"),
+    "AEPO": ("verl_aepo_entropy", "vllm_rollout_with_tools.py", "arpo"),
+    "ATPO's tree": ("verl_atpo", "vllm_rollout_with_tools_tree_offline.py", "tree"),
+    "APPO, static": ("verl_arpo_entropy", "appo_branching.py", "static"),
+    "APPO, dynamic": ("verl_arpo_entropy", "appo_branching.py", "dynamic"),
+}
 
 
-@pytest.fixture(scope="module", params=["verl_arpo_entropy", "verl_aepo_entropy"])
-def tree(request, arpo_root, tmp_path_factory):
-    """A patched copy of the clone's `verl_arpo_entropy`, and of `verl_aepo_entropy` where it has one."""
-    found = [arpo_root] if arpo_root.name == request.param else sorted(arpo_root.glob(f"**/{request.param}"))
+@pytest.fixture(scope="module", params=LOOPS)
+def loop(request):
+    return LOOPS[request.param]
+
+
+@pytest.fixture(scope="module")
+def tree(loop, arpo_root, tmp_path_factory):
+    """A patched copy of the clone's folder that has the loop."""
+    folder, file, name = loop
+    found = [arpo_root] if arpo_root.name == folder else sorted(arpo_root.glob(f"**/{folder}"))
+    found = [tree for tree in found if (tree / ROLLOUT / file).exists()]
+    if name == "arpo":
+        found = [tree for tree in found if not (tree / ROLLOUT / "appo_branching.py").exists()]
     if not found:
-        pytest.skip(f"{arpo_root} has no {request.param}: this variant was NOT tested")
-    copy = tmp_path_factory.mktemp("clone") / request.param
+        pytest.skip(f"{arpo_root} has no {folder} with {file}: this loop was NOT tested")
+    copy = tmp_path_factory.mktemp("clone") / folder
     shutil.copytree(found[0], copy, ignore=shutil.ignore_patterns(".git", "__pycache__"))
     subprocess.run([ROOT / "scripts" / "apply_patch.sh", copy], check=True)
     return copy
 
 
 @pytest.fixture(scope="module")
-def runs(tree, toy_agent, tmp_path_factory):
+def runs(loop, tree, toy_agent, tmp_path_factory):
     """What the stock class and the recording one did with the same seeds, and the directory recorded into."""
     out = tmp_path_factory.mktemp("recorded")
     for mode in ("stock", "record"):
@@ -39,28 +58,25 @@ def runs(tree, toy_agent, tmp_path_factory):
             str(out),
             mode,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        environ = os.environ | {"ARPO_LOOP": loop[2]}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environ)
         assert done.returncode == 0, done.stderr[-4000:]
     stock, recorded = (json.loads((out / f"{mode}.json").read_text()) for mode in ("stock", "record"))
     return stock, recorded, out
 
 
-def records_of(out, kind, step, call=0):
-    prefix = "entropy_validate_step" if kind == "validate" else "entropy_step"
-    return [r for r in json.loads((out / f"{prefix}_{step}.json").read_text()) if r["call"] == call]
+def records_of(out, report):
+    prefix = "entropy_validate_step" if report["kind"] == "validate" else "entropy_step"
+    records = json.loads((out / f"{prefix}_{report['step']}.json").read_text())
+    return [record for record in records if record["call"] == report["number"]]
 
 
 def steps(recorded, out):
-    return zip(
-        recorded,
-        [
-            records_of(out, "train", 1),
-            records_of(out, "train", 2),
-            records_of(out, "greedy", 2, call=1),
-            records_of(out, "validate", 2),
-        ],
-        strict=True,
-    )
+    return [(report, records_of(out, report)) for report in recorded]
+
+
+def of_kind(reports, kind):
+    return [report for report in reports if report["kind"] == kind]
 
 
 def test_outputs_are_those_of_the_unpatched_class(runs):
@@ -71,22 +87,22 @@ def test_outputs_are_those_of_the_unpatched_class(runs):
         assert [call["outputs"] for call in after["calls"]] == [call["outputs"] for call in before["calls"]]
         shared = {key: value for key, value in after["metrics"].items() if not key.startswith("entropy/")}
         assert shared == before["metrics"]
-        assert "entropy/initial/mean" in after["metrics"]
-    ours = [
-        {key: value for key, value in report["metrics"].items() if key.startswith("entropy/")}
+        # What APPO's request for branches continues has started in the call before.
+        assert ("entropy/initial/mean" in after["metrics"]) == (after["kind"] != "branches")
+    ours = {
+        report["kind"]: {key: value for key, value in report["metrics"].items() if key.startswith("entropy/")}
         for report in recorded
-    ]
-    of_kind = {report["kind"]: metrics for report, metrics in zip(recorded, ours, strict=True)}
+    }
     # Of the last training call, whose baseline the greedy one is: REMAX's trainer asserts that they are equal.
-    assert of_kind["greedy"] == of_kind["train"] != of_kind["validate"]
+    assert ours["greedy"] == ours["train"] != ours["validate"]
 
 
 def test_masks_do_not_pile_up_as_they_do_in_the_unpatched_class(runs):
     stock, recorded, _ = runs
-    # ARPO's loop sets its mask once a call, AEPO's once more for its probes.
-    a_call = stock[0]["masks"]
-    assert [report["masks"] for report in stock] == [a_call, 2 * a_call, 3 * a_call, 4 * a_call]
-    assert [report["masks"] for report in recorded] == [1, 1, 1, 1]
+    # ARPO's loop sets its mask once a call, AEPO's once more for its probes, APPO's once more for its branches.
+    grown = [report["masks"] for report in stock]
+    assert grown == sorted(set(grown)) and grown[0] in (1, 2)
+    assert {report["masks"] for report in recorded} == {1}
 
 
 def test_every_entropy_equals_the_forward_pass_over_its_own_context(runs, toy_agent):
@@ -121,18 +137,22 @@ def test_slot_row_parent_round_and_tool_are_those_of_the_loops_own_variables(run
                 entry["parent_idx"] -= first
         truth = [segment for call in report["calls"] for segment in call.get("segments", [])]
         assert found == [{key: segment[key] for key in KEYS} for segment in truth]
+        midway = [entry.get("mid_start", False) for entry in entries]
+        assert midway == [segment["mid_start"] for segment in truth]
         tools |= {segment["tool"] for segment in truth}
     assert tools == {None, "search", "python"}
+    sampled = of_kind(recorded, "train") + of_kind(recorded, "branches")
     training = [
-        segment for report in recorded[:2] for call in report["calls"] for segment in call.get("segments", [])
+        segment for report in sampled for call in report["calls"] for segment in call.get("segments", [])
     ]
-    assert any(segment["parent_idx"] is not None for segment in training)
+    assert any(segment["parent_idx"] is not None or segment["mid_start"] for segment in training)
     assert max(segment["round"] for segment in training) > 1
 
 
 def test_greedy_and_validation_calls_are_told_apart(runs):
-    _, _, out = runs
-    assert all(entry["do_sample"] is False for entry in records_of(out, "greedy", 2, call=1))
+    _, recorded, out = runs
+    (greedy,) = of_kind(recorded, "greedy")
+    assert all(entry["do_sample"] is False for entry in records_of(out, greedy))
     assert sorted(path.name for path in out.glob("entropy_*.json")) == [
         "entropy_step_1.json",
         "entropy_step_2.json",

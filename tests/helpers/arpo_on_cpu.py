@@ -3,6 +3,7 @@
 For arpo_rollout.py and benchmarks/benchmark_rollout.py. None of ARPO's code is here.
 """
 
+import importlib
 import os
 import socket
 
@@ -61,11 +62,17 @@ def make_config(**options):
     )  # fmt: skip
 
 
+def rollout_module(mode=None):
+    """The module of the class for a `rollout.mode`."""
+    name = "vllm_rollout_with_tools" + ("_tree_offline" if mode == "sync_with_tool_tree" else "")
+    return importlib.import_module(f"verl.workers.rollout.vllm_rollout.{name}")
+
+
 def build_rollout(agent, config, wrap=None):
     """A vLLMRolloutWithTools, or a `wrap` of it, for the toy agent in the directory `agent`, after `cpu_llm`."""
     from transformers import AutoConfig, AutoTokenizer
-    from verl.workers.rollout.vllm_rollout.vllm_rollout_with_tools import vLLMRolloutWithTools
 
+    vLLMRolloutWithTools = rollout_module(config.get("mode")).vLLMRolloutWithTools
     mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (1, 1), mesh_dim_names=("dp", "infer_tp"))
     cls = wrap(vLLMRolloutWithTools) if wrap else vLLMRolloutWithTools
     return cls(
@@ -89,7 +96,8 @@ def build_rollout_of_worker(agent, config):
 
     # It would shard a model over GPUs; the rollout does without.
     fsdp_vllm.FSDPVLLMShardingManager = lambda **options: None
-    rollout = OmegaConf.to_container(config) | {"name": "vllm", "mode": "sync_with_tool"}
+    rollout = OmegaConf.to_container(config) | {"name": "vllm"}
+    rollout.setdefault("mode", "sync_with_tool")
     worker = SimpleNamespace(
         config=OmegaConf.create({"rollout": rollout, "model": {"path": str(agent)}}),
         world_size=1,

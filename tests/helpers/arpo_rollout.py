@@ -1,8 +1,8 @@
 """Runs ARPO's own rollout class on a CPU and writes down what it did: python arpo_rollout.py TREE AGENT OUT MODE
 
-TREE is a `verl_arpo_entropy` or `verl_aepo_entropy` directory, MODE `stock`, `record` (by the worker of a patched
-tree) or `fast` (with `fast_logprobs`, wrapped here). ARPO_SEEDS adds as many training calls, each with a seed of its
-own. The truth is read from the variables of the running `generate_sequences` frame, so it owes nothing to the
+TREE is a directory that holds `verl`, MODE `stock`, `record` (by the worker of a patched tree) or `fast` (with
+`fast_logprobs`, wrapped here). ARPO_SEEDS adds as many training calls, each with a seed of its own. ARPO_LOOP names the
+loop: `arpo`, also for AEPO, `tree` for ATPO's, `static` or `dynamic` for APPO's. The truth is read from the variables of the running `generate_sequences` frame, so it owes nothing to the
 recorder. Run as a program, since a process can import one `verl` only. None of ARPO's code is here.
 """
 
@@ -10,13 +10,24 @@ import json
 import os
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 TREE, AGENT, OUT, MODE = sys.argv[1:5]
 sys.path[:0] = [TREE, str(Path(__file__).parent)]
 
+import fork_loops  # noqa: E402
 import torch  # noqa: E402
-from arpo_on_cpu import build_rollout, build_rollout_of_worker, cpu_llm, make_batch, make_config  # noqa: E402
+from arpo_on_cpu import (  # noqa: E402
+    build_rollout,
+    build_rollout_of_worker,
+    cpu_llm,
+    make_batch,
+    make_config,
+    rollout_module,
+)
+
+LOOP = os.environ.get("ARPO_LOOP", "arpo")
 
 
 class Trace:
@@ -25,7 +36,8 @@ class Trace:
     def __init__(self):
         self.start()
 
-    def start(self):
+    def start(self, fork=None):
+        self.fork = fork
         self.calls, self.parents, self.stops, self.appended, self.entropies = [], {}, {}, 0, []
 
     def frame(self):
@@ -62,13 +74,17 @@ class Trace:
             frame = self.frame()
             prompts = [list(tokens) for tokens in kwargs["prompt_token_ids"]]
             variables = dict(frame.f_locals) if frame is not None else {}
+            segments = self.fork.before() if self.fork else None
             outputs = stock(llm, *args, **kwargs)
             call = {"prompts": prompts, "outputs": [list(o.outputs[0].token_ids) for o in outputs]}
             call["log_probabilities"] = [log_probabilities(o.outputs[0]) for o in outputs]
             if "current_entropy_dict" in variables:
                 self.entropies.append(dict(variables["current_entropy_dict"]))
             call["temperature"] = kwargs["sampling_params"].temperature
-            if "result_masks" in variables:
+            if self.fork:
+                self.fork.after(outputs)
+                call["segments"] = segments
+            elif "result_masks" in variables:
                 row_of = {
                     slot: row for row, slots in variables["sample_to_indices"].items() for slot in slots
                 }
@@ -80,6 +96,7 @@ class Trace:
                         "round": variables["call_counters"][slot],
                         "is_after_tool_call": variables["result_masks"][slot][-1:] == [0],
                         "tool": self.stops.get(slot) if variables["result_masks"][slot][-1:] == [0] else None,
+                        "mid_start": False,
                     }
                     for slot in variables["active_indices"]
                 ]
@@ -102,14 +119,26 @@ def log_probabilities(output):
 
 
 def main():
+    if LOOP in ("static", "dynamic"):
+        fork_loops.lend_appo_its_prompt()
     llm_class = cpu_llm(max_num_seqs=6)
     wrap = None
     if MODE == "fast":
         from arpo_entropy_recorder.mixin import record_entropy as wrap
     trace = Trace()
-    config = make_config(
-        entropy_save_dir=OUT, entropy_window=3, entropy_strict=True, fast_logprobs=MODE == "fast"
-    )
+    options = {
+        "entropy_save_dir": OUT,
+        "entropy_window": 3,
+        "entropy_strict": True,
+        "fast_logprobs": MODE == "fast",
+    }
+    if LOOP == "tree":
+        options |= fork_loops.ATPO_OPTIONS
+    elif LOOP in ("static", "dynamic"):
+        options["appo_dynamic_branching"] = LOOP == "dynamic"
+    config = make_config(**options)
+    if LOOP == "tree":
+        fork_loops.prepare_atpo(rollout_module(config.mode))
     rollout = (
         build_rollout_of_worker(AGENT, config) if MODE == "record" else build_rollout(AGENT, config, wrap)
     )
@@ -119,7 +148,11 @@ def main():
     def batch(texts, **meta_info):
         return make_batch(tokenizer, texts, **meta_info)
 
+    fork = {"tree": fork_loops.Tree, "static": fork_loops.Appo, "dynamic": fork_loops.Appo}.get(LOOP)
     texts = ["Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?", "How many?"]
+    if LOOP in ("static", "dynamic"):
+        # Its text goes before the first of these.
+        texts = [f"Answer.<|im_end|>{text}" for text in texts]
     calls = [
         ("train", batch(texts, global_steps=1)),
         ("train", batch(texts[::-1], global_steps=2)),
@@ -128,27 +161,37 @@ def main():
     ]
     extra = range(3, 3 + int(os.environ.get("ARPO_SEEDS", 0)))
     calls += [("train", batch(texts[step % 3 :], global_steps=step)) for step in extra]
-    report = []
-    for kind, prompts in calls:
+    report, files = [], Counter()
+    while calls:
+        kind, prompts = calls.pop(0)
         random.seed(len(report))
         torch.manual_seed(len(report))
-        trace.start()
+        trace.start(fork(*first_call) if kind == "branches" else fork and fork())
         sys.settrace(trace.follow)
         output = rollout.generate_sequences(prompts)
         sys.settrace(None)
+        step = prompts.meta_info.get("global_steps", report[-1]["step"] if report else None)
+        if LOOP == "dynamic" and kind == "train":
+            masks, tools = output.batch["loss_mask"].tolist(), trace.fork.tools
+            first_call = [(masks, [tools.get(slot, []) for slot in range(len(masks))])]
+            request = fork_loops.branch_request(tokenizer, output, branches=2)
+            calls.insert(0, ("branches", request))
         metrics = {key: value for key, value in output.meta_info["metrics"].items() if "time" not in key}
         report.append(
             {
                 "kind": kind,
+                "step": step,
+                "number": files[kind == "validate", step],
                 "calls": trace.calls,
                 "responses": output.batch["responses"].tolist(),
                 "loss_mask": output.batch["loss_mask"].tolist(),
                 "metrics": metrics,
                 "entropies": trace.entropies,
-                "masks": len(rollout.sampling_params.logits_processors),
+                "masks": len(rollout.sampling_params.logits_processors or ()),
                 "initial_entropies": dict(getattr(rollout, "initial_entropy_dict", {})),
             }
         )
+        files[kind == "validate", step] += 1
     (Path(OUT) / f"{MODE}.json").write_text(json.dumps(report))
 
 
