@@ -28,7 +28,7 @@ def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps
 
 
 def warnings(analysis: Analysis, words: Callable[..., str] = str.format) -> list[str]:
-    """A sentence for each: the records are made up, of several sources, not complete, not sure, or not those of training."""
+    """A sentence for each: the records are made up, of several sources, incomplete, not sure, or no training's."""
     lines, origins = [], analysis.origins
     if origins.simulated:
         lines.append(words("SIMULATED data, not a measurement."))

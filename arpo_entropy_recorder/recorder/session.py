@@ -192,7 +192,9 @@ class EntropyRecorder:
         call, metrics = self._last, self._metrics_of(self._last)
         if call is not None and not call.batch.validate:
             if call.batch.do_sample:
-                self._sampled = call.global_step, metrics
+                # Not of a further request of its step.
+                if call.batch.global_step is not None or not self._told_step:
+                    self._sampled = call.global_step, metrics
             elif self._sampled is not None and self._sampled[0] == call.global_step:
                 # A REMAX baseline: the trainer unites it with its step's sampled call, and asserts that their
                 # metrics are equal.

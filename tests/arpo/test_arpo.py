@@ -1,4 +1,4 @@
-"""ARPO and its forks, patched: what is recorded is what the loop itself did. Needs a clone: ARPO_ROOT=path/to/ARPO."""
+"""ARPO and its forks, patched: what is recorded is what the loop did. Needs a clone: ARPO_ROOT=path/to/ARPO."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_masks_do_not_pile_up_as_they_do_in_the_unpatched_class(runs):
     stock, recorded, _ = runs
     # ARPO's loop sets its mask once a call, AEPO's once more for its probes, APPO's once more for its branches.
     grown = [report["masks"] for report in stock]
-    assert grown == sorted(set(grown)) and grown[0] in (1, 2)
+    assert grown == sorted(set(grown))
     assert {report["masks"] for report in recorded} == {1}
 
 

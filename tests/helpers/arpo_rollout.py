@@ -1,9 +1,10 @@
 """Runs ARPO's own rollout class on a CPU and writes down what it did: python arpo_rollout.py TREE AGENT OUT MODE
 
 TREE is a directory that holds `verl`, MODE `stock`, `record` (by the worker of a patched tree) or `fast` (with
-`fast_logprobs`, wrapped here). ARPO_SEEDS adds as many training calls, each with a seed of its own. ARPO_LOOP names the
-loop: `arpo`, also for AEPO, `tree` for ATPO's, `static` or `dynamic` for APPO's. The truth is read from the variables of the running `generate_sequences` frame, so it owes nothing to the
-recorder. Run as a program, since a process can import one `verl` only. None of ARPO's code is here.
+`fast_logprobs`, wrapped here). ARPO_SEEDS adds as many training calls, each with a seed of its own. ARPO_LOOP names
+the loop: `arpo`, also for AEPO, `tree` for ATPO's, `static` or `dynamic` for APPO's. The truth is read from the
+variables of the running loop, so it owes nothing to the recorder. Run as a program, since a process can import one
+`verl` only. None of ARPO's code is here.
 """
 
 import json
@@ -161,19 +162,19 @@ def main():
     ]
     extra = range(3, 3 + int(os.environ.get("ARPO_SEEDS", 0)))
     calls += [("train", batch(texts[step % 3 :], global_steps=step)) for step in extra]
-    report, files = [], Counter()
+    report, files, first_call = [], Counter(), None
     while calls:
         kind, prompts = calls.pop(0)
         random.seed(len(report))
         torch.manual_seed(len(report))
-        trace.start(fork(*first_call) if kind == "branches" else fork and fork())
+        trace.start(fork and fork(first_call if kind == "branches" else None))
         sys.settrace(trace.follow)
         output = rollout.generate_sequences(prompts)
         sys.settrace(None)
         step = prompts.meta_info.get("global_steps", report[-1]["step"] if report else None)
         if LOOP == "dynamic" and kind == "train":
             masks, tools = output.batch["loss_mask"].tolist(), trace.fork.tools
-            first_call = [(masks, [tools.get(slot, []) for slot in range(len(masks))])]
+            first_call = masks, [tools.get(slot, []) for slot in range(len(masks))]
             request = fork_loops.branch_request(tokenizer, output, branches=2)
             calls.insert(0, ("branches", request))
         metrics = {key: value for key, value in output.meta_info["metrics"].items() if "time" not in key}

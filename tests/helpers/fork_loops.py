@@ -1,8 +1,8 @@
 """What the loops of ATPO and APPO say of their segments, read from their own variables while they run.
 
-ATPO's `sync_with_tool_tree` keeps a tree of nodes: a node with a tool's result in it goes on from its parent, any other
-is a new branch. APPO branches amid its finished responses, static (in the same call) or dynamic (in a request of its
-own, made by the trainer's function from the first call's output). None of their code is here.
+ATPO's `sync_with_tool_tree` keeps a tree of nodes: a node with a tool's result in it goes on from its parent, any
+other is a new branch. APPO branches amid its finished responses, static (in the same call) or dynamic (in a
+request of its own, made by the trainer's function from the first call's output). None of their code is here.
 """
 
 import sys
@@ -31,7 +31,7 @@ def truth(sample, row, parent, results, length, midway=False):
 class Tree:
     """ATPO's nodes as trajectories."""
 
-    def __init__(self):
+    def __init__(self, _=None):
         # By node: its trajectory, and its results as (end, tool). By trajectory: its parent, and how much it shares.
         self.known, self.parents, self.stops = {}, [], {}
 
@@ -127,13 +127,11 @@ class Appo:
         mine = Appo()
         mine.tools = {0: tools[source]}
         results = mine.results(0, prefix)
-        start = len(prefix)
         added = self.tools.get(slot, [])
         length = len(variables["curr_inputs"][slot]) - len(variables["prompt_ids_list"][slot])
         ends = self.counted.setdefault(slot, [])
         if len(ends) < len(added):
             ends.append(length)
-        assert len(ends) == len(added) and length >= start
         return truth(slot, slot, None, results + list(zip(ends, added, strict=True)), length, midway=True)
 
     def after(self, outputs):
@@ -144,7 +142,7 @@ class Appo:
 
 
 def prepare_atpo(rollout_module):
-    """Give its class what it wants of the trainer, rewards, which are all zero here; and make its tools' order sure."""
+    """Give its class the rewards that it wants of the trainer, all zero, and its tools' results in a sure order."""
     import torch
 
     # In the order of the requests: that of their ends is another each time, and with it what is sampled.
