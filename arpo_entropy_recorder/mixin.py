@@ -73,8 +73,10 @@ class EntropyRecorderMixin:
                 stack.enter_context(speedup(self.inference_engine))  # type: ignore[attr-defined]
             if self.arpo_entropy_driver is not None:
                 engine = self.inference_engine  # type: ignore[attr-defined]
-                stack.enter_context(self.arpo_entropy_driver.recording(engine, prompts))
+                check = stack.enter_context(self.arpo_entropy_driver.recording(engine, prompts))
             output = super().generate_sequences(prompts, **kwargs)  # type: ignore[misc]
+            if self.arpo_entropy_driver is not None:
+                check(output)
         if self.arpo_entropy_recorder is not None:
             self.arpo_entropy_recorder.add_metrics(output)
         return output

@@ -17,6 +17,7 @@ from typing import Any
 from arpo_entropy_recorder.recorder.generate_call import generate_arguments
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
 from arpo_entropy_recorder.recorder.results import TextResultForm, start_of
+from arpo_entropy_recorder.recorder.self_check import compare
 from arpo_entropy_recorder.recorder.session import Call, EntropyRecorder
 from arpo_entropy_recorder.taps.patching import MethodPatches
 
@@ -42,15 +43,18 @@ class BatchRollout:
         self._warned_of_lineage = self._warned_of_prompts = False
 
     @contextmanager
-    def recording(self, engine: Any, prompts: Any) -> Iterator[None]:
-        """Around one generate_sequences call on a vLLM LLM. The engine's errors pass, the recorder's do not."""
+    def recording(self, engine: Any, prompts: Any) -> Iterator[Callable[[Any], object]]:
+        """Around one generate_sequences call on a vLLM LLM. The engine's errors pass, the recorder's do not.
+
+        What it yields is to be called with the output, which is compared with what was followed.
+        """
         with self._session.recording(engine, prompts) as call:
             if call is None:
-                yield
+                yield lambda output: None
                 return
             try:
                 self._attempt(call, self._start, engine, call)
-                yield
+                yield lambda output: self._session.boundary.run(self._check, call, output)
             finally:
                 # First of all: from here on the wrapper only passes on, even if it cannot be taken off.
                 self._call = None
@@ -106,6 +110,19 @@ class BatchRollout:
         reasons = [[getattr(c, name, None) for c in completions] for name in ("stop_reason", "finish_reason")]
         tracker.end(token_ids, *reasons)
         self._session.complete(call, token_ids)
+
+    def _check(self, call: Call, output: Any) -> None:
+        if self._tracker is None:
+            return
+        pad_token_id = getattr(self._session.tokenizer, "pad_token_id", None)
+        findings = compare(self._tracker.trajectories, output, -1 if pad_token_id is None else pad_token_id)
+        call.disagreements = findings.not_followed + findings.disagreements
+        call.incomplete |= findings.not_followed > 0
+        if findings.example:
+            logger.warning(
+                "entropy recorder: step %s: the output disagrees with what was recorded in %d places; %s",
+                call.global_step, call.disagreements, findings.example,
+            )  # fmt: skip
 
     def _end(self, call: Call, tracker: TrajectoryTracker) -> None:
         """Make the labels final, and say once which of them are not sure."""

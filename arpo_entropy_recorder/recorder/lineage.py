@@ -193,15 +193,17 @@ class TrajectoryTracker:
         is_copy = same_objects and max(tokens[best.prompt_len : shared], default=0) > SHARED_INTS
         if not is_copy and len(tokens) > best.prompt_len and self._rows.is_row(tokens):
             return None
-        for rival in rivals:
-            best.unsure = rival.unsure = True
         while not free and best.parent_idx is not None and not best.has_added(shared):
             # A branch that only repeats what its parent has: as a scoring call's list with the parent's result does.
             best = self.trajectories[best.parent_idx]
             shared = common_prefix(tokens, best.tokens)
             free = self._is_free(best, tokens, shared, claimed)
         if not free:
-            return self._branch(best, tokens, shared, claimed)
+            child = self._branch(best, tokens, shared, claimed)
+            child.unsure |= bool(rivals)
+            return child
+        for rival in rivals:
+            best.unsure = rival.unsure = True
         if len(tokens) == best.prompt_len:
             # Nothing was generated from the prompt; it may be started anew.
             best.unsure = True

@@ -40,6 +40,8 @@ class Call:
     announced: list[Segment] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     incomplete: bool = False
+    # In how many places the call's output says otherwise.
+    disagreements: int = 0
 
 
 class EntropyRecorder:
@@ -207,6 +209,7 @@ class EntropyRecorder:
         if call is not None and call.columns and (call.batch.do_sample or call.batch.validate):
             metrics = entropy_metrics(call.columns)
         for name, count in (
+            ("lineage/disagreements", call.disagreements if call else 0),
             ("lineage/unsure", sum(segment.unsure for segment in call.segments) if call else 0),
             ("recorder_failures", self.failures),
             ("pending_steps", self._writer.pending_steps),
