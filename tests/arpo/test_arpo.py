@@ -153,7 +153,7 @@ def test_greedy_and_validation_calls_are_told_apart(runs):
     _, recorded, out = runs
     (greedy,) = of_kind(recorded, "greedy")
     assert all(entry["do_sample"] is False for entry in records_of(out, greedy))
-    assert sorted(path.name for path in out.glob("entropy_*.json")) == [
+    assert sorted(path.name for path in out.glob("entropy_*step_*.json")) == [
         "entropy_step_1.json",
         "entropy_step_2.json",
         "entropy_validate_step_2.json",
