@@ -173,8 +173,15 @@ class TrajectoryTracker:
         best, best_key = None, (0, False, False)
         rivals: list[Trajectory] = []
         for trajectory in self._of_same_prompt(tokens):
-            shared = common_prefix(tokens, trajectory.tokens)
-            if shared < best_key[0]:
+            most = best_key[0]
+            if tokens[most - 1 : most] != trajectory.tokens[most - 1 : most]:
+                continue
+            # As a rule it shares less than the best or as much: to see that costs less than to see how much.
+            if tokens[most : most + 1] == trajectory.tokens[most : most + 1]:
+                shared = common_prefix(tokens, trajectory.tokens)
+            else:
+                shared = most if tokens[:most] == trajectory.tokens[:most] else 0
+            if shared < most:
                 continue
             same_objects = shares_objects(tokens, trajectory.tokens, shared)
             key = (shared, same_objects, self._is_free(trajectory, tokens, shared, claimed))
@@ -190,9 +197,10 @@ class TrajectoryTracker:
             # A start of this prompt or of another row that reads the same: the batch knows which is due.
             told_by_objects = len(tokens) == shared and same_objects and max(tokens) > SHARED_INTS
             return best.branch(tokens, shared, self._form) if told_by_objects else None
-        is_copy = same_objects and max(tokens[best.prompt_len : shared], default=0) > SHARED_INTS
-        if not is_copy and len(tokens) > best.prompt_len and self._rows.is_row(tokens):
-            return None
+        if len(tokens) > best.prompt_len and self._rows.is_row(tokens):
+            is_copy = same_objects and max(tokens[best.prompt_len : shared], default=0) > SHARED_INTS
+            if not is_copy:
+                return None
         while not free and best.parent_idx is not None and not best.has_added(shared):
             # A branch that only repeats what its parent has: as a scoring call's list with the parent's result does.
             best = self.trajectories[best.parent_idx]

@@ -120,9 +120,10 @@ class Trajectory:
         del self.tokens[length:]
         return whole
 
-    def read(self, tokens: list[int], form: ResultForm) -> None:
-        """Bring the trajectory up to date with the loop's list of it."""
-        shared = common_prefix(tokens, self.tokens)
+    def read(self, tokens: list[int], form: ResultForm, shared: int | None = None) -> None:
+        """Bring the trajectory up to date with the loop's list of it, `shared` tokens of which are known."""
+        if shared is None:
+            shared = common_prefix(tokens, self.tokens)
         cut = self.cut(shared)
         if len(tokens) > shared or (cut is not None and not cut.by_policy):
             self._append(tokens, cut, form)
@@ -165,7 +166,7 @@ class Trajectory:
             in_place=False,
             taken=[],
         )
-        child.read(tokens, form)
+        child.read(tokens, form, shared)
         return child
 
     def segment(self) -> Segment:
