@@ -53,6 +53,31 @@ def test_rows_that_read_the_same_but_start_unlike_numbers_are_told_by_their_obje
     assert rows_of(view, [lists[row].copy() for row in starts]) == starts
 
 
+def test_each_wave_of_starts_takes_rows_that_read_the_same_in_turn():
+    """AEPO where its starts are other lists than its probes: a set of objects a row, copied as often as is due."""
+    view = batch([[900, 1], [900, 1], [900, 1]])
+    assert rows_of(view, [[int("900"), 1] for _ in range(3)]) == [0, 1, 2]
+    lists, starts = [[int("900"), 1] for _ in range(3)], [0, 1, 1, 1, 2, 2]
+    assert rows_of(view, [lists[row].copy() for row in starts]) == starts
+    assert all(place.is_sure for place in view.places([lists[2].copy()]))
+
+
+def test_a_share_that_does_not_come_out_even_is_not_sure():
+    view = batch([[900, 1], [900, 1]])
+    assert not any(place.is_sure for place in view.places([[int("900"), 1] for _ in range(3)]))
+
+
+@pytest.mark.parametrize(("start", "row", "prompt_len"), [
+    ([5, 1, 2], 0, 3), ([5, 1, 2, 8], 0, 3), ([1, 2, 8], 1, 2), ([1, 7, 7, 2], 1, 4), ([3, 3], -1, 2)
+])  # fmt: skip
+def test_a_start_may_go_beyond_its_row_or_have_text_put_in(start, row, prompt_len):
+    assert batch([[5, 1, 2], [1, 2]]).places([start, [1, 2]])[0][:2] == (row, prompt_len)
+
+
+def test_a_start_of_no_row_is_no_padding():
+    assert not batch([[1], [2]], dp_rank=1, dp_size=2, pad_size=2).is_padding(np.array([-1])).any()
+
+
 def test_rows_that_read_the_same_share_their_starts_where_objects_do_not_tell_rows():
     view = batch([[900, 1], [900, 1]])
     assert rows_of(view, [[int("900"), 1] for _ in range(6)]) == [0, 0, 0, 1, 1, 1]
