@@ -186,10 +186,10 @@ def hook_times(rollout: Any, run: Run, repeat: int) -> tuple[Counter[str], Count
     calls: Counter[str] = Counter()
     engine, stock_end = type(rollout.inference_engine.llm_engine), TrajectoryTracker.end
 
-    def end(self: Any, token_ids: Any, stop_reasons: Any) -> None:
+    def end(self: Any, token_ids: Any, *reasons: Any) -> None:
         calls["segments"] += len(token_ids)
         calls["tokens"] += sum(map(len, token_ids))
-        stock_end(self, token_ids, stop_reasons)
+        stock_end(self, token_ids, *reasons)
 
     with (
         mock.patch.object(TrajectoryTracker, "end", end),
