@@ -68,6 +68,7 @@ class EntropyRecorderMixin:
 
     def generate_sequences(self, prompts: Any, **kwargs: Any) -> Any:
         """The class's own generate_sequences, recorded."""
+        check = None
         with ExitStack() as stack:
             for speedup in self.arpo_entropy_speedups:
                 stack.enter_context(speedup(self.inference_engine))  # type: ignore[attr-defined]
@@ -75,7 +76,7 @@ class EntropyRecorderMixin:
                 engine = self.inference_engine  # type: ignore[attr-defined]
                 check = stack.enter_context(self.arpo_entropy_driver.recording(engine, prompts))
             output = super().generate_sequences(prompts, **kwargs)  # type: ignore[misc]
-            if self.arpo_entropy_driver is not None:
+            if check is not None:
                 check(output)
         if self.arpo_entropy_recorder is not None:
             self.arpo_entropy_recorder.add_metrics(output)

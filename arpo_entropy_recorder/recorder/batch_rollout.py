@@ -43,18 +43,19 @@ class BatchRollout:
         self._warned_of_lineage = self._warned_of_prompts = False
 
     @contextmanager
-    def recording(self, engine: Any, prompts: Any) -> Iterator[Callable[[Any], object]]:
+    def recording(self, engine: Any, prompts: Any) -> Iterator[Callable[[Any], object] | None]:
         """Around one generate_sequences call on a vLLM LLM. The engine's errors pass, the recorder's do not.
 
-        What it yields is to be called with the output, which is compared with what was followed.
+        What it yields, unless that is None, is to be called with the output, which is compared with what was
+        followed.
         """
         with self._session.recording(engine, prompts) as call:
             if call is None:
-                yield lambda output: None
+                yield None
                 return
             try:
                 self._attempt(call, self._start, engine, call)
-                yield lambda output: self._session.boundary.run(self._check, call, output)
+                yield functools.partial(self._session.boundary.run, self._check, call)
             finally:
                 # First of all: from here on the wrapper only passes on, even if it cannot be taken off.
                 self._call = None
