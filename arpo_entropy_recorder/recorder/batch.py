@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from arpo_entropy_recorder.recorder.lineage import Place
+from arpo_entropy_recorder.recorder.places import Place
 from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS, common_prefix
 from arpo_entropy_recorder.step_files.values import prompt_digest
 

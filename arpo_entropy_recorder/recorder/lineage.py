@@ -10,8 +10,8 @@ be decided is marked `unsure`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
+from arpo_entropy_recorder.recorder.places import Place, Rows, SeenPrompts
 from arpo_entropy_recorder.recorder.results import ResultForm, Span
 from arpo_entropy_recorder.recorder.trajectory import (
     SHARED_INTS,
@@ -21,24 +21,6 @@ from arpo_entropy_recorder.recorder.trajectory import (
     common_prefix,
     shares_objects,
 )
-
-
-class Place(NamedTuple):
-    """The batch row that a start answers, -1 for none, and how many of its tokens are the prompt."""
-
-    row: int
-    prompt_len: int
-    is_sure: bool = True
-
-
-class Rows(Protocol):
-    """The prompts of a batch."""
-
-    def places(self, starts: list[list[int]]) -> list[Place]:
-        """The place of each starting list of a generate call."""
-
-    def is_row(self, tokens: list[int]) -> bool:
-        """Whether `tokens` are a row's prompt."""
 
 
 class TrajectoryTracker:
@@ -52,7 +34,7 @@ class TrajectoryTracker:
         self.trajectories: list[Trajectory] = []
         self.segments: list[Segment] = []
         self._form = form or ResultForm()
-        self._rows = rows or _SeenPrompts()
+        self._rows = rows or SeenPrompts()
         # By identity of the list: loops pass the same objects again. They are kept so that no id comes twice.
         self._by_list: dict[int, tuple[list[int], Trajectory]] = {}
         # By length and content of the prompt: a new list is compared with those that start like it only.
@@ -261,24 +243,6 @@ class TrajectoryTracker:
                 # An over-long segment that was cut and goes on.
                 child.unsure |= parent.ended_by_length and len(tokens) == shared and parent in self._live
         return child
-
-
-class _SeenPrompts:
-    """Prompts in the order of their first appearance, where no batch says what they are."""
-
-    def __init__(self) -> None:
-        self._row_of: dict[tuple[int, ...], int] = {}
-
-    def places(self, starts: list[list[int]]) -> list[Place]:
-        return [self._place(tuple(start)) for start in starts]
-
-    def _place(self, start: tuple[int, ...]) -> Place:
-        known = [row for row in self._row_of if start[: len(row)] == row]
-        prompt = max(known, key=len, default=start)
-        return Place(self._row_of.setdefault(prompt, len(self._row_of)), len(prompt))
-
-    def is_row(self, tokens: list[int]) -> bool:
-        return tuple(tokens) in self._row_of
 
 
 def _pieces(spans: list[Span], at: int, length: int) -> list[Piece]:
