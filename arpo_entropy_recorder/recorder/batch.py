@@ -51,7 +51,7 @@ class Batch:
         """
         prompts = [self._prompt_in(tuple(start)) for start in starts]
         num_rows = len(self._input_ids)
-        if not any(prompts) and not self._started and starts and len(starts) % num_rows == 0:
+        if not any(prompts) and not self._started and starts and num_rows and len(starts) % num_rows == 0:
             self.edits_prompts = True
             return [Place(i * num_rows // len(starts), len(start)) for i, start in enumerate(starts)]
         members: dict[tuple[int, ...], list[int]] = {}

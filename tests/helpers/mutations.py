@@ -36,6 +36,31 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = [
+    # Lineage is right or marked.
+    Mutation(
+        "recorder/lineage.py",
+        "if len(tokens) == shared < length:",
+        "if len(tokens) < shared < length:",
+        "unit/test_lineage.py::test_what_only_gets_shorter_is_a_branch",
+    ),
+    Mutation(
+        "recorder/results.py",
+        "return False if opener and tokens[0] != opener[0] else None",
+        "return True",
+        "unit/test_lineage.py::test_a_notice_after_a_stop_tag_is_null",
+    ),
+    Mutation(
+        "recorder/lineage.py",
+        "if any(low <= shared <= high for low, high in taken):",
+        "if False:",
+        "unit/test_lineage.py::test_labels_are_right_or_marked",
+    ),
+    Mutation(
+        "recorder/self_check.py",
+        "not_followed += 1",
+        "not_followed += 0",
+        "unit/test_self_check.py::test_a_response_that_was_not_followed_is_told",
+    ),
     # A file is whole or absent.
     Mutation(
         "atomic.py",
