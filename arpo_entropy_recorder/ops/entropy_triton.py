@@ -8,6 +8,11 @@ A row is cut into slices so that a few rows fill the card. A program walks its s
 so that H = ln(2) * (log2(total) - weighted / total). Two such triples merge by moving both to the larger peak
 (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax", with the weighted sum added). The
 last program of a row to arrive merges the row's slices.
+
+Loads are of 16 bytes where each row begins at a multiple of 16 elements, whatever the size of the vocabulary:
+the elements behind the last whole 16 bytes of a row are read one by one, before the loop. vLLM's logits are such,
+as it cuts them from a padded vocabulary. A contiguous array with rows of an odd length has rows that begin
+anywhere; these are read element by element, since 16-byte loads would need another start in every row.
 """
 
 from __future__ import annotations
@@ -87,6 +92,7 @@ def _entropy_kernel(  # type: ignore[no-untyped-def]
     splits,
     tiles,
     VECTOR: tl.constexpr,
+    TAIL: tl.constexpr,
     SPLIT: tl.constexpr,
     CAPACITY: tl.constexpr,
 ):
@@ -101,13 +107,22 @@ def _entropy_kernel(  # type: ignore[no-untyped-def]
     # [LANES, VECTOR]: a row of the tile is one lane's 16 bytes, so the loop reduces within lanes only.
     offsets = tl.arange(0, _LANES)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
     first = (program % splits) * tiles * (_LANES * VECTOR)
-    end = tl.minimum(first + tiles * (_LANES * VECTOR), vocab_size)
+    # A multiple of VECTOR, or the compiler could not let one mask stand for a lane's VECTOR elements.
+    whole = vocab_size // VECTOR * VECTOR
+    end = tl.minimum(first + tiles * (_LANES * VECTOR), whole)
     offsets += first
     source = logits + row * row_stride
 
     peak = tl.full([_LANES], _LOWEST, tl.float32)
     total = tl.zeros([_LANES], tl.float32)
     weighted = tl.zeros([_LANES], tl.float32)
+    if TAIL:
+        # At most VECTOR - 1 elements, one a lane, in the row's last slice. With u = 0 the weighted sum stays 0.
+        beyond = whole + tl.arange(0, _LANES)
+        limit = tl.where(program % splits == splits - 1, vocab_size, 0)
+        rest = tl.load(source + beyond, mask=beyond < limit, other=float("-inf")).to(tl.float32)
+        peak = tl.maximum(peak, rest)
+        total = tl.exp2((rest - peak) * scale)
     # No eviction hint: the sampler reads the same logits next.
     following = tl.load(source + offsets, mask=offsets < end, other=float("-inf"))
     for _ in range(tiles):
@@ -188,6 +203,7 @@ def entropy_into_triton(
         stream = torch.cuda.current_stream(device).cuda_stream
     programs, arrivals, partials = _workspace(device, stream)
     splits, tiles = plan(num_rows, vocab_size, logits.element_size(), programs)
+    vector = LOAD_BYTES // logits.element_size()
     _entropy_kernel[(num_rows * splits,)](
         history,
         slots.contiguous(),
@@ -200,7 +216,8 @@ def entropy_into_triton(
         vocab_size,
         splits,
         tiles,
-        VECTOR=LOAD_BYTES // logits.element_size(),
+        VECTOR=vector,
+        TAIL=vocab_size % vector > 0,
         SPLIT=splits > 1,
         CAPACITY=programs,
         num_warps=NUM_WARPS,

@@ -79,7 +79,9 @@ class EntropyContract:
         logits = random_logits(3, 151936, dtype, 0.2)
         np.testing.assert_allclose(self.entropies(logits), oracle(logits), rtol=0, atol=NATS)
 
-    @pytest.mark.parametrize(("num_rows", "vocab_size"), [(1, 5000), (64, 1100), (65, 1100), (3, 513)])
+    @pytest.mark.parametrize(
+        ("num_rows", "vocab_size"), [(1, 5000), (64, 1100), (65, 1100), (3, 513), (2, 1025), (1, 5127)]
+    )
     def test_equals_float64_for_few_and_for_many_rows(self, num_rows: int, vocab_size: int) -> None:
         logits = random_logits(num_rows, vocab_size, torch.float32, 0.1)
         for _ in range(2):  # the second call finds whatever state the first one left
@@ -177,6 +179,25 @@ class EntropyContract:
             history = torch.empty(len(logits), device=self.device)
             type(self).entropy_into(history, rows, logits, rows)
             np.testing.assert_allclose(history.cpu().numpy(), oracle(logits), rtol=0, atol=NATS)
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    @pytest.mark.parametrize("vocab_size", [1, 3, 7, 8, 9, 15, 1017, 1023, 1025, 1031, 5119, 5127])
+    def test_a_vocabulary_cut_from_a_padded_one(self, vocab_size: int, dtype: torch.dtype) -> None:
+        padded = random_logits(4, 5136, dtype).to(self.device)
+        padded[:, vocab_size:] = NAN
+        padded[1, vocab_size - 1] = -INF
+        padded[2, vocab_size - 1] = 100.0
+        padded[3, vocab_size - 1] = NAN
+        rows = torch.arange(4, device=self.device)
+        history, hot = torch.empty(4, device=self.device), torch.full((4,), 0.7, device=self.device)
+        for temperature in (None, hot):
+            type(self).entropy_into(history, rows, padded[:, :vocab_size], rows, temperature)
+            values = history.cpu().numpy()
+            assert np.isnan(values[3])
+            known = slice(0 if vocab_size > 1 else 2, 3)
+            expected = oracle(padded[known, :vocab_size], None if temperature is None else hot[known])
+            np.testing.assert_allclose(values[known], expected, rtol=0, atol=NATS)
+            assert vocab_size > 1 or np.isnan(values[1])
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())

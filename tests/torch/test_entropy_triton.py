@@ -1,4 +1,4 @@
-"""The Triton kernel: interpreted, and compiled for an H100, anywhere; on a GPU where there is one.
+"""The Triton kernel: interpreted, and compiled for three GPUs, anywhere; on a GPU where there is one.
 
 The interpreter must be asked for before Triton is imported, and other tests import Triton (or a placeholder of
 it, with vLLM), so interpreting and compiling happen in processes of their own.
@@ -6,9 +6,12 @@ it, with vLLM), so interpreting and compiling happen in processes of their own.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,25 +23,41 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).resolve().parents[2]
 INTERPRETED = os.environ.get("ARPO_ENTROPY_TEST_KERNEL") == "interpreted"
 COMPILE = """
-import sys
-import torch
+import json, subprocess, sys, tempfile
+from pathlib import Path
+import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from arpo_entropy_recorder.ops import entropy_triton as module
 
-class Absent:  # an H100 as far as the compiler can tell
-    get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
+class Absent:  # a card as far as the compiler can tell
+    get_current_target = staticmethod(lambda: GPUTarget("cuda", int(sys.argv[1]), 32))
     get_current_device = staticmethod(lambda: 0)
     get_current_stream = staticmethod(lambda device: 0)
 
 driver.set_active(Absent())
-dtype, splits, hot = getattr(torch, sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
-logits, index, floats = torch.zeros(1, 151936, dtype=dtype), torch.zeros(1, dtype=torch.int64), torch.zeros(9)
-kernel = module._entropy_kernel.warmup(
-    floats, index, logits, index, floats if hot else None, index.int(), floats, logits.stride(0), 151936, splits, 3,
-    VECTOR=16 // logits.element_size(), SPLIT=splits > 1, CAPACITY=2112, num_warps=module.NUM_WARPS, grid=(1,))
-print(kernel.asm["ptx"])
+tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+for dtype, splits, hot, vocab_size, stride in json.loads(sys.argv[2]):
+    logits, index = torch.zeros(1, 16, dtype=getattr(torch, dtype)), torch.zeros(1, dtype=torch.int64)
+    floats, vector = torch.zeros(9), 16 // logits.element_size()
+    kernel = module._entropy_kernel.warmup(
+        floats, index, logits, index, floats if hot else None, index.int(), floats, stride, vocab_size, splits, 3,
+        VECTOR=vector, TAIL=vocab_size % vector > 0, SPLIT=splits > 1, CAPACITY=2112,
+        num_warps=module.NUM_WARPS, grid=(1,))
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(kernel.asm["cubin"])
+        printed = [subprocess.run([tools / name, option, file.name], capture_output=True, check=True).stdout.decode()
+                   for name, option in (("nvdisasm", "-c"), ("cuobjdump", "-res-usage"))]
+    print(json.dumps({"sass": printed[0], "usage": printed[1]}))
 """
+CASES = {
+    "bf16, in slices": ("bfloat16", 2, True, 151936, 151936),
+    "fp16, whole": ("float16", 1, False, 151936, 151936),
+    "fp32, in slices": ("float32", 2, False, 151936, 151936),
+    "bf16, cut from a padded vocabulary": ("bfloat16", 2, True, 151643, 151936),
+    "fp32, cut from a padded vocabulary": ("float32", 1, True, 151643, 151936),
+    "bf16, contiguous rows of an odd length": ("bfloat16", 2, True, 151643, 151643),
+}
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -91,18 +110,32 @@ if not INTERPRETED:
         assert inner.returncode == 0, inner.stdout + inner.stderr
         assert "skipped" not in inner.stdout
 
-    @pytest.mark.parametrize(
-        ("dtype", "splits", "hot"), [("bfloat16", 2, True), ("float16", 1, False), ("float32", 2, False)]
-    )
-    def test_kernel_compiles_for_an_h100_with_16_byte_loads(dtype: str, splits: int, hot: bool) -> None:
+    @pytest.mark.parametrize("architecture", [80, 90, 100])
+    def test_machine_code_has_16_byte_loads_and_no_spills(architecture: int) -> None:
         """The interpreter accepts what the compiler refuses; compiling needs no GPU."""
-        pytest.importorskip("triton", reason="NO TRITON: the kernel was not compiled")
-        compiled = run("-W", "ignore", "-c", COMPILE, dtype, str(splits), str(hot), TRITON_INTERPRET="0")
+        triton = pytest.importorskip("triton", reason="NO TRITON: the kernel was not compiled")
+        if architecture == 100 and triton.__version__ < "3.3":
+            pytest.skip(f"triton {triton.__version__} cannot compile for sm_100")
+        words = (str(architecture), json.dumps(list(CASES.values())))
+        compiled = run("-W", "ignore", "-c", COMPILE, *words, TRITON_INTERPRET="0")
         assert compiled.returncode == 0, compiled.stderr
-        assert (
-            compiled.stdout.count("ld.global.v4.b32") == 2
-        )  # the first tile's, and the next one's in the loop
-        assert ("atom" in compiled.stdout) == (splits > 1)
+        for name, line in zip(CASES, compiled.stdout.splitlines(), strict=True):
+            kernel, (dtype, splits, _, vocab_size, stride) = json.loads(line), CASES[name]
+            loads = Counter(re.findall(r"\bLDG[.A-Z0-9]*|\b(?:LDL|STL|ATOMG)\b", kernel["sass"]))
+            (registers,) = map(int, re.findall(r"REG:(\d+)", kernel["usage"]))
+            print(f"sm_{architecture}, {name}: {registers} registers, {dict(loads)}")
+            assert loads["LDL"] == loads["STL"] == 0, name
+            assert re.findall(r"STACK:(\d+)", kernel["usage"]) == ["0"], name
+            assert (loads["ATOMG"] > 0) == (splits > 1), name
+            if stride % 16:
+                # Such rows begin anywhere, so that no load may be wider than an element.
+                assert loads["LDG.E.U16"] == 17
+                assert loads["LDG.E.128"] == 0
+                continue
+            # The first tile's, and the next one's in the loop; the elements beyond the last whole 16 bytes.
+            assert loads["LDG.E.128"] == 2, name
+            assert loads["LDG.E.U16"] == (dtype != "float32" and vocab_size % 8 > 0), name
+            assert registers <= 32, name  # 16 programs of 128 lanes share the 65,536 of a multiprocessor
 
 
 if torch.cuda.is_available() and not INTERPRETED:
