@@ -63,7 +63,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--system", metavar="TEXT",
                        help="system message for plain-text prompts (default: says how tools are called)")  # fmt: skip
     model.add_argument("--engine", action="append", default=[], metavar="KEY=VALUE",
-                       help="argument of vLLM's LLM, such as max_model_len=8192; may be repeated")  # fmt: skip
+                       help="argument of vLLM's LLM, such as max_model_len=8192; may be repeated. On a CPU vLLM's "
+                            "cache takes 4 GiB unless gpu_memory_utilization=SHARE, kv_cache_memory_bytes=BYTES or "
+                            "$VLLM_CPU_KVCACHE_SPACE says otherwise")  # fmt: skip
     rollout = parser.add_argument_group("rollout")
     for option, kind, default, meaning in (
         ("--steps", positive, 1, "steps to run; each writes one file"),
