@@ -4,8 +4,9 @@
 PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python
 DEMO := demo
+MODEL := models/SmolLM2-135M-Instruct-Q4_1
 
-.PHONY: help env env-pinned demo test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
+.PHONY: help env env-pinned demo demo-real test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -20,6 +21,18 @@ demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table 
 	.venv/bin/arpo-entropy record --model toy --steps 3 -o $(DEMO)
 	.venv/bin/arpo-entropy stats $(DEMO)
 	.venv/bin/arpo-entropy plot $(DEMO) -o $(DEMO)/entropy_increase.png
+
+demo-real: env ## three steps of a real model of 135 M parameters: a table and figures (90 MB more, up to 30 minutes)
+	$(PY) scripts/convert_demo_model.py models
+	$(PY) scripts/demo_real/write_prompts.py demo-real/prompts.jsonl
+	.venv/bin/arpo-entropy record --model $(MODEL) --prompts demo-real/prompts.jsonl \
+	  --tools python,search=scripts/demo_real/dictionary.json --engine dtype=float32 --engine max_model_len=1024 \
+	  --engine enforce_eager=true --steps 3 --batch-size 8 --n 4 --max-tool-calls 3 --response-length 256 \
+	  --window 20 --record-tokens -o demo-real/entropies
+	.venv/bin/arpo-entropy stats demo-real/entropies
+	.venv/bin/arpo-entropy plot demo-real/entropies -o demo-real/entropy_increase.png
+	.venv/bin/arpo-entropy plot demo-real/entropies --figure change -o demo-real/change.png
+	.venv/bin/arpo-entropy report demo-real/entropies --model $(MODEL) -o demo-real/report.html
 
 test: env ## the tests on the recent vLLM
 	$(PY) -m pytest -m "not arpo and not faults" $(ARGS)
