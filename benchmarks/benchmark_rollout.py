@@ -64,7 +64,7 @@ def own_loop(agent: Path, args: argparse.Namespace, options: dict[str, Any]) -> 
             "max_model_len": 512,
             "max_num_seqs": args.trajectories,
             "gpu_memory_utilization": 0.1,
-            "enforce_eager": True,
+            "enforce_eager": not args.graphs,
             "seed": 0,
         },
         verbose=False,
@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument(
         "--thoughts", type=int, help="mean length of a thought (default: the toy agent's, 12)"
     )
+    parser.add_argument("--graphs", action="store_true", help="with CUDA graphs (our own loop)")
     parser.add_argument("--fast-logprobs", action="store_true", help="record with fast_logprobs")
     args = parser.parse_args()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

@@ -53,8 +53,9 @@ def parts() -> list[Part]:
         Part("few-rows", 180, [this, "--part", "few-rows"]),
         Part("sync", 90, [this, "--part", "sync"]),
         Part("exactness", 420, [*PYTEST, "tests/engine/test_recording.py"], vllm),
-        Part("recording", 420, [rollout, "--pairs", "6"], vllm),
-        Part("recording-window-20", 420, [rollout, "--pairs", "6", "--window", "20"], vllm),
+        # With CUDA graphs and, where it is the engine's default, asynchronous scheduling.
+        Part("recording", 420, [rollout, "--pairs", "6", "--graphs"], vllm),
+        Part("recording-window-20", 420, [rollout, "--pairs", "6", "--graphs", "--window", "20"], vllm),
         Part("real-model", 420, [*PYTEST, "tests/engine/test_real_model.py"], (*vllm, "model")),
         Part(
             "real-model-v2",
@@ -63,7 +64,6 @@ def parts() -> list[Part]:
             (*vllm, "model"),
             {"ARPO_TEST_ENGINE": "v2"},
         ),
-        # CUDA graphs, and with them what the engine does by default, asynchronous scheduling included.
         Part(
             "cuda-graphs",
             420,
