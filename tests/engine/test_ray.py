@@ -16,31 +16,11 @@ DP_SIZE, TP_SIZE = 2, 2
 WINDOW = 2
 
 
-class Worker:
-    """A worker of verl's: its engine, and its rank in the mesh."""
-
-    def __init__(self, rank, agent):
-        # Else each engine binds threads to all cores.
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str(rank % os.cpu_count())
-        from engines import start_engine
-        from torch import distributed
-        from transformers import AutoTokenizer
-
-        self.rank = rank
-        self.llm, self.tokenizer = start_engine(agent), AutoTokenizer.from_pretrained(agent)
-        distributed.destroy_process_group()  # the engine's own, of one process
-
-    def record(self, out):
-        from parallel_ranks import run_rank
-
-        run_rank(self.rank, self.llm, self.tokenizer, out, DP_SIZE, TP_SIZE)
-        return json.loads((out / f"rank{self.rank}.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def recorded(toy_agent, tmp_path_factory):
     """Where the environment told the actors to record, and their reports."""
     import ray
+    from ray_worker import Worker
 
     out = tmp_path_factory.mktemp("ray")
     sockets = tempfile.mkdtemp(prefix="ray")  # their paths have to be short
@@ -63,7 +43,9 @@ def recorded(toy_agent, tmp_path_factory):
         )
         try:
             worker = ray.remote(Worker).options(num_cpus=1)
-            workers = [worker.remote(rank, str(toy_agent)) for rank in range(DP_SIZE * TP_SIZE)]
+            workers = [
+                worker.remote(rank, str(toy_agent), DP_SIZE, TP_SIZE) for rank in range(DP_SIZE * TP_SIZE)
+            ]
             reports = ray.get([worker.record.remote(out) for worker in workers], timeout=400)
         finally:
             ray.shutdown()
