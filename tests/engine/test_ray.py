@@ -57,7 +57,7 @@ def test_actors_record_into_the_one_directory_that_the_environment_names(recorde
     out, reports = recorded
     assert not (out / "steps").exists()
     names = sorted(path.name for path in (out / "from the environment").glob("[!.]*"))
-    assert names == ["entropy_step_1.json", "entropy_step_2.json"]
+    assert names == ["entropy_run.json", "entropy_step_1.json", "entropy_step_2.json"]
     assert [report["records"] for report in reports] == [report["tp_rank"] == 0 for report in reports]
 
 
