@@ -97,7 +97,7 @@ def test_training_goes_exactly_as_without_the_recorder(stock, recorded):
 
 def test_there_is_one_file_a_step_and_nothing_else(recorded):
     work, _ = recorded
-    assert sorted(path.name for path in (work / "entropy").glob("[!.]*")) == FILES
+    assert sorted(path.name for path in (work / "entropy").glob("[!.]*")) == ["entropy_run.json", *FILES]
     for step in (1, 2):
         records = records_of(work, f"entropy_step_{step}.json")
         assert {record["global_step"] for record in records} == {step}
