@@ -160,7 +160,9 @@ def _column(field: Field, values: list[Any]) -> np.ndarray:
         return _objects([np.array(value, np.int64) for value in values])
     if field.kind is str:
         kept: dict[str, str] = {}
-        return _objects([kept.setdefault(value, value) for value in values])
+        texts = np.empty(len(values), dtype=object)
+        texts[:] = list(map(kept.setdefault, values, values))
+        return texts
     if field.kind is int and None in values:
         values = [_NO_INT if value is None else value for value in values]
     return np.array(values, dtype={bool: np.bool_, int: np.int64, float: np.float64}[field.kind])
