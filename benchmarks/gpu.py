@@ -7,7 +7,7 @@ Each part is a process of its own with a time limit of its own. What it printed 
 it ends, and OUT/rows.md holds the rows for benchmarks/README.md so far: a part that fails, hangs or is missing
 something takes nothing from the others. The exit status is the number of parts that failed.
 
-Needs torch and Triton; parts that need vLLM, or the demo's model, are left out without them.
+Needs torch and Triton; parts that need vLLM are left out without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-MODEL = ROOT / "models" / "SmolLM2-135M-Instruct-Q4_1"
 PYTEST = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
 VOCAB_SIZE = 151936
 # Qwen's tokenizer: odd, and cut from the padded size above, as vLLM cuts its logits.
@@ -45,7 +44,7 @@ class Part(NamedTuple):
 def parts() -> list[Part]:
     """In the order of worth."""
     this = str(HERE / "gpu.py")
-    vllm, graphs = ("vllm",), '{"enforce_eager": false}'
+    vllm = ("vllm",)
     rollout = str(HERE / "benchmark_rollout.py")
     return [
         Part("kernel", 300, [*PYTEST, "tests/torch/test_entropy_triton.py", "tests/torch/test_entropy.py"]),
@@ -56,27 +55,12 @@ def parts() -> list[Part]:
         # With CUDA graphs and, where it is the engine's default, asynchronous scheduling.
         Part("recording", 420, [rollout, "--pairs", "6", "--graphs"], vllm),
         Part("recording-window-20", 420, [rollout, "--pairs", "6", "--graphs", "--window", "20"], vllm),
-        Part("real-model", 420, [*PYTEST, "tests/engine/test_real_model.py"], (*vllm, "model")),
-        Part(
-            "real-model-v2",
-            420,
-            [*PYTEST, "tests/engine/test_real_model.py"],
-            (*vllm, "model"),
-            {"ARPO_TEST_ENGINE": "v2"},
-        ),
-        Part(
-            "cuda-graphs",
-            420,
-            [*PYTEST, "tests/engine/test_real_model.py"],
-            (*vllm, "model"),
-            {"ARPO_TEST_ENGINE_OPTIONS": graphs},
-        ),
     ]
 
 
 def missing(part: Part) -> list[str]:
-    """What the part needs and this machine has not."""
-    return [need for need in part.needs if not (MODEL.is_dir() if need == "model" else find_spec(need))]
+    """The packages that the part needs and that are not installed."""
+    return [need for need in part.needs if not find_spec(need)]
 
 
 def run(part: Part, out: Path) -> str:
