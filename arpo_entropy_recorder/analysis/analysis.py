@@ -15,6 +15,7 @@ from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.schema import FIELD
 
 PARTS = ("steps", "tools", "positions", "pairs")
 # Records of different kinds are never mixed. In order of preference: a later one only where there is no earlier.
@@ -67,7 +68,9 @@ def gather(steps: Iterable[Step], make: Callable[[], A]) -> A:
     for step in steps:
         for kind, part in _by_kind(step, left_out):
             taken[kind] += int(np.count_nonzero(~np.isnan(part.columns["entropy"])))
-            found.setdefault(kind, make()).add(part)
+            if kind not in found:
+                found[kind] = make()
+            found[kind].add(part)
     kind = next((kind for kind in KINDS if kind in found), KINDS[0])
     analysis = found.get(kind) or make()
     analysis.kind = kind
@@ -89,7 +92,7 @@ def _by_kind(step: Step, left_out: Counter[str]) -> Iterator[tuple[str, Step]]:
     if step.stale:
         left_out["stale steps"] += 1
         return
-    real, sampled = ~_flag(step, "padding", False), _flag(step, "do_sample", True)
+    real, sampled = ~_flag(step, "padding"), _flag(step, "do_sample")
     null = np.isnan(step.columns["entropy"])
     left_out["padding rows"] += int(np.count_nonzero(~real))
     left_out["without an entropy (null)"] += int(np.count_nonzero(null & real))
@@ -100,7 +103,7 @@ def _by_kind(step: Step, left_out: Counter[str]) -> Iterator[tuple[str, Step]]:
             yield kind, step if mask.all() else replace(step, columns=columns)
 
 
-def _flag(step: Step, name: str, absent: bool) -> np.ndarray:
-    """A boolean column, bool[n]; `absent` where the step has none."""
+def _flag(step: Step, name: str) -> np.ndarray:
+    """A boolean column, bool[n]; what the schema says of a missing key where the step has none."""
     column = step.columns.get(name)
-    return np.full(len(step), absent) if column is None else column.astype(bool)
+    return np.full(len(step), FIELD[name].absent) if column is None else column.astype(bool)
