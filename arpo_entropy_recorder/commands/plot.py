@@ -27,9 +27,10 @@ from arpo_entropy_recorder.atomic import OutputError
 from arpo_entropy_recorder.commands.arguments import naming, non_empty, output_path
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
-from arpo_entropy_recorder.figures.words import LANGUAGES, choose_words, counted
+from arpo_entropy_recorder.figures.words import LANGUAGES, Words, choose_words, counted
 
 if TYPE_CHECKING:
+    from arpo_entropy_recorder.analysis.analysis import Analysis
     from arpo_entropy_recorder.step_files.read import Step
 
 # What each source is called in an error.
@@ -102,7 +103,6 @@ def run(args: argparse.Namespace) -> int:
     _one_source(args)
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.figures.picture import save
 
     figure_name = args.figure or ("steps" if args.log_file else "rounds")
     path = chosen_picture(args, figure_name)
@@ -134,12 +134,19 @@ def run(args: argparse.Namespace) -> int:
         summary = (
             f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"
         )
+    draw_to(path, figure_name, analysis, words)
+    print(printable(f"{path}: {summary}"))
+    return 0
+
+
+def draw_to(path: Path, figure_name: str, analysis: Analysis, words: Words) -> None:
+    """Draw a figure and save it. Raises UserError with the option that helps."""
+    from arpo_entropy_recorder.figures.picture import save
+
     with naming(f"--figure {figure_name}:"):
         figure = draw(figure_name, analysis, words)
     with naming("--output", OutputError):
         save(figure, path)
-    print(printable(f"{path}: {summary}"))
-    return 0
 
 
 def chosen_picture(args: argparse.Namespace, figure_name: str) -> Path:

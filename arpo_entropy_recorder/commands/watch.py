@@ -14,11 +14,10 @@ import os
 import time
 from pathlib import Path
 
-from arpo_entropy_recorder.atomic import OutputError
-from arpo_entropy_recorder.commands.arguments import naming, non_empty, seconds
-from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture
+from arpo_entropy_recorder.commands.arguments import non_empty, seconds
+from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture, draw_to
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.figures.words import Words, choose_words
 
 
@@ -57,9 +56,8 @@ def run(args: argparse.Namespace) -> int:
             if now != drawn:
                 try:
                     _redraw(args, path, words)
-                except (
-                    UserError
-                ) as error:  # may succeed with the next step, or once the disk has room: try again
+                except UserError as error:
+                    # May succeed with the next step, or once the disk has room: try again.
                     if str(error) != said:
                         say(f"not drawn: {error}")
                     said = str(error)
@@ -101,13 +99,9 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from arpo_entropy_recorder.analysis.table import round_table
     from arpo_entropy_recorder.commands.progress import watched_steps
     from arpo_entropy_recorder.errors import printable
-    from arpo_entropy_recorder.figures.picture import save
 
     analysis = analyse(watched_steps([str(args.directory)]))
-    with naming(f"--figure {args.figure}:"):
-        figure = draw(args.figure, analysis, words)
-    with naming("--output", OutputError):
-        save(figure, path)
+    draw_to(path, args.figure, analysis, words)
     console = Console()
     console.print(round_table(analysis, console.width))
     line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")
