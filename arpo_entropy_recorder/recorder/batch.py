@@ -31,7 +31,7 @@ class Batch:
         self.validate = bool(meta_info.get("validate", False))
         self.do_sample = bool(meta_info.get("do_sample", True))
         self._pad_size = int(meta_info.get("pad_size", 0))
-        self._pad_token_id = -1 if pad_token_id is None else pad_token_id
+        self.pad_token_id = -1 if pad_token_id is None else pad_token_id
         self._dp_rank, self._dp_size = dp_rank, dp_size
         self._input_ids = prompts.batch["input_ids"]
         # Whether rows were told by the starts' order alone.
@@ -94,7 +94,7 @@ class Batch:
         """Each row from its first token on that is not padding."""
         ids = self._input_ids
         table = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids, dtype=np.int64)
-        return [row[int((row != self._pad_token_id).argmax()) :] for row in table]
+        return [row[int((row != self.pad_token_id).argmax()) :] for row in table]
 
     @cached_property
     def _rows_by_prompt(self) -> dict[tuple[int, ...], list[int]]:

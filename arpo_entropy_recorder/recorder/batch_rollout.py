@@ -115,8 +115,7 @@ class BatchRollout:
     def _check(self, call: Call, output: Any) -> None:
         if self._tracker is None:
             return
-        pad_token_id = getattr(self._session.tokenizer, "pad_token_id", None)
-        findings = compare(self._tracker.trajectories, output, -1 if pad_token_id is None else pad_token_id)
+        findings = compare(self._tracker.trajectories, output, call.batch.pad_token_id)
         call.disagreements = findings.not_followed + findings.disagreements
         call.incomplete |= findings.not_followed > 0
         if findings.example:
