@@ -20,27 +20,17 @@ from rank_processes import (
     token_ids,
     whole_files,
 )
+from summary_line import Summary
 
 from arpo_entropy_recorder.step_files.read import read_steps
 
 
 @dataclass
-class Tally:
+class Tally(Summary):
     """The summary line of one test."""
 
-    name: str
-    attempts: int = 0
-    survivors: int = 0
-    expected: int = 0
-    found: int = 0
-    note: str = ""
-
     def told(self, capsys):
-        with capsys.disabled():
-            print(
-                f"\n{self.name}: attempts {self.attempts}, survivors {self.survivors}, "
-                f"records expected {self.expected}, records found {self.found}{self.note}"
-            )
+        self.show(capsys)
         assert self.expected == self.found
 
 

@@ -27,6 +27,7 @@ from broken import (
     recorder_functions,
 )
 from engines import KIND, ToolRollout, make_prompts, make_rollout
+from summary_line import Summary
 
 from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.ops import entropy
@@ -49,14 +50,9 @@ CONFIG = {
 
 
 @dataclass
-class Tally:
+class Tally(Summary):
     """The summary line of one test. A survivor is a broken call that cost no record."""
 
-    name: str
-    attempts: int = 0
-    survivors: int = 0
-    expected: int = 0
-    found: int = 0
     wrong: list = field(default_factory=list)
 
     def check(self, holds, name, what):
@@ -64,11 +60,7 @@ class Tally:
             self.wrong.append(f"{name}: {what}")
 
     def told(self, capsys):
-        with capsys.disabled():
-            print(
-                f"\n{self.name}: attempts {self.attempts}, survivors {self.survivors}, "
-                f"records expected {self.expected}, records found {self.found}"
-            )
+        self.show(capsys)
         assert not self.wrong, "\n".join(self.wrong)
 
 
