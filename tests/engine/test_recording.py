@@ -171,7 +171,11 @@ def test_metrics_reach_meta_info(llm, oracle, tmp_path):
     _, output, records = record(llm, oracle, tmp_path)
     after = [entry["entropy"] for entry in records if entry["is_after_tool_call"]]
     first = {entry["sample_idx"]: entry for entry in reversed(records)}.values()
-    initial = [entry["entropy"] for entry in first if entry["round"] == 0 and not entry["is_after_tool_call"]]
+    initial = [
+        entry["entropy"]
+        for entry in first
+        if entry["round"] == 0 and not entry["is_after_tool_call"] and entry["parent_idx"] is None
+    ]
     metrics = output.meta_info["metrics"]
     assert metrics["entropy/after_tool/mean"] == pytest.approx(sum(after) / len(after))
     assert metrics["entropy/initial/mean"] == pytest.approx(sum(initial) / len(initial))
