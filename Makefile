@@ -5,6 +5,8 @@ PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python
 DEMO := demo
 MODEL := models/SmolLM2-135M-Instruct-Q4_1
+# Two workers, whole files each, in the order of the folders: engines, the slowest, start first.
+PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help env env-pinned demo demo-real test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
 
@@ -35,7 +37,7 @@ demo-real: env ## three steps of a real model of 135 M parameters: a table and f
 	.venv/bin/arpo-entropy report demo-real/entropies --model $(MODEL) -o demo-real/report.html
 
 test: env ## the tests on the recent vLLM
-	$(PY) -m pytest -m "not arpo and not faults" $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) $(PYTEST) $(ARGS)
 	@echo "NOT RUN: the V0 engine of ARPO's pins (make test-pinned), ARPO itself (make test-arpo ARPO_ROOT=...),"
 	@echo "NOT RUN: the tests that take minutes (make test-faults)"
 
@@ -43,11 +45,12 @@ test-unit: ## tests/unit alone, in a new environment that has what '.[test]' bri
 	@scripts/test_bare.sh $(ARGS)
 
 test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
-	$(PINNED_PY) -m pytest -m "not arpo and not faults" $(ARGS)
+	OMP_NUM_THREADS=1 $(PINNED_PY) $(PYTEST) $(ARGS)
 
-test-0.8.4: env-pinned ## the same tests on vLLM 0.8.4 itself, ARPO's exact pin (0.3 GB more)
+test-0.8.4: env-pinned ## what needs an engine or torch, on vLLM 0.8.4 itself, ARPO's exact pin (0.3 GB more)
 	@scripts/lay_vllm_0_8_4.sh
-	PYTHONPATH=$(CURDIR)/.venv-pinned/vllm-0.8.4 $(PINNED_PY) -m pytest -m "not arpo and not faults" $(ARGS)
+	PYTHONPATH=$(CURDIR)/.venv-pinned/vllm-0.8.4 OMP_NUM_THREADS=1 $(PINNED_PY) $(PYTEST) \
+	  tests/engine tests/torch tests/faults $(ARGS)
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }

@@ -11,4 +11,4 @@ for candidate in ${PYTHON:-python3.11 python3.12 python3.10}; do
 done
 "$python" -m venv "$bare"
 "$bare/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e '.[test]'
-"$bare/bin/python" -m pytest tests/unit "$@"
+"$bare/bin/python" -m pytest -n 2 tests/unit "$@"
