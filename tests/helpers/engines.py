@@ -25,6 +25,7 @@ def vllm_version():
 
 
 KIND = os.environ.get("ARPO_TEST_ENGINE") or ("v0" if vllm_version() < (0, 9) else "v1")
+INTERPRETED = KIND == "v2" and not torch.cuda.is_available()
 
 
 def prepare_environment():
@@ -34,10 +35,13 @@ def prepare_environment():
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     if KIND == "v0":
         os.environ["VLLM_USE_V1"] = "0"
-    if KIND == "v2" and not torch.cuda.is_available():
+    else:
+        # Said either way, since on a GPU a recent vLLM takes the second runner by itself.
+        os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "1" if KIND == "v2" else "0"
+    if INTERPRETED:
         # The second model runner is written in Triton, which its interpreter runs without a GPU. vLLM replaces
         # Triton by a placeholder where it finds no active driver, so one is shown to it.
-        os.environ.update(TRITON_INTERPRET="1", VLLM_USE_V2_MODEL_RUNNER="1")
+        os.environ["TRITON_INTERPRET"] = "1"
         from triton.backends import backends
 
         backends["cpu"] = SimpleNamespace(driver=SimpleNamespace(is_active=lambda: True))
@@ -56,7 +60,8 @@ def start_engine(model, **options):
         small |= {"max_num_batched_tokens": 32, "enable_chunked_prefill": True, "enable_prefix_caching": True}
     # A CPU's cache is a share of the machine's memory, which other processes may be using.
     small["gpu_memory_utilization"] = 0.5 if torch.cuda.is_available() else 0.1
-    return LLM(model=str(model), dtype="float32", enforce_eager=True, seed=0, **(small | options))
+    small |= {"dtype": "float32", "enforce_eager": True, "seed": 0}
+    return LLM(model=str(model), **(small | options))
 
 
 class Oracle:
