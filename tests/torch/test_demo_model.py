@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # What transformers 5.19 computed from the GGUF file; every environment is compared with it.
 REFERENCE = ROOT / "tests" / "data" / "demo_model_logits.json"
+RECORDED = ROOT / "tests" / "data" / "real_run"
 TURNS = [
     {"role": "system", "content": "Look up a word with <search>word</search>."},
     {"role": "user", "content": "What is an estuary, and how many letters does the word have?"},
@@ -79,3 +80,14 @@ def test_weights_are_those_of_the_quantised_file():
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.split() == ["272", "tensors", "are", "equal"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_the_recorded_runs_tokens_are_the_words_of_its_dump(step):
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    lines = (RECORDED / "rollouts" / f"{step}.jsonl").read_text().splitlines()
+    outputs = [json.loads(line)["output"] for line in lines]
+    for entry in json.loads((RECORDED / "entropies" / f"entropy_step_{step}.json").read_text()):
+        # A segment may begin or end amid a character.
+        text = tokenizer.decode(entry["tokens"], skip_special_tokens=True).strip("\ufffd")
+        assert text in outputs[entry["sample_idx"]]
