@@ -10,10 +10,10 @@ PACKAGE = "arpo_entropy_recorder"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # From top to bottom. A room imports from itself and from the rooms below it.
 ORDER = [
-    "__main__", "cli", "commands", "report", "figures", "rescore", "rollout", "verl", "__init__", "mixin",
+    "__main__", "cli", "commands", "report", "figures", "rescore", "rollout", "verl", "live", "__init__", "mixin",
     "recorder", "taps", "ops", "analysis", "step_files", "atomic", "errors",
 ]  # fmt: skip
-RECORDING = {"verl", "mixin", "recorder", "taps", "ops"}
+RECORDING = {"verl", "live", "mixin", "recorder", "taps", "ops"}
 READING = {"analysis", "figures", "report"}
 # What a rule names below the order: (rooms, rooms that these do not know).
 STRANGERS = {

@@ -1,0 +1,161 @@
+"""In an engine's worker: the thread that sends entropies to the job's collector. The engine never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgspec
+
+from arpo_entropy_recorder.live.job import Job
+from arpo_entropy_recorder.live.messages import MAX_VALUES, Hello, Lost, Place, encode_report, encode_values
+
+logger = logging.getLogger(__name__)
+
+MAX_STEPS_WAITING = 1024
+# Messages that may wait for a collector that does not read: at most 16 MiB.
+MAX_MESSAGES_WAITING = 256
+# How long the sender's thread then waits for room, while the next steps gather to one message.
+SEND_TIMEOUT_MS = 500
+# A worker says hello at its start and then this often, so that a collector that comes late learns of it.
+HELLO_SECONDS = 10.0
+LINGER_MS = 1000
+
+
+class Entropies(Protocol):
+    """Entropies on their way to the host."""
+
+    def wait(self) -> list[float]:
+        """Wait until they are there; nats, NaN where there is none."""
+
+
+class Sender:
+    """Sends from a thread of its own. What does not fit into its bounded queues is dropped and counted."""
+
+    def __init__(self, job: Job, hello: Hello, counters: Callable[[], dict[str, float]] = dict) -> None:
+        self._job, self._hello, self._tap_counters = job, hello, counters
+        self._queue: queue.Queue[tuple[list[Place], Entropies] | None] = queue.Queue(MAX_STEPS_WAITING)
+        self._lost: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self.sent = self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="arpo-entropy-sender", daemon=True)
+        self._thread.start()
+
+    def put(self, places: list[Place], entropies: Entropies) -> None:
+        """Send the entropies of a step. Returns at once."""
+        try:
+            self._queue.put_nowait((places, entropies))
+        except queue.Full:
+            self.lose(len(places), "the sender's queue was full")
+
+    def lose(self, count: int, reason: str) -> None:
+        """Report `count` lost values (0: unknown) with the next message that gets through."""
+        with self._lock:
+            self.dropped += count
+            self._lost[reason] += count
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Send what waits, and end the thread."""
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=timeout_s)
+        self._thread.join(timeout_s)
+
+    def counters(self) -> dict[str, float]:
+        """The tap's counters and the sender's."""
+        return {**self._tap_counters(), "values_sent": self.sent, "values_dropped": self.dropped}
+
+    def _run(self) -> None:
+        try:
+            with _socket(self._job.address) as socket:
+                self._serve(socket)
+        except Exception:
+            # A logging handler may itself raise.
+            with suppress(Exception):
+                logger.warning("entropy recorder: the sender stopped; entropies are lost", exc_info=True)
+
+    def _serve(self, socket: Any) -> None:
+        next_hello, closing = 0.0, False
+        while not closing:
+            now = time.monotonic()
+            if now >= next_hello:
+                self._say_hello(socket)
+                next_hello = now + HELLO_SECONDS
+            try:
+                item = self._queue.get(timeout=next_hello - now)
+            except queue.Empty:
+                continue
+            places: list[Place] = []
+            nats: list[float] = []
+            # With a step's values go those of the steps behind it, as far as one message holds them.
+            while item is not None:
+                self._arrive(*item, places, nats)
+                if len(places) >= MAX_VALUES or self._queue.empty():
+                    break
+                item = self._queue.get()
+            closing = item is None
+            self._send_values(socket, places, nats)
+            self._report_lost(socket)
+        self._say_hello(socket)
+
+    def _arrive(
+        self, step: list[Place], entropies: Entropies, places: list[Place], nats: list[float]
+    ) -> None:
+        """Append a step's places and nats, once these are on the host."""
+        try:
+            nats += entropies.wait()
+            places += step
+        except Exception as error:
+            self.lose(len(step), f"no copy to the host: {type(error).__name__}")
+
+    def _send_values(self, socket: Any, places: list[Place], nats: list[float]) -> None:
+        first = 0
+        for frame in encode_values(self._job.token, places, nats):
+            count = min(MAX_VALUES, len(places) - first)
+            first += count
+            if _sent(socket, frame):
+                self.sent += count
+            else:
+                self.lose(count, "the collector did not read")
+
+    def _report_lost(self, socket: Any) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, Counter()
+        for reason, count in lost.items():
+            if not self._report(socket, Lost(count, reason)):
+                with self._lock:
+                    self._lost[reason] += count
+
+    def _say_hello(self, socket: Any) -> None:
+        self._report(socket, msgspec.structs.replace(self._hello, counters=self.counters()))
+
+    def _report(self, socket: Any, report: Hello | Lost) -> bool:
+        return _sent(socket, encode_report(self._job.token, report))
+
+
+def _socket(address: str) -> Any:
+    """A PUSH socket: it connects in the background, and again after its collector was restarted."""
+    import zmq
+
+    socket = zmq.Context().socket(zmq.PUSH)
+    socket.setsockopt(zmq.SNDHWM, MAX_MESSAGES_WAITING)
+    socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
+    socket.setsockopt(zmq.LINGER, LINGER_MS)
+    socket.setsockopt(zmq.IPV6, int("[" in address))
+    socket.connect(address)
+    return socket
+
+
+def _sent(socket: Any, frame: bytes) -> bool:
+    import zmq
+
+    try:
+        socket.send(frame)
+    except zmq.Again:
+        return False
+    return True
