@@ -52,11 +52,7 @@ class EntropyBuffer:
         the logits' device, or None where the logits are at temperature 1 or already divided by theirs.
         """
         assert self._buffer is not None, "reserve() comes before record()"
-        index = torch.from_numpy(np.array((rows, places), dtype=np.int64))
-        if logits.is_cuda:
-            # Pinned, so that the copy is queued behind the model's kernels instead of waiting for them.
-            index = index.pin_memory().to(logits.device, non_blocking=True)
-        entropy_into(self._buffer, index[1], logits, index[0], temperature)
+        _scatter(self._buffer, places, logits, rows, temperature)
 
     def collect(self) -> np.ndarray:
         """Empty the buffer into [size, window] float32 nats on the host; UNWRITTEN and NaN are possible."""
@@ -72,3 +68,44 @@ class EntropyBuffer:
         if self._buffer is not None:
             self._buffer[: self.size * self.window] = UNWRITTEN
         self.size = 0
+
+
+class EntropiesInFlight:
+    """The entropies of a few rows of logits, on their way to the host."""
+
+    def __init__(self, logits: Tensor, rows: Sequence[int] | np.ndarray, temperature: Tensor | None) -> None:
+        """Queue the entropies of `logits[rows]` and their copy, without waiting for the device.
+
+        logits: [num_rows, vocab_size]; rows: [n] integers on the host; temperature: as in `EntropyBuffer.record`.
+        """
+        nats = torch.empty(len(rows), dtype=torch.float32, device=logits.device)
+        _scatter(nats, range(len(rows)), logits, rows, temperature)
+        self._arrived: torch.cuda.Event | None = None
+        if logits.is_cuda:
+            host = torch.empty(len(rows), dtype=torch.float32, pin_memory=True)
+            nats = host.copy_(nats, non_blocking=True)
+            # Blocking, so that the thread that waits sleeps instead of taking a core.
+            self._arrived = torch.cuda.Event(blocking=True)
+            self._arrived.record()
+        self._nats = nats
+
+    def wait(self) -> list[float]:
+        """Wait for the copy, in another thread than the engine's; n nats, NaN where a row has no entropy."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._nats.tolist()
+
+
+def _scatter(
+    nats: Tensor,
+    places: Sequence[int] | np.ndarray,
+    logits: Tensor,
+    rows: Sequence[int] | np.ndarray,
+    temperature: Tensor | None,
+) -> None:
+    """Entropies of `logits[rows]` to `nats[places]`, all queued on the device."""
+    index = torch.from_numpy(np.array((rows, places), dtype=np.int64))
+    if logits.is_cuda:
+        # Pinned, so that the copy is queued behind the model's kernels instead of waiting for them.
+        index = index.pin_memory().to(logits.device, non_blocking=True)
+    entropy_into(nats, index[1], logits, index[0], temperature)

@@ -92,22 +92,31 @@ class EngineTap:
 
 def check_configuration(engine: Any) -> None:
     """Raise Unsupported for an unknown version, or a feature that hides logits or whose they are."""
+    config = engine.vllm_config
+    check_version(OLDEST)
+    check_features(config)
+    if getattr(config.parallel_config, "data_parallel_size", 1) > 1:
+        raise Unsupported("with data parallelism inside one LLM requests are spread over several engines")
+    if getattr(config.scheduler_config, "num_scheduler_steps", 1) > 1:
+        raise Unsupported("multi-step scheduling does not show each step's logits")
+
+
+def check_version(oldest: tuple[int, ...]) -> None:
+    """Raise Unsupported unless the installed vLLM is from `oldest` to `NEWEST`."""
     import vllm
     from packaging.version import Version
 
     release = Version(vllm.__version__).release
-    if not (release >= OLDEST and release[:2] <= NEWEST):
+    if not (release >= oldest and release[:2] <= NEWEST):
         raise Unsupported(f"vLLM {vllm.__version__} is not known")
-    config = engine.vllm_config
-    parallel, scheduler = config.parallel_config, config.scheduler_config
+
+
+def check_features(config: Any) -> None:
+    """Raise Unsupported where a step's logits are not those of one token of each request; `config`: vLLM's."""
     if config.speculative_config is not None:
         raise Unsupported("speculative decoding samples several tokens from one step's logits")
-    if parallel.pipeline_parallel_size > 1:
+    if config.parallel_config.pipeline_parallel_size > 1:
         raise Unsupported("with pipeline parallelism only the last stage has logits")
-    if getattr(parallel, "data_parallel_size", 1) > 1:
-        raise Unsupported("with data parallelism inside one LLM requests are spread over several engines")
-    if getattr(scheduler, "num_scheduler_steps", 1) > 1:
-        raise Unsupported("multi-step scheduling does not show each step's logits")
 
 
 def _in_process(engine: Any) -> bool:

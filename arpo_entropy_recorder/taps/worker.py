@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from arpo_entropy_recorder.taps.resident import ATTRIBUTE
 from arpo_entropy_recorder.taps.tap import Tap, Unsupported
 
 
@@ -40,6 +41,9 @@ def call_tap(worker: Any, method: str, *args: Any) -> Any:
             kind.check(runner)
         except Unsupported as error:
             return str(error)
+        # One tap a runner: the recorder of this LLM takes the place of the one that waits for marked requests.
+        if (resident := getattr(runner, ATTRIBUTE, None)) is not None:
+            resident.detach()
         runner.entropy_tap = kind(runner)
         return None
     with torch.inference_mode(False):

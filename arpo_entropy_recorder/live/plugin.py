@@ -1,0 +1,68 @@
+"""What vLLM loads in every process of an engine (entry point `vllm.general_plugins`).
+
+Importing this module, and calling `register` in a process of no job, imports nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# Set on the method that is put in front of vLLM's, since vLLM may load its plug-ins more than once.
+OURS = "_arpo_entropy"
+
+
+def register() -> None:
+    """Have the workers of this process attach the tap that stays, once their engine is set up. Never raises."""
+    if not (os.environ.get("ARPO_ENTROPY_JOB") and os.environ.get("ARPO_ENTROPY_COLLECTOR")):
+        return
+    try:
+        from arpo_entropy_recorder.live.job import Job
+
+        if Job.from_environ() is not None:
+            _hook_workers()
+    except Exception as error:
+        _warn(error)
+
+
+def _hook_workers() -> None:
+    wrapper = _worker_wrapper()
+    original = wrapper.initialize_from_config
+    if getattr(original, OURS, False):
+        return
+
+    # The last call of an engine's start: the model, the batch and the sampler are there.
+    def initialize_from_config(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        try:
+            from arpo_entropy_recorder.live.worker import start_recording
+
+            start_recording(self.worker)
+        except Exception as error:
+            _warn(error)
+        return result
+
+    setattr(initialize_from_config, OURS, True)
+    wrapper.initialize_from_config = initialize_from_config
+
+
+def _worker_wrapper() -> Any:
+    # Before vLLM 0.11 it stood in another package.
+    for name in ("vllm.v1.worker.worker_base", "vllm.worker.worker_base"):
+        with suppress(ImportError):
+            if wrapper := getattr(import_module(name), "WorkerWrapperBase", None):
+                return wrapper
+    raise RuntimeError("this vLLM has no WorkerWrapperBase")
+
+
+def _warn(error: Exception) -> None:
+    """One line for what the user can change, the traceback for the rest."""
+    is_traceback = type(error).__name__ not in ("UserError", "Unsupported")
+    # A logging handler may itself raise; the engine must start nevertheless.
+    with suppress(Exception):
+        logger.warning("entropy recorder: not recording in this process: %s", error, exc_info=is_traceback)

@@ -1,0 +1,109 @@
+"""An AsyncLLM whose requests are recorded: python live_engine.py AGENT OUT
+
+Requests come and go as in an agent loop: many at once, chunks of prefills beside decodes, some aborted after a few
+tokens and resumed. OUT/report.json has each request's prompt and tokens, and the values that were taken for it, for
+three phases: with a collector, without one, and with another.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+WINDOW = 4
+ENGINE = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 256,
+    "max_num_seqs": 6,
+    "max_num_batched_tokens": 32,
+    "block_size": 32,
+    "gpu_memory_utilization": 0.1,
+    # So few that requests are preempted.
+    "num_gpu_blocks_override": 12,
+}
+
+
+async def generate(engine, job, prompt, number, report, abort_after=None):
+    """One request, noted in the report; returns its tokens."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    from arpo_entropy_recorder.live.mark import MARK, new_mark
+
+    key, mark = new_mark(job.token)
+    temperature = (1.0, 0.7, 0.0)[number % 3]
+    params = SamplingParams(
+        temperature=temperature,
+        max_tokens=60 - number % 3 * 20,
+        ignore_eos=True,
+        extra_args={MARK: mark},
+        output_kind=RequestOutputKind.DELTA,
+    )
+    tokens = []
+    name = f"{number}-{key[:6]}"
+    async for output in engine.generate({"prompt_token_ids": prompt}, params, request_id=name):
+        tokens += output.outputs[0].token_ids
+        if abort_after is not None and len(tokens) >= abort_after:
+            await engine.abort(name)
+            break
+    report.append({"key": key, "prompt": prompt, "tokens": tokens, "temperature": temperature})
+    return tokens
+
+
+async def converse(engine, job, tokenizer, number, report):
+    prompt = tokenizer.encode(f"Question {number}: " + "why " * (number % 7 * 4), add_special_tokens=False)
+    for turn in range(2):
+        tokens = await generate(engine, job, prompt, number, report, 2 + turn if number % 4 == 0 else None)
+        prompt = prompt + tokens
+        if number % 4:
+            prompt = prompt + tokenizer.encode("<result>it is</result>", add_special_tokens=False)
+
+
+async def run(agent, out):
+    from transformers import AutoTokenizer
+
+    from arpo_entropy_recorder.live.collector import Collector
+    from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
+
+    job = Job(new_token(), new_local_address(), WINDOW, out / "entropies")
+    os.environ.update(job.environ())
+    collector = Collector(job)
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=agent, seed=0, **ENGINE))
+    tokenizer, report = AutoTokenizer.from_pretrained(agent), {}
+
+    async def phase(name, conversations):
+        requests = report[name] = []
+        await asyncio.gather(
+            *(converse(engine, job, tokenizer, number, requests) for number in range(conversations))
+        )
+        return requests
+
+    def take(requests, timeout_s=60.0):
+        values = collector.take({r["key"]: min(WINDOW, len(r["tokens"])) for r in requests}, timeout_s)
+        for request in requests:
+            request["nats"] = values[request["key"]]
+
+    take(await phase("recorded", 24))
+    collector.close()
+    await phase("without_collector", 6)
+    collector = Collector(job)
+    take(await phase("afterwards", 6))
+    engine.shutdown()
+    report["status"] = collector.status()
+    report["written"] = sorted(str(path) for path in job.directory.rglob("*"))
+    (out / "report.json").write_text(json.dumps(report))
+
+
+def main():
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    asyncio.run(run(sys.argv[1], Path(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()
