@@ -11,13 +11,14 @@ from typing import TypeVar
 import numpy as np
 
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps, ByTools
+from arpo_entropy_recorder.analysis.first_tokens import FirstTokens
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import Step
 from arpo_entropy_recorder.step_files.schema import FIELD
 
-PARTS = ("steps", "tools", "positions", "pairs")
+PARTS = ("steps", "tools", "positions", "pairs", "first_tokens")
 # Records of different kinds are never mixed. In order of preference: a later one only where there is no earlier.
 KINDS = ("sampled", "greedy", "validation")
 
@@ -26,8 +27,9 @@ KINDS = ("sampled", "greedy", "validation")
 class Analysis:
     """What the records of one kind hold; of `parts`, only those asked for are filled.
 
-    `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here. `from_log` tells that
-    there are no records but the means of `steps`, out of a training run's console log.
+    `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here, and `others` has those of
+    other kinds. `from_log` tells that there are no records but the means of `steps`, out of a training run's console
+    log.
     """
 
     parts: Collection[str] = PARTS
@@ -40,6 +42,8 @@ class Analysis:
     tools: ByTools = field(default_factory=ByTools)
     positions: ByPosition = field(default_factory=ByPosition)
     pairs: Pairs = field(default_factory=Pairs)
+    first_tokens: FirstTokens = field(default_factory=FirstTokens)
+    others: dict[str, Analysis] = field(default_factory=dict)
 
     def add(self, step: Step) -> None:
         """Take a step whose records are all of one kind; null entropies are among them, padding rows are not."""
@@ -74,6 +78,9 @@ def gather(steps: Iterable[Step], make: Callable[[], A]) -> A:
     kind = next((kind for kind in KINDS if kind in found), KINDS[0])
     analysis = found.get(kind) or make()
     analysis.kind = kind
+    analysis.others = {name: other for name, other in found.items() if name != kind}
+    for name, other in analysis.others.items():
+        other.kind = name
     del taken[kind]
     analysis.left_out = +(left_out + taken)
     if not analysis.rounds.by_round:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -98,18 +98,23 @@ class ByTools:
 
     def add(self, step: Step) -> None:
         columns = step.columns
-        if "tool" not in columns:
-            return
         after = columns["is_after_tool_call"] & ~np.isnan(columns["entropy"])
-        recorded = columns["tool"].tolist()
-        names = {tool: printable(tool or "(not named)") for tool in set(recorded)}
-        tools = np.array([names[tool] for tool in recorded], dtype=object)
-        for tool in sorted(set(tools[after])):
-            of_tool = after & (tools == tool)
+        for tool, of_tool in by_tool(step, after):
             self.totals.setdefault(tool, Group()).add(columns["entropy"][of_tool])
             for number in np.unique(columns["round"][of_tool]).tolist():
                 group = self.groups.setdefault(tool, {}).setdefault(number, Group())
                 group.add(columns["entropy"][of_tool & (columns["round"] == number)])
+
+
+def by_tool(step: Step, records: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The tools that `records`, bool[n], name, in order, each with those of them after its results, bool[n]."""
+    if "tool" not in step.columns:
+        return
+    recorded = step.columns["tool"].tolist()
+    names = {tool: printable(tool or "(not named)") for tool in set(recorded)}
+    tools = np.array([names[tool] for tool in recorded], dtype=object)
+    for tool in sorted(set(tools[records])):
+        yield tool, records & (tools == tool)
 
 
 @dataclass

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.breakdown import by_tool
+from arpo_entropy_recorder.analysis.prompts import PromptMeans, prompts
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL, Group
+from arpo_entropy_recorder.analysis.trend import CONFIDENCE, Trend, trend_of
 from arpo_entropy_recorder.step_files.read import Step
 
 # Changes that differ by less count as equal: the difference comes from rounding.
@@ -89,36 +92,80 @@ class PairedTest:
 
 @dataclass
 class Pairs:
-    """After-tool entropy minus the trajectory's initial entropy: a record's by round, a prompt's mean."""
+    """Each trajectory's after-tool entropies and its start: a record's change by round, a prompt's means by step.
+
+    `unpaired` counts after-tool records without a known start. `trajectories` counts, for each step, all of them,
+    those that were given a tool result, and those that have both entropies.
+    """
 
     by_round: dict[int, Group] = field(default_factory=dict)
     unpaired: int = 0
-    trajectories: int = 0
+    trajectories_of: dict[int, np.ndarray] = field(default_factory=dict)
+    means: PromptMeans = field(default_factory=PromptMeans)
+    by_tool: dict[str, PromptMeans] = field(default_factory=dict)
     _prompts_known: bool = False
-    _changes: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def add(self, step: Step) -> None:
         trajectory, initial = initial_entropies(step)
         columns = step.columns
-        change = columns["entropy"] - initial[trajectory]
-        after = columns["is_after_tool_call"] & ~np.isnan(columns["entropy"])
-        paired = after & ~np.isnan(change)
+        entropy, results = columns["entropy"], columns["is_after_tool_call"]
+        after = results & ~np.isnan(entropy)
+        paired = after & ~np.isnan(initial[trajectory])
         self.unpaired += int((after & ~paired).sum())
+        change = entropy - initial[trajectory]
         for number in np.unique(columns["round"][paired]).tolist():
             group = self.by_round.setdefault(number, Group())
             group.add(change[paired & (columns["round"] == number)])
-        count = np.bincount(trajectory[paired], minlength=len(initial))
-        total = np.bincount(trajectory[paired], weights=change[paired], minlength=len(initial))
-        of_trajectory = total[count > 0] / count[count > 0]
-        prompt, known = prompts(step, step.trajectories[1][count > 0])
-        self._changes.append(np.bincount(prompt, of_trajectory) / np.bincount(prompt))
-        self.trajectories += len(of_trajectory)
+        first = step.trajectories[1]
+        prompt, names, known = prompts(step, first)
         self._prompts_known |= known
+
+        def take(means: PromptMeans, chosen: np.ndarray) -> int:
+            count = np.bincount(trajectory[chosen], minlength=len(initial))
+            total = np.bincount(trajectory[chosen], weights=entropy[chosen], minlength=len(initial))
+            both = count > 0
+            number = np.unique(prompt[both], return_inverse=True)[1].reshape(-1)
+            means.add(step.global_step, number, names[both], total[both] / count[both], initial[both])
+            return int(both.sum())
+
+        pairs = take(self.means, paired)
+        with_result = len(np.unique(trajectory[results]))
+        counts = np.array([len(initial), with_result, pairs])
+        self.trajectories_of[step.global_step] = self.trajectories_of.get(step.global_step, 0) + counts
+        for tool, of_tool in by_tool(step, paired):
+            take(self.by_tool.setdefault(tool, PromptMeans()), of_tool)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The global steps that were added, in order, int64[steps]."""
+        return np.array(sorted(self.trajectories_of), int)
+
+    @property
+    def sums(self) -> np.ndarray:
+        """The six sums (`ratio`) of each of `steps`, float64[steps, 6]."""
+        return self.means.sums(self.steps)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many trajectories each of `steps` has, with a tool result, with both entropies, int64[steps, 3]."""
+        return np.array([self.trajectories_of[step] for step in self.steps], int).reshape(-1, 3)
+
+    @property
+    def trajectories(self) -> int:
+        """How many trajectories have both entropies."""
+        return int(self.counts[:, 2].sum())
 
     @property
     def changes(self) -> np.ndarray:
         """Each prompt's mean over its trajectories that have both entropies, float64[n]."""
-        return np.concatenate([np.empty(0), *self._changes])
+        _, after, before, _ = self.means.columns()
+        return after - before
+
+    def trend(self, tool: str | None = None, confidence: float = CONFIDENCE) -> Trend | None:
+        """First and last phase of a run of 20 steps or more, else None; with `tool` after its results alone."""
+        steps = self.steps
+        of, after, before, _ = (self.means if tool is None else self.by_tool[tool]).columns()
+        return trend_of(steps, np.searchsorted(steps, of), after, before, confidence)
 
     def test(self) -> PairedTest:
         """Test the prompts' mean changes against zero."""
@@ -138,19 +185,6 @@ class Pairs:
         rising = float((changes > 0).mean()) if n else math.nan
         over = PROMPTS if self._prompts_known else TRAJECTORIES
         return PairedTest(n, over, self.trajectories, mean, low, high, p, effect, rising)
-
-
-def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Number the prompts of `records`, int64[n] indices; returns int64[n], and whether any is known.
-
-    A prompt is known by the call, data-parallel rank and batch row; a record that tells none has its own.
-    """
-    none = np.full(len(step), -1)
-    call, rank, row = (step.columns.get(name, none)[records] for name in ("call", "dp_rank", "prompt_idx"))
-    known = row >= 0
-    row = np.where(known, row, -1 - np.arange(len(row)))
-    _, number = np.unique(np.stack([call, rank, row]), axis=1, return_inverse=True)
-    return number.reshape(-1), bool(known.any())
 
 
 def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any, TextIO
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.ratio import Ratio, ratio_of
 from arpo_entropy_recorder.analysis.statistics import START, Group
+from arpo_entropy_recorder.analysis.trend import Phase, Trend
+from arpo_entropy_recorder.analysis.verdict import headline, tool_trends
 
 COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", "high", "share_above")
 CHANGES = "change_round"
 
 
-def summarise(analysis: Analysis) -> dict[str, Any]:
-    """Everything as plain types for JSON: `groups`, the paired test and its `answer`, and whose records they are.
+def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, Any]:
+    """Everything as plain types for JSON: the answer and what it rests on, `groups`, and whose records they are.
 
-    Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 % interval, and share_above 0.6;
-    null where not defined, as the share of a group of changes.
+    `trend` is null below 20 steps; `ratio` and `paired` pool all steps. `remedy` is named in the answer where nearly
+    all segments begin with the same token. Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 %
+    interval, and share_above 0.6; null where not defined, as the share of a group of changes.
     """
     test = analysis.pairs.test()
     return {
-        "answer": test.answer,
+        "answer": headline(analysis.pairs, analysis.first_tokens.dominant(), remedy),
+        "trend": _trend(analysis.pairs.trend()),
+        "ratio": _ratio(analysis.pairs.steps.tolist(), ratio_of(analysis.pairs.sums.sum(0))),
+        "tools": {
+            tool: {"first": _phase(trend.first), "last": _phase(trend.last)}
+            for tool, trend in tool_trends(analysis.pairs).items()
+        },
         "paired": {name: _plain(value) for name, value in asdict(test).items()},
         "kind": analysis.kind,
         "sources": dict(analysis.origins.sources),
@@ -64,6 +74,35 @@ def _groups(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Group]]:
             yield {"group": name, "token": at}, group
     for number, group in sorted(analysis.pairs.by_round.items()):
         yield {"group": CHANGES, "round": number}, group
+
+
+def _trend(trend: Trend | None) -> dict[str, Any] | None:
+    if trend is None:
+        return None
+    return {
+        "first": _phase(trend.first),
+        "last": _phase(trend.last),
+        "level": {
+            "first": _plain(trend.first.ratio.after),
+            "last": _plain(trend.last.ratio.after),
+            "ratio": _plain(trend.level),
+            "low": _plain(trend.level_low),
+            "high": _plain(trend.level_high),
+        },
+        "since": trend.since,
+        "since_low": trend.since_low,
+        "since_high": trend.since_high,
+    }
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    return _ratio((phase.first, phase.last), phase.ratio)
+
+
+def _ratio(steps: Sequence[int], ratio: Ratio) -> dict[str, Any]:
+    names = ("ratio", "low", "high", "n", "after", "before")
+    values = {name: _plain(getattr(ratio, name)) for name in names}
+    return {"steps": [int(steps[0]), int(steps[-1])] if len(steps) else None, **values}
 
 
 def _numbers(name: str, group: Group) -> dict[str, Any]:

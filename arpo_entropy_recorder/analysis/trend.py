@@ -25,7 +25,7 @@ MAX_STEP_RATIO = 100.0
 
 @dataclass(frozen=True)
 class Phase:
-    """The steps `first` to `last`, and their after / before at CONFIDENCE; `span` are their rows."""
+    """The steps `first` to `last`, and their after / before; `span` are their rows."""
 
     first: int
     last: int
@@ -51,7 +51,13 @@ class Trend:
     since_high: int | None = None
 
 
-def trend_of(steps: np.ndarray, at: np.ndarray, after: np.ndarray, before: np.ndarray) -> Trend | None:
+def trend_of(
+    steps: np.ndarray,
+    at: np.ndarray,
+    after: np.ndarray,
+    before: np.ndarray,
+    confidence: float = CONFIDENCE,
+) -> Trend | None:
     """The trend of a run of MIN_STEPS steps at least, else None.
 
     `steps` are the recorded global steps in order, int64[steps]; of each prompt `at` is the row of its step,
@@ -60,8 +66,8 @@ def trend_of(steps: np.ndarray, at: np.ndarray, after: np.ndarray, before: np.nd
     if len(steps) < MIN_STEPS:
         return None
     sums = six_sums(after, before, at, len(steps))
-    first, last = (phase_of(steps, sums, span) for span in phases(sums[:, N]))
-    found = level(sums[last.span].sum(0), sums[first.span].sum(0), CONFIDENCE)
+    first, last = (phase_of(steps, sums, span, confidence) for span in phases(sums[:, N]))
+    found = level(sums[last.span].sum(0), sums[first.span].sum(0), confidence)
     if not last.ratio.high < 1:
         return Trend(first, last, *found)
     low, high = np.quantile(resampled(at, after, before, len(steps)), (0.025, 0.975), method="nearest")
@@ -79,10 +85,10 @@ def phases(n: np.ndarray) -> tuple[slice, slice]:
     return slice(0, _width(n)), slice(len(n) - _width(n[::-1]), len(n))
 
 
-def phase_of(steps: np.ndarray, sums: np.ndarray, span: slice) -> Phase:
+def phase_of(steps: np.ndarray, sums: np.ndarray, span: slice, confidence: float = CONFIDENCE) -> Phase:
     """The phase of the rows `span` of `steps`, int64[steps], and `sums`, float64[steps, 6]."""
     inside = steps[span]
-    return Phase(int(inside[0]), int(inside[-1]), span, ratio_of(sums[span].sum(0), CONFIDENCE))
+    return Phase(int(inside[0]), int(inside[-1]), span, ratio_of(sums[span].sum(0), confidence))
 
 
 def change_point(n: np.ndarray, after: np.ndarray, before: np.ndarray) -> np.ndarray:

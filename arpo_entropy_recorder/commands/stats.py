@@ -5,14 +5,19 @@ records, mean, standard deviation (n - 1), the mean's 95 % interval (bootstrap u
 the share above 0.6. These intervals take records as independent; rollouts of one prompt are not, so they are too
 narrow.
 
-The line below the table compares each trajectory's mean after-tool entropy with its own initial one. The changes are
-averaged over the trajectories of a prompt (without prompt_idx each trajectory counts by itself) and tested over the
-prompts: mean change with its 95 % interval (Student's t), effect size d_z (mean / sd of the changes) and Wilcoxon's
-signed-rank test. It says Yes or No only where interval and test agree. --json and --csv give the numbers of every
-figure.
+What counts is a prompt at a step: of its trajectories that have both, the mean of their mean after-tool entropies
+against the mean of their starts (a branch has its parent's). Without a prompt each trajectory counts by itself. A
+prompt that is asked in two steps counts once for each. A branch's first record is drawn from the same context as its
+parent's, so a context where the policy branched counts once for each branch.
 
-A prompt that is asked in two steps counts once for each step. A branch's first record is drawn from the same context
-as its parent's, so a context where the policy branched counts once for each branch.
+From 20 steps on a second table and the line below it compare the first and the last tenth of the steps (five at
+least, widened until each has 20 prompts): after / start as a ratio of sums, with the interval of the paired t test
+(Fieller, 97.5 % each), and the level, after-tool entropy at the end over that at the beginning. No ratio is given
+where the starts are not clearly above 0. "Holds" is said only if the last ratio is clearly above 1 and the level may
+still be half. Where the last ratio is clearly below 1, the line says since about which step, with a 95 % interval
+(bootstrap over prompts). Below 20 steps the changes are tested over the prompts: mean change with its 95 % interval
+(Student's t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test; Yes or No is said only
+where interval and test agree. --json and --csv give the numbers of every figure.
 
 examples:
   arpo-entropy stats checkpoints
@@ -26,6 +31,9 @@ import argparse
 import sys
 
 from arpo_entropy_recorder.commands.arguments import add_step_files
+
+# What a reader may look at where nearly all segments begin with the same token.
+OVER_MEAN = "--over mean"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         import json
 
-        print(json.dumps(summarise(analysis), indent=2, allow_nan=False))
+        print(json.dumps(summarise(analysis, OVER_MEAN), indent=2, allow_nan=False))
     elif args.csv:
         write_csv(analysis, sys.stdout)
         for line in notes(analysis):
@@ -53,11 +61,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
+        from arpo_entropy_recorder.analysis.phase_table import phase_table
         from arpo_entropy_recorder.analysis.table import round_table
+        from arpo_entropy_recorder.analysis.verdict import headline
 
         console = Console()
         console.print(round_table(analysis, console.width))
-        print(analysis.pairs.test().answer)
+        if (phases := phase_table(analysis.pairs, console.width)) is not None:
+            console.print(phases)
+        print(headline(analysis.pairs, analysis.first_tokens.dominant(), OVER_MEAN))
         for line in notes(analysis):
             print(line)
     return 0

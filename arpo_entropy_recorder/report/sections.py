@@ -15,6 +15,7 @@ from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import reasons_of, warnings
 from arpo_entropy_recorder.analysis.statistics import Group
+from arpo_entropy_recorder.analysis.verdict import basis, tool_lines, verdict
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.picture import METADATA
@@ -32,7 +33,7 @@ HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half
 
 
 def headline(analysis: Analysis) -> Element:
-    test, rounds = analysis.pairs.test(), analysis.rounds
+    test, rounds, rests_on = analysis.pairs.test(), analysis.rounds, basis(analysis.pairs)
     tiles = [
         (
             "Before any tool call",
@@ -61,8 +62,9 @@ def headline(analysis: Analysis) -> Element:
         tag("h1", QUESTION),
         tag(
             "p",
-            tag("strong", f"{test.verdict}."),
-            f"{test.numbers[:1].upper()}{test.numbers[1:]}.",
+            tag("strong", f"{verdict(analysis.pairs)}."),
+            f"{rests_on[:1].upper()}{rests_on[1:]}.",
+            [f" {line}" for line in tool_lines(analysis.pairs)],
             class_="answer",
         ),
         tag(

@@ -82,7 +82,9 @@ def test_stats_answers_in_one_line_and_gives_json_and_csv(tmp_path, steps):
     table = arpo_entropy("stats", steps, cwd=tmp_path)
     answer = table.stdout.splitlines()[-1]
     assert answer.startswith("Yes: after-tool entropy exceeds the initial one: mean change +0.3000")
-    assert answer.endswith("n = 12 trajectories; it rises for 100% of the trajectories.")
+    assert answer.endswith(
+        "n = 12 trajectories; it rises for 100% of the trajectories; 3.40x [3.20, 3.64] of the start (0.12 -> 0.43)."
+    )
     summary = json.loads(arpo_entropy("stats", steps, "--json", cwd=tmp_path).stdout)
     assert summary["answer"] == answer
     rows = list(csv.DictReader(io.StringIO(arpo_entropy("stats", steps, "--csv", cwd=tmp_path).stdout)))

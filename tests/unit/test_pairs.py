@@ -225,3 +225,68 @@ def test_without_pairs_or_with_too_few_there_is_no_answer():
     pairs.add(make_step([(0, False, 0.2), (1, True, 0.9)], sample_idx=np.array([0, 0])))
     assert "No answer" in pairs.test().answer
     assert "there have to be 5 trajectories, not 1" in pairs.test().answer
+
+
+def naive_sums(records):
+    """{(tool or None for all): (n, A, B)} of records with starts by `naive_start`, in plain Python."""
+    found = {}
+    for wanted in (None, "search", "python"):
+        trajectories = {}
+        for record in records:
+            key = (record["call"], record["dp_rank"], record["sample_idx"])
+            start = naive_start(records, key)
+            if record["is_after_tool_call"] and start is not None and wanted in (None, record["tool"]):
+                trajectories.setdefault((record["prompt_idx"], key, start), []).append(record["entropy"])
+        means = {}
+        for (prompt, _, start), entropies in trajectories.items():
+            means.setdefault(prompt, []).append((oracle.fmean(entropies), start))
+        both = [[oracle.fmean(column) for column in zip(*pairs, strict=True)] for pairs in means.values()]
+        found[wanted] = (len(both), sum(a for a, _ in both), sum(b for _, b in both))
+    return found
+
+
+def test_a_prompts_means_are_those_of_its_trajectories():
+    random = np.random.default_rng(7)
+    records = []
+    for sample in range(24):
+        parent = int(random.integers(sample)) if sample and random.random() < 0.4 else -1
+        prompt = (
+            sample % 5 if parent < 0 else next(r["prompt_idx"] for r in records if r["sample_idx"] == parent)
+        )
+        for number in range(parent >= 0, int(random.integers(1, 5)) + (parent >= 0)):
+            tool = str(random.choice(["search", "python"])) if number else None
+            records.append(
+                {"call": 0, "dp_rank": 0, "sample_idx": sample, "prompt_idx": prompt, "parent_idx": parent,
+                 "round": number, "is_after_tool_call": number > 0, "tool": tool, "entropy": random.random()}
+            )  # fmt: skip
+    columns = {name: np.array([record[name] for record in records]) for name in records[0]}
+    columns["tool"] = columns["tool"].astype(object)
+    pairs = Pairs()
+    pairs.add(make_step([(0, False, 0.0)] * len(records), 4, **columns))
+    expected = naive_sums(records)
+    assert pairs.steps.tolist() == [4]
+    assert pairs.sums[0, :3] == pytest.approx(expected.pop(None))
+    for tool, numbers in expected.items():
+        assert pairs.by_tool[tool].sums(pairs.steps)[0, :3] == pytest.approx(numbers)
+    with_tool = {record["sample_idx"] for record in records if record["is_after_tool_call"]}
+    assert pairs.counts[0, :2].tolist() == [24, len(with_tool)]
+
+
+def test_rows_with_the_same_prompt_name_are_one_prompt():
+    names = np.array(["x", "x", "y", None, None], object)
+    step = make_step(
+        [(0, False, 0.1)] * 5 + [(1, True, value) for value in (0.2, 0.4, 0.6, 0.7, 0.8)],
+        sample_idx=np.tile(np.arange(5), 2),
+        prompt_idx=np.tile(np.arange(5), 2),
+        prompt=np.tile(names, 2),
+    )
+    pairs = Pairs()
+    pairs.add(step)
+    _, after, before, found = pairs.means.columns()
+    assert sorted(zip(after.round(3), found, strict=True), key=str) == [
+        (0.3, "x"),
+        (0.6, "y"),
+        (0.7, None),
+        (0.8, None),
+    ]
+    assert before == pytest.approx(0.1)

@@ -1,0 +1,66 @@
+"""The table of a training's first and last phase, small enough for a paper."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from arpo_entropy_recorder.analysis.pairs import Pairs
+from arpo_entropy_recorder.analysis.ratio import Ratio
+from arpo_entropy_recorder.analysis.trend import Phase
+from arpo_entropy_recorder.analysis.verdict import interval, short, tool_trends
+
+COLUMNS = ("steps", "prompts", "tool", "start", "after", "ratio", "97.5 %")
+# Columns to drop where there is no room, the first one first.
+DISPENSABLE = ("tool", "prompts", "start")
+MAX_NAME = 12
+
+
+def phase_table(pairs: Pairs, width: int = 80) -> Table | None:
+    """A row for each phase and one for the level, then two for each of several tools; None below 20 steps.
+
+    It fits into `width` characters, of some 55 at least.
+    """
+    trend = pairs.trend()
+    if trend is None:
+        return None
+    rows = [_row("", phase, pairs.counts[phase.span].sum(0).tolist()) for phase in (trend.first, trend.last)]
+    level = {"ratio": short(trend.level), "97.5 %": interval(trend.level_low, trend.level_high)}
+    rows.append({"steps": "after, last / first", **level})
+    tools = tool_trends(pairs)
+    for tool, of_tool in tools.items() if len(tools) > 1 else ():
+        label = Text(tool)
+        label.truncate(MAX_NAME, overflow="ellipsis")
+        rows += [_row(f"{label.plain} ", phase, None) for phase in (of_tool.first, of_tool.last)]
+    shown = list(COLUMNS)
+    for dropped in DISPENSABLE:
+        # Each column has a space on both sides, and the table one.
+        if (
+            sum(max(cell_len(row.get(name, "")) for row in [*rows, {name: name}]) + 2 for name in shown)
+            < width
+        ):
+            break
+        shown.remove(dropped)
+    title = "Ratio after / start by phase (tool: share of trajectories with a result)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    for name in shown:
+        table.add_column(name, justify="left" if name == COLUMNS[0] else "right", no_wrap=True)
+    for index, row in enumerate(rows):
+        # As plain text: a tool's name may look like markup.
+        table.add_row(*(Text(row.get(name, "")) for name in shown), end_section=index == 2)
+    return table
+
+
+def _row(name: str, phase: Phase, counts: list[int] | None) -> dict[str, str]:
+    ratio: Ratio = phase.ratio
+    return {
+        "steps": f"{name}{phase.first} to {phase.last}",
+        "prompts": f"{ratio.n:,}",
+        "tool": f"{counts[1] / counts[0]:.0%}" if counts and counts[0] else "",
+        "start": short(ratio.before),
+        "after": short(ratio.after),
+        "ratio": short(ratio.ratio),
+        "97.5 %": interval(ratio.low, ratio.high),
+    }

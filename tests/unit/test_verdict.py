@@ -1,0 +1,163 @@
+"""The answer to a long run is a trend in words, with the level beside every ratio."""
+
+import re
+
+import numpy as np
+import pytest
+from made_steps import make_step
+from real_like_runs import STORIES, write_run
+from rich.console import Console
+
+from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.analysis.phase_table import phase_table
+from arpo_entropy_recorder.analysis.ratio import ratio_of
+from arpo_entropy_recorder.analysis.summary import summarise
+from arpo_entropy_recorder.analysis.verdict import headline, short, tool_trends, verdict
+from arpo_entropy_recorder.step_files.read import read_steps
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory):
+    out, found = tmp_path_factory.mktemp("runs"), {}
+    for story in STORIES:
+        write_run(out / story, story, steps=40 if story == "collapse" else 26, prompts=24, n=8)
+        found[story] = analyse(read_steps([out / story / "entropies"]))
+    return found
+
+
+def made(ratios, levels=None, prompts=12, tool=None, scatter=0.1):
+    """An analysis of steps whose after / before is about `ratios`, of starts about `levels`."""
+    random = np.random.default_rng(5)
+    levels = np.full(len(ratios), 0.1) if levels is None else levels
+    steps = []
+    for number, (ratio, level) in enumerate(zip(ratios, levels, strict=True), 1):
+        before = level * np.exp(random.normal(0, scatter, prompts))
+        after = ratio * level * np.exp(random.normal(0, scatter, prompts))
+        records = [(0, False, value) for value in before] + [(1, True, value) for value in after]
+        sample = np.tile(np.arange(prompts), 2)
+        steps.append(make_step(records, number, sample_idx=sample, prompt_idx=sample))
+    return analyse(steps)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "levels", "said"),
+    [
+        (np.full(20, 2.0), None, "Holds: "),
+        (np.full(20, 2.0), np.geomspace(0.1, 0.001, 20), "Faded: "),
+        (np.geomspace(2, 0.3, 20), None, "Gone: "),
+        (np.full(20, 0.5), None, "No: "),
+        (np.r_[np.full(10, 2.0), np.ones(10)], None, "No longer clear: "),
+        (np.ones(20), None, "No clear difference "),
+        (np.full(20, 2.0), np.r_[np.full(10, 0.1), np.zeros(10)], "No ratio at the end"),
+        (np.full(19, 2.0), None, "Yes: after-tool entropy exceeds"),
+    ],
+)
+def test_the_verdict_goes_by_the_last_phase(ratios, levels, said):
+    answer = headline(made(ratios, levels).pairs)
+    assert answer.startswith(said)
+    assert "nan" not in answer
+    assert "\n" not in answer
+
+
+def test_ratio_and_level_stand_beside_each_other():
+    answer = headline(made(np.geomspace(2, 0.3, 40), np.geomspace(0.1, 0.01, 40)).pairs)
+    number = r"[\d.]+"
+    assert re.search(
+        rf"start {number}x \[{number}, {number}\] in steps 1 to 5, {number}x .* in steps 36 to 40", answer
+    )
+    assert re.search(r"below 1x since about step \d+ \(\d+ to \d+\)", answer)
+    assert re.search(
+        rf"after tool results 0\.0\d+x \[{number}, {number}\] of the beginning \({number} -> {number}\)",
+        answer,
+    )
+    assert "below 1x since the beginning, step 1;" in headline(made(np.full(20, 0.5)).pairs)
+
+
+def test_a_collapse_is_gone_since_about_when(stories):
+    # 1.9 ** (1 - 1.4 share) is 1 at 0.71 of the way: step 28.
+    trend = stories["collapse"].pairs.trend()
+    assert verdict(stories["collapse"].pairs).startswith("Gone")
+    assert trend.since_low <= trend.since <= trend.since_high
+    assert 22 <= trend.since <= 37
+    assert trend.level_high < 0.1
+
+
+def test_a_steady_run_holds_and_names_no_tool(stories):
+    answer = headline(stories["hold"].pairs)
+    assert answer.startswith("Holds")
+    assert "python" not in answer
+    assert "since" not in answer
+
+
+def test_the_tool_that_was_lost_is_named(stories):
+    answer = headline(stories["one_tool"].pairs)
+    assert "Not so after python, which raises it no longer" in answer
+    assert "search" not in answer
+    trends = tool_trends(stories["one_tool"].pairs)
+    assert trends["search"].last.ratio.low > 1 > trends["python"].last.ratio.ratio
+
+
+def test_tokens_that_nearly_all_begin_with_are_named(stories):
+    tokens = stories["hold"].first_tokens.dominant()
+    assert [(token.after_tool, chr(token.token_id), token.share) for token in tokens] == [
+        (False, "<", 1.0),
+        (True, " ", 1.0),
+    ]
+    answer = headline(stories["hold"].pairs, tokens, "THAT")
+    assert (
+        "Token 60 makes up 100% of the starts and token 32 makes up 100% of the first tokens after" in answer
+    )
+    assert answer.endswith("compare THAT.")
+
+
+@pytest.mark.parametrize(("alike", "named"), [(8, False), (9, True)])
+def test_a_token_is_named_above_80_percent(alike, named):
+    token_id = np.array([7] * alike + [3] * (10 - alike))
+    analysis = analyse([make_step([(1, True, 0.5)] * 10, token_id=token_id)])
+    assert bool(analysis.first_tokens.dominant()) == named
+
+
+def test_the_json_has_the_trend(stories):
+    pairs, found = stories["collapse"].pairs, summarise(stories["collapse"])
+    trend = found["trend"]
+    last = pairs.sums[-5:].sum(0)
+    assert trend["last"]["steps"] == [36, 40]
+    assert trend["first"]["steps"] == [1, 5]
+    assert trend["last"]["n"] == last[0]
+    assert trend["last"]["ratio"] == pytest.approx(last[1] / last[2])
+    assert trend["last"]["low"] < trend["last"]["ratio"] < trend["last"]["high"] < 1
+    level = trend["level"]
+    assert level["ratio"] == pytest.approx(level["last"] / level["first"])
+    assert level["low"] < level["ratio"] < level["high"]
+    assert trend["since_low"] <= trend["since"] <= trend["since_high"]
+    assert found["answer"].startswith("Gone")
+    assert found["ratio"]["ratio"] == pytest.approx(ratio_of(pairs.sums.sum(0)).ratio)
+    assert set(found["tools"]) == {"python", "search"}
+
+
+def test_without_a_ratio_or_a_trend_the_json_says_null():
+    found = summarise(made(np.full(20, 2.0), np.r_[np.full(10, 0.1), np.zeros(10)]))["trend"]
+    assert found["last"]["ratio"] is found["last"]["low"] is found["since"] is None
+    assert found["first"]["ratio"] == pytest.approx(2, rel=0.1)
+    found = summarise(made([2.0, 2.0]))
+    assert found["trend"] is None
+    assert found["ratio"]["ratio"] == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(80, 7), (62, 5), (56, 4)])
+def test_the_phase_table_keeps_its_digits_in_any_width(stories, width, columns):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    table = phase_table(stories["one_tool"].pairs, width)
+    console.print(table)
+    text = console.export_text()
+    assert len(table.columns) == columns
+    last = stories["one_tool"].pairs.trend().last.ratio
+    for cell in (
+        short(last.ratio),
+        f"[{short(last.low)}, {short(last.high)}]",
+        "python 22 to 26",
+        "after, last / first",
+    ):
+        assert cell in text
+    assert max(map(len, text.splitlines())) <= width
+    assert phase_table(made([2.0] * 19).pairs) is None
