@@ -37,6 +37,7 @@ demo-real: model ## three steps of a real model of 135 M parameters: a table and
 	.venv/bin/arpo-entropy plot demo-real/entropies -o demo-real/entropy_increase.png
 	.venv/bin/arpo-entropy plot demo-real/entropies --figure change -o demo-real/change.png
 	.venv/bin/arpo-entropy report demo-real/entropies --model $(MODEL) -o demo-real/report.html
+	@echo "The model: SmolLM2-135M-Instruct from a 4-bit GGUF, dequantised to float32, at temperature 1; not trained."
 
 test: model ## the tests on the recent vLLM, some of them on the real model
 	OMP_NUM_THREADS=1 $(PY) $(PYTEST) $(ARGS)

@@ -1,6 +1,7 @@
 """Reader, statistics, figures and page on a recorded run of a real model (tests/data/real_run/README.md)."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -121,3 +122,22 @@ def test_every_figure_draws_it(name, tmp_path):
 def test_the_report_is_one_page(tmp_path):
     assert main(["report", str(ENTROPIES), "-o", str(tmp_path / "report.html")]) == 0
     assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_the_readmes_caption_says_what_the_run_has(records, dump):
+    text = " ".join((RUN.parents[2] / "README.md").read_text(encoding="utf-8").split())
+    caption = re.search(
+        r"n = (\d+) records of (\d+) trajectories, (\d+) of them after a tool result. (\d+) of these (\d+) first",
+        text,
+    )
+    every = [entry for step in records.values() for entry in step]
+    after = [entry["token_id"] for entry in every if entry["is_after_tool_call"]]
+    [(_, most)] = Counter(after).most_common(1)
+    trajectories = sum(len(lines) for lines in dump.values())
+    assert [int(number) for number in caption.groups()] == [
+        len(every),
+        trajectories,
+        len(after),
+        most,
+        len(after),
+    ]
