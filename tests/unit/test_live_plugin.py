@@ -58,6 +58,9 @@ def stand_in(folder, module):
     """A package `vllm` whose `module` has the worker."""
     path = folder.joinpath(*module.split(".")).with_suffix(".py")
     path.parent.mkdir(parents=True)
+    # A package without it would not come before an installed vllm.
+    for package in [path.parent, *path.parent.parents][: module.count(".")]:
+        (package / "__init__.py").touch()
     path.write_text(STAND_IN)
     return folder
 
