@@ -13,6 +13,7 @@ import numpy as np
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps, ByTools
 from arpo_entropy_recorder.analysis.first_tokens import FirstTokens
 from arpo_entropy_recorder.analysis.pairs import Pairs
+from arpo_entropy_recorder.analysis.selection import OTHERS, Selection
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import Step
@@ -28,13 +29,15 @@ class Analysis:
     """What the records of one kind hold; of `parts`, only those asked for are filled.
 
     `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here, and `others` has those of
-    other kinds. `from_log` tells that there are no records but the means of `steps`, out of a training run's console
-    log.
+    other kinds. `vocab_size` is what the entropies' logarithms are divided by, if known. `from_log` tells that there
+    are no records but the means of `steps`, out of a training run's console log.
     """
 
     parts: Collection[str] = PARTS
     kind: str = KINDS[0]
     from_log: bool = False
+    vocab_size: int | None = None
+    selection: Selection = field(default_factory=Selection)
     left_out: Counter[str] = field(default_factory=Counter)
     origins: Origins = field(default_factory=Origins)
     rounds: Rounds = field(default_factory=Rounds)
@@ -56,25 +59,29 @@ class Analysis:
 A = TypeVar("A", bound=Analysis)
 
 
-def analyse(steps: Iterable[Step], parts: Collection[str] = PARTS) -> Analysis:
-    """Read all steps once and return what they hold.
+def analyse(
+    steps: Iterable[Step], parts: Collection[str] = PARTS, selection: Selection | None = None
+) -> Analysis:
+    """Read all steps once and return what the selected ones hold.
 
     Raises UserError where no record with an entropy is after a tool call.
     """
-    return gather(steps, partial(Analysis, parts))
+    return gather(steps, partial(Analysis, parts), selection)
 
 
-def gather(steps: Iterable[Step], make: Callable[[], A]) -> A:
+def gather(steps: Iterable[Step], make: Callable[[], A], selection: Selection | None = None) -> A:
     """`analyse` with an Analysis of one's own: `make` is called once for each kind of record that is there."""
     found: dict[str, A] = {}
     taken: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    for step in steps:
+    selection = selection or Selection()
+    for step in selection.of(steps):
         for kind, part in _by_kind(step, left_out):
             taken[kind] += int(np.count_nonzero(~np.isnan(part.columns["entropy"])))
             if kind not in found:
                 found[kind] = make()
-            found[kind].add(part)
+                found[kind].selection = selection
+            found[kind].add(selection.blanked(part, found[kind].left_out))
     kind = next((kind for kind in KINDS if kind in found), KINDS[0])
     analysis = found.get(kind) or make()
     analysis.kind = kind
@@ -82,8 +89,13 @@ def gather(steps: Iterable[Step], make: Callable[[], A]) -> A:
     for name, other in analysis.others.items():
         other.kind = name
     del taken[kind]
-    analysis.left_out = +(left_out + taken)
+    analysis.left_out = +(left_out + taken + analysis.left_out)
     if not analysis.rounds.by_round:
+        if analysis.left_out[OTHERS]:
+            raise UserError(
+                "nothing to show: no record with an entropy is after the tool and rounds that were chosen; after "
+                f"others: {analysis.left_out[OTHERS]:,}; check the tool's name"
+            )
         raise UserError(
             "nothing to show: no record with an entropy is after a tool call (is_after_tool_call); from before "
             f"one: {analysis.rounds.initial.n:,}; did the policy call any tool?"

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from arpo_entropy_recorder.analysis.analysis import KINDS, Analysis
+from arpo_entropy_recorder.analysis.selection import MEAN
 from arpo_entropy_recorder.errors import printable, shorten
 
 SOURCES = ("recorded", "rescored", "simulated")
@@ -17,13 +18,27 @@ SOURCES = ("recorded", "rescored", "simulated")
 def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps: bool = False) -> list[str]:
     """A sentence for each: the warnings, with `with_steps` the global steps, and what was left out."""
     lines, steps = warnings(analysis, words), sorted(analysis.rounds.steps)
+    with_steps |= analysis.selection.steps is not None
     if with_steps and len(steps) == 1:
         lines.append(words("Step {step}.", step=steps[0]))
     elif with_steps and steps:
         values = {"count": len(steps), "first": steps[0], "last": steps[-1]}
         lines.append(words("{count:,} steps, {first} to {last}.", **values))
+    lines += selected(analysis, words)
     if analysis.left_out:
         lines.append(words("Left out: {reasons}.", reasons=reasons_of(analysis.left_out, words)))
+    return lines
+
+
+def selected(analysis: Analysis, words: Callable[..., str] = str.format) -> list[str]:
+    """A sentence for each choice of the reader's but that of steps."""
+    selection, lines, rounds = analysis.selection, [], sorted(analysis.rounds.by_round)
+    if selection.tool is not None:
+        lines.append(words("Only after {tool}.", tool=shorten(printable(selection.tool))))
+    if selection.rounds is not None:
+        lines.append(words("Only rounds {first} to {last}.", first=rounds[0], last=rounds[-1]))
+    if selection.over == MEAN:
+        lines.append(words("Means over the recorded window, not the first token alone."))
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp
+
 from rich import box
 from rich.cells import cell_len
 from rich.table import Table
@@ -9,6 +11,7 @@ from rich.text import Text
 
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio
+from arpo_entropy_recorder.analysis.statistics import nats_of
 from arpo_entropy_recorder.analysis.trend import Phase
 from arpo_entropy_recorder.analysis.verdict import interval, short, tool_trends
 
@@ -18,8 +21,10 @@ DISPENSABLE = ("tool", "prompts", "start")
 MAX_NAME = 12
 
 
-def phase_table(pairs: Pairs, width: int = 80) -> Table | None:
+def phase_table(pairs: Pairs, width: int = 80, vocab_size: int | None = None) -> Table | None:
     """A row for each phase and one for the level, then two for each of several tools; None below 20 steps.
+
+    Where the vocabulary is known, its caption says the means after tool results in nats and effective choices.
 
     It fits into `width` characters, of some 55 at least.
     """
@@ -43,14 +48,31 @@ def phase_table(pairs: Pairs, width: int = 80) -> Table | None:
         ):
             break
         shown.remove(dropped)
+    caption = None
+    if vocab_size:
+        first, last = (units(phase.ratio.after, vocab_size) for phase in (trend.first, trend.last))
+        caption = f"after: {first}, at the end {last}"
     title = "Ratio after / start by phase (tool: share of trajectories with a result)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        caption=caption,
+        caption_justify="left",
+    )
     for name in shown:
         table.add_column(name, justify="left" if name == COLUMNS[0] else "right", no_wrap=True)
     for index, row in enumerate(rows):
         # As plain text: a tool's name may look like markup.
         table.add_row(*(Text(row.get(name, "")) for name in shown), end_section=index == 2)
     return table
+
+
+def units(entropy: float, vocab_size: int) -> str:
+    """A normalised entropy in nats and as effective choices: "1.41 nats, as 4.1 equally likely tokens"."""
+    nats = nats_of(entropy, vocab_size)
+    return f"{short(nats)} nats, as {exp(nats):.3g} equally likely tokens"
 
 
 def _row(name: str, phase: Phase, counts: list[int] | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import log
 from statistics import NormalDist
 
 import numpy as np
@@ -131,6 +132,11 @@ class Origins:
         self.sources.update([LIVE] * len(step) if source is None else [name or LIVE for name in source])
         self.incomplete += int(np.count_nonzero(step.columns.get("incomplete", False)))
         self.unsure += int(np.count_nonzero(step.columns.get("unsure", False)))
+
+
+def nats_of(entropy: float, vocab_size: int) -> float:
+    """A normalised entropy in nats; exp of it is the number of equally likely tokens that are as uncertain."""
+    return entropy * log(vocab_size)
 
 
 def split_rounds(step: Step) -> tuple[np.ndarray, dict[int, np.ndarray]]:

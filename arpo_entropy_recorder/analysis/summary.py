@@ -5,16 +5,30 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from math import isfinite
+from math import exp, isfinite
 from typing import Any, TextIO
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.ratio import Ratio, ratio_of
-from arpo_entropy_recorder.analysis.statistics import START, Group
+from arpo_entropy_recorder.analysis.statistics import START, Group, nats_of
 from arpo_entropy_recorder.analysis.trend import Phase, Trend
 from arpo_entropy_recorder.analysis.verdict import headline, tool_trends
 
-COLUMNS = ("group", "step", "round", "tool", "token", "n", "mean", "sd", "low", "high", "share_above")
+COLUMNS = (
+    "group",
+    "step",
+    "round",
+    "tool",
+    "token",
+    "n",
+    "mean",
+    "sd",
+    "low",
+    "high",
+    "share_above",
+    "nats",
+    "choices",
+)
 CHANGES = "change_round"
 
 
@@ -23,7 +37,8 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
 
     `trend` is null below 20 steps; `ratio` and `paired` pool all steps. `remedy` is named in the answer where nearly
     all segments begin with the same token. Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 %
-    interval, and share_above 0.6; null where not defined, as the share of a group of changes.
+    interval, and share_above 0.6, and where the vocabulary is known the mean in nats and the effective choices, which
+    are exp(mean nats); null where not defined, as the share of a group of changes.
     """
     test = analysis.pairs.test()
     return {
@@ -36,11 +51,15 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
         },
         "paired": {name: _plain(value) for name, value in asdict(test).items()},
         "kind": analysis.kind,
+        "vocab_size": analysis.vocab_size,
         "sources": dict(analysis.origins.sources),
         "incomplete": analysis.origins.incomplete,
         "unsure": analysis.origins.unsure,
         "left_out": dict(analysis.left_out),
-        "groups": [{**labels, **_numbers(labels["group"], group)} for labels, group in _groups(analysis)],
+        "groups": [
+            {**labels, **_numbers(labels["group"], group, analysis.vocab_size)}
+            for labels, group in _groups(analysis)
+        ],
     }
 
 
@@ -49,7 +68,7 @@ def write_csv(analysis: Analysis, file: TextIO) -> None:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for labels, group in _groups(analysis):
-        writer.writerow({**labels, **_numbers(labels["group"], group)})
+        writer.writerow({**labels, **_numbers(labels["group"], group, analysis.vocab_size)})
 
 
 def _groups(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Group]]:
@@ -105,7 +124,7 @@ def _ratio(steps: Sequence[int], ratio: Ratio) -> dict[str, Any]:
     return {"steps": [int(steps[0]), int(steps[-1])] if len(steps) else None, **values}
 
 
-def _numbers(name: str, group: Group) -> dict[str, Any]:
+def _numbers(name: str, group: Group, vocab_size: int | None) -> dict[str, Any]:
     low, high = group.interval()
     numbers: dict[str, float | None] = {
         "n": group.n,
@@ -116,6 +135,9 @@ def _numbers(name: str, group: Group) -> dict[str, Any]:
     }
     # 0.6 marks a high entropy; for a change it means nothing.
     numbers["share_above"] = None if name == CHANGES else group.share_above
+    nats = None if vocab_size is None else nats_of(group.mean, vocab_size)
+    numbers["nats"] = nats
+    numbers["choices"] = None if nats is None or name == CHANGES else exp(nats)
     return {key: _plain(value) for key, value in numbers.items()}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder.analysis.selection import OVER
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.recorder.settings import MAX_WINDOW, without_tilde
 
@@ -26,11 +28,26 @@ def add_step_files(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=non_empty,
         metavar="PATH",
-        help="step files, a quoted glob of them, or a directory",
+        help="a run: its directory, files or a quoted glob; NAME=DIR names it, NAME=DIR,DIR joins a resumed one",
     )
     parser.add_argument(
         "--skip-bad", action="store_true", help="skip files that cannot be read, and name them"
     )
+    add_selection(parser)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """The options that choose among a run's records."""
+    group = parser.add_argument_group("what is looked at")
+    of_steps = group.add_mutually_exclusive_group()
+    of_steps.add_argument("--steps", type=span, metavar="FROM-TO", help="steps, as 200-300, 200- or 250")
+    of_steps.add_argument("--last", type=positive, metavar="N", help="the last N steps")
+    group.add_argument(
+        "--tool", type=non_empty, metavar="NAME", help="only what comes after this tool's results"
+    )
+    group.add_argument("--validation", action="store_true", help="validation steps instead of training steps")
+    group.add_argument("--over", choices=OVER,
+                       help="a segment's first entropy, or its recorded window's mean (default: first)")  # fmt: skip
 
 
 def non_empty(text: str) -> str:
@@ -46,6 +63,18 @@ def output_path(text: str) -> Path:
         return without_tilde(non_empty(text))
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def span(text: str) -> tuple[int | None, int | None]:
+    """Steps from one to another, both count; None where an end is left open."""
+    match = re.fullmatch(r"(\d{1,18})?(-)?(\d{1,18})?", text)
+    low, dash, high = match.groups() if match else (None, None, None)
+    if low is None and high is None:
+        raise argparse.ArgumentTypeError(f"{text} is not like 200-300, 200-, -300 or 250")
+    first, last = (int(end) if end else None for end in (low, high if dash else low))
+    if first is not None and last is not None and last < first:
+        raise argparse.ArgumentTypeError(f"{text} ends before it begins")
+    return first, last
 
 
 def window_size(text: str) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.atomic import OutputError
-from arpo_entropy_recorder.commands.arguments import naming, non_empty, output_path
+from arpo_entropy_recorder.commands.arguments import add_selection, naming, non_empty, output_path
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 from arpo_entropy_recorder.figures.words import LANGUAGES, Words, choose_words, counted
@@ -44,6 +44,7 @@ SOURCES = {
 GOES_WITH = {
     "model": ("rollout_dir",),
     "skip_bad": ("paths", "rollout_dir"),
+    **dict.fromkeys(("steps", "last", "tool", "validation", "over"), ("paths", "rollout_dir")),
     "num_rounds": ("simulate",),
     "num_samples": ("simulate",),
 }
@@ -81,6 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FIGURE",
         help="which figure (default: rounds; steps with --log-file)",
     )
+    add_selection(parser)
     add_picture_options(parser)
     parser.add_argument("--num-rounds", type=int, metavar="N",
                         help=f"tool-call rounds, with --simulate (default: {ROUNDS})")  # fmt: skip
@@ -126,10 +128,12 @@ def run(args: argparse.Namespace) -> int:
         summary = f"{counted(steps, 'step')} from the log, {counted(rounds, 'round')}"
     else:
         from arpo_entropy_recorder.analysis.analysis import analyse
-        from arpo_entropy_recorder.commands.progress import watched_steps
+        from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-        records = _simulated(args) if args.simulate else watched_steps(args.paths, args.skip_bad)
-        analysis = analyse(records, FIGURES[figure_name].parts)
+        if args.simulate:
+            analysis = analyse(_simulated(args), FIGURES[figure_name].parts)
+        else:
+            analysis = analyse_run(args, the_run(args), FIGURES[figure_name].parts)
         rounds = len(analysis.rounds.by_round)
         summary = (
             f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"

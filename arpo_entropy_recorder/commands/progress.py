@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.decode import ReadError
-from arpo_entropy_recorder.step_files.find import find_files
-from arpo_entropy_recorder.step_files.read import Step, read_files
+from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.runs import RunFiles
 
 
 def say(line: str) -> None:
@@ -25,31 +24,27 @@ def say_skipped(error: UserError) -> None:
     say(f"skipped: {error}")
 
 
-def watched_steps(
-    paths: Sequence[str | Path], skip_bad: bool = False, files: Sequence[Path] | None = None
-) -> Iterator[Step]:
-    """The steps in `paths`, with a bar on a terminal's stderr; says which steps lack data-parallel ranks.
+def watched_steps(run: RunFiles, skip_bad: bool = False) -> Iterator[Step]:
+    """The steps of a run, with a bar on a terminal's stderr; says which steps lack data-parallel ranks.
 
     With `skip_bad` the files that cannot be read are named and left out; without, the first raises ReadError.
-    Files that hold no record at all raise it, too: nothing can be made of them. `files` are what `find_files`
-    found in `paths`, if that is known already.
+    Files that hold no record at all raise it, too: nothing can be made of them.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    files = find_files(paths) if files is None else files
     incomplete: list[int] = []
     records = 0
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        reading = progress.add_task("reading files", total=len(files))
-        for step in read_files(
-            files, progress=lambda _: progress.advance(reading), on_bad=say_skipped if skip_bad else None
+        reading = progress.add_task("reading files", total=len(run.files))
+        for step in run.steps(
+            progress=lambda _: progress.advance(reading), on_bad=say_skipped if skip_bad else None
         ):
             records += len(step)
             if step.missing_ranks:
                 incomplete.append(step.global_step)
             yield step
     if not records:
-        where = ", ".join(map(printable, paths))
+        where = ", ".join(map(printable, run.directories))
         raise ReadError(f"{where}: no records there; was the recorder on, and did a step end?")
     if incomplete:
         which = f"{len(incomplete)} steps are" if len(incomplete) > 1 else f"step {incomplete[0]} is"

@@ -51,20 +51,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.commands.progress import watched_steps
+    from arpo_entropy_recorder.commands.reading import chosen_steps, selection_of, the_run
     from arpo_entropy_recorder.errors import printable
     from arpo_entropy_recorder.report.page import make_report, write_report
     from arpo_entropy_recorder.report.transcript import UnknownTokenError
-    from arpo_entropy_recorder.step_files.find import find_files
 
     with naming("--output"):
         output = check_output(args.output, (".html", ".htm"))
     browser = _browser() if args.open else None
     # First, since loading a tokenizer takes seconds.
-    files = find_files(args.paths)
-    transcriber = _transcriber(args.model, files) if args.trajectories else None
+    run = the_run(args)
+    selection = selection_of(args, run)
+    transcriber = _transcriber(args.model, run.files) if args.trajectories else None
     try:
-        page = make_report(watched_steps(args.paths, args.skip_bad, files), transcriber, args.trajectories)
+        page = make_report(chosen_steps(args, run, selection), transcriber, args.trajectories, selection)
     except UnknownTokenError as error:
         raise UserError(f"--model: {error}") from error
     with naming("--output"):

@@ -22,7 +22,8 @@ where interval and test agree. --json and --csv give the numbers of every figure
 examples:
   arpo-entropy stats checkpoints
   arpo-entropy stats 'checkpoints/entropy_step_*.json' --csv > rounds.csv
-  arpo-entropy stats checkpoints --json | jq .answer
+  arpo-entropy stats checkpoints --last 20 --tool search
+  arpo-entropy stats arpo=part1,part2 --json | jq .trend
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.analysis import analyse
+    from arpo_entropy_recorder.analysis.analysis import PARTS
     from arpo_entropy_recorder.analysis.notes import notes
     from arpo_entropy_recorder.analysis.summary import summarise, write_csv
-    from arpo_entropy_recorder.commands.progress import say, watched_steps
+    from arpo_entropy_recorder.commands.progress import say
+    from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-    analysis = analyse(watched_steps(args.paths, args.skip_bad))
+    analysis = analyse_run(args, the_run(args), PARTS)
     if args.json:
         import json
 
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
         console = Console()
         console.print(round_table(analysis, console.width))
-        if (phases := phase_table(analysis.pairs, console.width)) is not None:
+        if (phases := phase_table(analysis.pairs, console.width, analysis.vocab_size)) is not None:
             console.print(phases)
         print(headline(analysis.pairs, analysis.first_tokens.dominant(), OVER_MEAN))
         for line in notes(analysis):

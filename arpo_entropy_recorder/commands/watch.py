@@ -14,7 +14,7 @@ import os
 import time
 from pathlib import Path
 
-from arpo_entropy_recorder.commands.arguments import non_empty, seconds
+from arpo_entropy_recorder.commands.arguments import add_selection, non_empty, seconds
 from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture, draw_to
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FIGURE",
         help=f"which figure: {', '.join(FIGURES)} (default: %(default)s)",
     )
+    add_selection(parser)
     add_picture_options(parser)
     parser.add_argument("--interval", type=seconds, default=5.0, metavar="SECONDS",
                         help="time between looks at the directory (default: %(default)s)")  # fmt: skip
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.commands.progress import say
 
     directory = Path(args.directory)
+    args.paths, args.skip_bad = [args.directory], False
     _check_directory(directory)
     path = chosen_picture(args, args.figure)
     words, warning = choose_words(args.lang)
@@ -95,12 +97,12 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
 def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from rich.console import Console
 
-    from arpo_entropy_recorder.analysis.analysis import analyse
+    from arpo_entropy_recorder.analysis.analysis import PARTS
     from arpo_entropy_recorder.analysis.table import round_table
-    from arpo_entropy_recorder.commands.progress import watched_steps
+    from arpo_entropy_recorder.commands.reading import analyse_run, the_run
     from arpo_entropy_recorder.errors import printable
 
-    analysis = analyse(watched_steps([str(args.directory)]))
+    analysis = analyse_run(args, the_run(args), PARTS)
     draw_to(path, args.figure, analysis, words)
     console = Console()
     console.print(round_table(analysis, console.width))

@@ -5,6 +5,10 @@
 CHINESE = {
     " (simulated)": "（模拟数据）",
     "SIMULATED data, not a measurement.": "模拟数据（SIMULATED），并非实测。",
+    "Only after {tool}.": "仅含 {tool} 之后的记录。",
+    "Only rounds {first} to {last}.": "仅含第 {first} 至 {last} 轮。",
+    "Means over the recorded window, not the first token alone.": "为记录窗口内各 token 的均值，而非仅首个 token。",
+    "after other tools or rounds": "其他工具或轮次之后",
     "Normalised entropy": "归一化熵",
     "Tool-call round": "工具调用轮次",
     "Global step": "全局训练步",

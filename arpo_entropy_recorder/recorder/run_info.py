@@ -10,9 +10,7 @@ from typing import Any
 
 from arpo_entropy_recorder.recorder.guard import is_failure
 from arpo_entropy_recorder.recorder.settings import Settings
-
-# Directories of step files are often called so, below one that has the run's name.
-COMMON_NAMES = {"entropy", "entropies"}
+from arpo_entropy_recorder.step_files.names import run_name
 
 
 def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Settings) -> dict[str, Any]:
@@ -21,7 +19,7 @@ def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Setting
     `config` is anything with `.get`, `engine` a vLLM LLM.
     """
     return {
-        "name": _or_null(lambda: _run_name(settings.save_dir.resolve())),
+        "name": _or_null(lambda: _text(run_name(settings.save_dir.resolve()))),
         "model": _or_null(lambda: _text(Path(engine.llm_engine.model_config.model).name)),
         "vocab_size": vocab_size,
         "temperature": _or_null(lambda: float(config.get("temperature"))),
@@ -32,10 +30,6 @@ def gather_run_info(config: Any, engine: Any, vocab_size: int, settings: Setting
         "verl": _or_null(lambda: version("verl")),
         "recorder": _or_null(lambda: version("arpo-entropy-recorder")),
     }
-
-
-def _run_name(directory: Path) -> str:
-    return _text(directory.parent.name if directory.name in COMMON_NAMES else directory.name)
 
 
 def _text(name: str) -> str:

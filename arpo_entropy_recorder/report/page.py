@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from arpo_entropy_recorder.analysis.analysis import Analysis, gather
+from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.highest import Highest
@@ -30,14 +31,19 @@ class Gathered(Analysis):
         self.highest.add(step)
 
 
-def make_report(steps: Iterable[Step], transcriber: Transcriber | None = None, trajectories: int = 20) -> str:
+def make_report(
+    steps: Iterable[Step],
+    transcriber: Transcriber | None = None,
+    trajectories: int = 20,
+    selection: Selection | None = None,
+) -> str:
     """The page, as HTML, on recorded `steps`, read once.
 
     With a `transcriber` it shows up to `trajectories` trajectories, those with the highest entropies after a
     tool result, as far as the records hold tokens. Raises UserError where no record is after a tool call.
     """
     facts = RunFacts()
-    gathered = gather(facts.watch(steps), lambda: Gathered(highest=Highest(trajectories)))
+    gathered = gather(facts.watch(steps), lambda: Gathered(highest=Highest(trajectories)), selection)
     chosen = gathered.highest.trajectories()
     transcripts = [found for t in chosen if transcriber and (found := transcriber.read(t))]
     body = [

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.notes import reasons_of, warnings
+from arpo_entropy_recorder.analysis.notes import reasons_of, selected, warnings
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.analysis.verdict import basis, tool_lines, verdict
 from arpo_entropy_recorder.errors import UserError
@@ -57,7 +57,7 @@ def headline(analysis: Analysis) -> Element:
     ]
     return tag(
         "header",
-        [tag("p", line, class_="warning") for line in warnings(analysis)],
+        [tag("p", line, class_="warning") for line in [*warnings(analysis), *selected(analysis)]],
         tag("p", "Entropy report", class_="eyebrow"),
         tag("h1", QUESTION),
         tag(

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 RUN_INFO = "entropy_run.json"
+# Directories of step files are often called so, below one that has the run's name.
+COMMON_NAMES = {"entropy", "entropies"}
 _NAME = re.compile(
     r"entropy_(?P<validate>validate_)?step_(?P<step>\d{1,18})"
     r"(?:\.dp(?P<rank>\d{1,5})of(?P<size>\d{1,5})\.run(?P<run>\d{1,9})\.call(?P<call>\d{1,9}))?\.json",
@@ -98,3 +100,9 @@ def temporary_name(name: str, rank: int) -> str:
 def is_temporary_of(name: str, rank: int) -> bool:
     """True if `name` is a temporary file of `rank`."""
     return name.startswith(".entropy_") and name.endswith(f".dp{rank}.tmp")
+
+
+def run_name(directory: Path) -> str:
+    """The directory's name, or its parent's where it is called `entropy` or `entropies`."""
+    whole = Path(os.path.abspath(directory))
+    return whole.parent.name if whole.name in COMMON_NAMES else whole.name

@@ -19,6 +19,7 @@ from rank_processes import (
 from arpo_entropy_recorder.commands import progress
 from arpo_entropy_recorder.step_files import merge as shards
 from arpo_entropy_recorder.step_files.read import read_steps
+from arpo_entropy_recorder.step_files.runs import find_run
 from arpo_entropy_recorder.step_files.write import StepWriter
 
 
@@ -160,18 +161,12 @@ def test_shards_joined_while_being_read_are_found_in_the_joined_file(tmp_path, m
     assert Counter(step.columns["token_id"].tolist()) == once(token_ids(1, 0), token_ids(1, 1))
 
 
-def test_shards_joined_before_skip_bad_has_tried_them_are_found(tmp_path, monkeypatch, job):
+def test_shards_joined_before_skip_bad_has_tried_them_are_found(tmp_path, job):
     ranks = job(2)
     ranks.record(1, 0)
-    listed = progress.find_files
-
-    def join_meanwhile(paths):
-        files = listed(paths)
-        ranks.record(1, 1)
-        return files
-
-    monkeypatch.setattr(progress, "find_files", join_meanwhile)
-    (step,) = progress.watched_steps([str(tmp_path)], skip_bad=True)
+    run = find_run(str(tmp_path))
+    ranks.record(1, 1)
+    (step,) = progress.watched_steps(run, skip_bad=True)
     assert (len(step), step.missing_ranks) == (2 * RECORDS, ())
 
 
@@ -334,7 +329,7 @@ def test_ranks_of_a_smaller_world_are_not_mixed_into_a_step_of_a_larger_one(tmp_
 def test_a_link_to_nowhere_is_skipped_like_any_bad_file(tmp_path, job, capsys):
     job(1).record(1)
     (tmp_path / "entropy_step_2.json").symlink_to(tmp_path / "nowhere")
-    assert [s.global_step for s in progress.watched_steps([str(tmp_path)], skip_bad=True)] == [1]
+    assert [s.global_step for s in progress.watched_steps(find_run(str(tmp_path)), skip_bad=True)] == [1]
     assert "skipped: " in capsys.readouterr().err
 
 
