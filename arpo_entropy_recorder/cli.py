@@ -20,6 +20,7 @@ COMMANDS = {
     "rescore": "get the entropies of a run that recorded none from the trajectories it dumped",
     "plot": "draw the entropy-increase figure, and others, from step files or a log",
     "stats": "print the numbers behind the figures, and whether tool results raise the entropy",
+    "compare": "compare runs: each one's answer, and how their ratios differ",
     "report": "write one HTML page: the answer, figures, numbers and trajectories to read",
     "watch": "redraw figure and table as step files appear",
     "export": "write all records as one Parquet or CSV file",

@@ -1,0 +1,195 @@
+"""Several runs beside each other: does after / before differ at the same time of the training?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, isnan, log, nan, sqrt
+
+import numpy as np
+
+from arpo_entropy_recorder.analysis.pairs import Pairs
+from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of, six_sums
+from arpo_entropy_recorder.analysis.trend import MIN_STEPS, phases
+from arpo_entropy_recorder.analysis.verdict import interval, short
+
+# So many prompts have to be in both runs for a comparison prompt by prompt.
+MIN_SHARED = 20
+SHARED, PROMPTS, SEEDS = "shared prompts", "prompts", "seeds"
+# What runs have to have in common, by the keys of entropy_run.json.
+CONDITIONS = {"vocab_size": "vocabulary", "temperature": "temperature", "window": "window"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """After / before of the run `one` over that of `other`, in `steps`, with the 95 % interval; NaN if not defined.
+
+    `over` tells what the interval is over: prompts that both runs have (`n` of them), each run's prompts, or seeds.
+    """
+
+    one: str
+    other: str
+    steps: tuple[int, int]
+    ratio: float
+    low: float
+    high: float
+    over: str
+    n: tuple[int, int]
+
+    @property
+    def line(self) -> str:
+        """In words."""
+        where = f"{self.one} / {self.other} in steps {self.steps[0]} to {self.steps[1]}"
+        if isnan(self.ratio):
+            return f"{where}: no ratio of ratios, too few prompts or starts not clearly above 0."
+        counts = f"{self.n[0]:,}" if self.over == SHARED else f"{self.n[0]:,} and {self.n[1]:,}"
+        return (
+            f"{where}: {self._verdict}, {short(self.ratio)}x {interval(self.low, self.high)} over "
+            f"{counts} {self.over}."
+        )
+
+    @property
+    def _verdict(self) -> str:
+        if self.low > 1:
+            return f"{self.one}'s ratio is higher"
+        return f"{self.one}'s ratio is lower" if self.high < 1 else "no clear difference of the ratios"
+
+
+def differences(runs: Mapping[str, Sequence[Pairs]]) -> list[Difference]:
+    """Each run after the first against the first; the seeds of a run are a list, and never pooled."""
+    first, *others = runs
+    return [difference(name, runs[name], first, runs[first]) for name in others]
+
+
+def difference(one: str, seeds: Sequence[Pairs], other: str, other_seeds: Sequence[Pairs]) -> Difference:
+    """Two runs' ratios at the same steps: those of the last phase before the shorter one's end.
+
+    Of less than 20 steps all that both have. Prompt by prompt where 20 are in both and each run has one seed; over
+    seeds where each has two or more.
+    """
+    steps = common_steps([*seeds, *other_seeds])
+    both = [[within(pairs, steps) for pairs in group] for group in (seeds, other_seeds)]
+    ratios = [[ratio_of(_sums(*columns[:2])) for columns in group] for group in both]
+    n = (sum(ratio.n for ratio in ratios[0]), sum(ratio.n for ratio in ratios[1]))
+    if len(seeds) == len(other_seeds) == 1:
+        shared = _shared(both[0][0], both[1][0])
+        if (count := shared.shape[1]) >= MIN_SHARED:
+            return Difference(one, other, steps, *_paired(*shared), SHARED, (count, count))
+    elif min(len(seeds), len(other_seeds)) >= 2:
+        return Difference(one, other, steps, *_over_seeds(*ratios), SEEDS, (len(seeds), len(other_seeds)))
+    return Difference(one, other, steps, *fold(_mean(ratios[0]), _mean(ratios[1])), PROMPTS, n)
+
+
+def common_steps(runs: Sequence[Pairs]) -> tuple[int, int]:
+    """First and last of the steps to compare: the last phases up to where the shortest run ends.
+
+    Of runs that have no step in common, or of which one has less than 20 steps until then, all steps.
+    """
+    begin, end = max(pairs.steps[0] for pairs in runs), min(pairs.steps[-1] for pairs in runs)
+    if begin > end:
+        return int(min(pairs.steps[0] for pairs in runs)), int(max(pairs.steps[-1] for pairs in runs))
+    starts = []
+    for pairs in runs:
+        inside = pairs.steps <= end
+        if inside.sum() < MIN_STEPS:
+            return int(begin), int(end)
+        starts.append(pairs.steps[inside][phases(pairs.sums[inside, 0])[1]][0])
+    return int(min(starts)), int(end)
+
+
+def within(pairs: Pairs, steps: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A and B, float64[n] each, and names, object[n], of the prompts in `steps`, both ends counted."""
+    of, after, before, names = pairs.means.columns()
+    inside = (of >= steps[0]) & (of <= steps[1])
+    return after[inside], before[inside], names[inside]
+
+
+def spread(seeds: Sequence[Pairs], steps: tuple[int, int]) -> list[float]:
+    """The ratio of each seed in `steps`."""
+    return [ratio_of(_sums(*within(pairs, steps)[:2])).ratio for pairs in seeds]
+
+
+def seed_line(runs: Mapping[str, Sequence[Pairs]]) -> str:
+    """How far seeds differ, or that there is one alone."""
+    steps = common_steps([pairs for seeds in runs.values() for pairs in seeds])
+    several = {name: spread(seeds, steps) for name, seeds in runs.items() if len(seeds) > 1}
+    lines = [
+        f"{name}'s {len(ratios)} seeds: {', '.join(f'{short(ratio)}x' for ratio in ratios)}."
+        for name, ratios in several.items()
+    ]
+    if len(several) < len(runs):
+        single = " and ".join(name for name in runs if name not in several) if several else "each"
+        lines.append(f"One seed of {single}: differences may be the seed's.")
+    return " ".join(lines)
+
+
+def unlike(infos: Mapping[str, Sequence[Mapping[str, object]]]) -> list[str]:
+    """A sentence for each condition that the runs do not share, by what `entropy_run.json` says of them."""
+    found = []
+    for key, word in CONDITIONS.items():
+        values = {name: {info.get(key) for info in seeds} - {None} for name, seeds in infos.items()}
+        if len(set().union(*values.values())) > 1:
+            said = ", ".join(
+                f"{name} {' and '.join(map(str, sorted(of_run, key=str))) or 'not known'}"
+                for name, of_run in values.items()
+            )
+            found.append(f"The runs differ in {word}: {said}.")
+    return found
+
+
+def _sums(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    return six_sums(after, before, np.zeros(len(after), int), 1)[0]
+
+
+def _shared(
+    one: tuple[np.ndarray, np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """A and B in one run and in the other, float64[4, n], of the prompts that both have, averaged over steps."""
+    means = []
+    for after, before, names in (one, other):
+        by_name: dict[str, list[tuple[float, float]]] = {}
+        for name, a, b in zip(names, after, before, strict=True):
+            if name is not None:
+                by_name.setdefault(name, []).append((a, b))
+        means.append({name: np.mean(values, axis=0) for name, values in by_name.items()})
+    both = sorted(means[0].keys() & means[1].keys())
+    return np.array([[*means[0][name], *means[1][name]] for name in both]).reshape(-1, 4).T
+
+
+def _paired(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple[float, float, float]:
+    """(A / B) / (C / D) of sums of float64[n], with the 95 % interval: delta method on the log, Student's t."""
+    from scipy.special import stdtrit
+
+    if min(a.sum(), b.sum(), c.sum(), d.sum()) <= 0:
+        return nan, nan, nan
+    scores = a / a.mean() - b / b.mean() - c / c.mean() + d / d.mean()
+    half = float(stdtrit(len(a) - 1, 0.975)) * float(scores.std(ddof=1)) / sqrt(len(a))
+    middle = log(a.sum() / b.sum()) - log(c.sum() / d.sum())
+    return exp(middle), exp(middle - half), exp(middle + half)
+
+
+def _mean(ratios: Sequence[Ratio]) -> Ratio:
+    """The geometric mean of the seeds' ratios, with the interval that their prompts give it."""
+    if len(ratios) == 1:
+        return ratios[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle, low, high = np.log(
+            np.maximum([[ratio.ratio, ratio.low, ratio.high] for ratio in ratios], 0)
+        ).T
+        mean, below, above = middle.mean(), middle - low, high - middle
+        ends = (
+            mean,
+            mean - np.sqrt((below**2).sum()) / len(ratios),
+            mean + np.sqrt((above**2).sum()) / len(ratios),
+        )
+    return Ratio(sum(ratio.n for ratio in ratios), nan, nan, *(float(np.exp(end)) for end in ends))
+
+
+def _over_seeds(one: Sequence[Ratio], other: Sequence[Ratio]) -> tuple[float, float, float]:
+    """The geometric means' ratio, with Welch's interval over seeds."""
+    from scipy import stats
+
+    logs = [np.log([ratio.ratio for ratio in ratios]) for ratios in (one, other)]
+    middle = float(logs[0].mean() - logs[1].mean())
+    found = stats.ttest_ind(logs[0], logs[1], equal_var=False).confidence_interval(0.95)
+    return exp(middle), exp(float(found.low)), exp(float(found.high))

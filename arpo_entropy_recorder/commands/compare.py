@@ -1,0 +1,91 @@
+"""Compare runs: each one's answer, and whether after / start is higher in one than in another.
+
+A run is NAME=DIR, or a directory, which has its own name. The same NAME given twice means two seeds of one method;
+seeds are never pooled. Each run is compared with the first one at the same steps: the last phase (as in `stats`) before the
+shorter one ends; of less than 20 steps all that they have in common. The number is a ratio of ratios with its 95 %
+interval: prompt by prompt where both runs have 20 prompts in common (as in validation), over each run's prompts
+otherwise, and over seeds where each has at least two.
+
+examples:
+  arpo-entropy compare arpo=arpo/entropies grpo=grpo/entropies
+  arpo-entropy compare arpo=seed0/entropies arpo=seed1/entropies grpo=grpo/entropies --validation
+  arpo-entropy compare arpo=part1,part2 grpo=grpo/entropies --steps 1-200 --json
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from arpo_entropy_recorder.commands.arguments import add_step_files
+from arpo_entropy_recorder.errors import UserError, printable
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_step_files(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from arpo_entropy_recorder.analysis.analysis import Analysis
+    from arpo_entropy_recorder.analysis.compare import differences, seed_line, unlike
+    from arpo_entropy_recorder.analysis.notes import notes
+    from arpo_entropy_recorder.analysis.verdict import headline
+    from arpo_entropy_recorder.commands.reading import a_run, analyse_run
+    from arpo_entropy_recorder.commands.stats import OVER_MEAN
+
+    runs = [a_run(word, args) for word in args.paths]
+    if len(runs) < 2:
+        raise UserError("compare takes two runs or more, as NAME=DIR NAME=DIR; for one there is stats")
+    taken = [files for run in runs for files in run.directories]
+    if len(set(taken)) < len(taken):
+        raise UserError("a directory is given twice; give each run its own")
+    analyses: dict[str, list[Analysis]] = {}
+    infos: dict[str, list[dict[str, object]]] = {}
+    for run in runs:
+        analyses.setdefault(run.name, []).append(analyse_run(args, run, ("pairs", "first_tokens")))
+        infos.setdefault(run.name, []).append(run.info())
+    pairs = {name: [analysis.pairs for analysis in seeds] for name, seeds in analyses.items()}
+    found, remarks = differences(pairs), [seed_line(pairs), *unlike(infos)]
+    kinds = {analysis.kind for seeds in analyses.values() for analysis in seeds}
+    if len(kinds) > 1:
+        remarks.append(f"Records of different kinds are compared: {', '.join(sorted(kinds))}.")
+    if args.json:
+        import json
+
+        told = {
+            "runs": [
+                {"name": name, **_told(analysis)} for name, seeds in analyses.items() for analysis in seeds
+            ],
+            "differences": [{key: _plain(value) for key, value in asdict(each).items()} for each in found],
+            "notes": remarks,
+        }
+        print(json.dumps(told, indent=2, allow_nan=False))
+        return 0
+    for name, seeds in analyses.items():
+        for analysis in seeds:
+            print(
+                printable(f"{name}: {headline(analysis.pairs, analysis.first_tokens.dominant(), OVER_MEAN)}")
+            )
+            for line in notes(analysis):
+                print(f"  {line}")
+    print()
+    for each in found:
+        print(printable(each.line))
+    for line in remarks:
+        print(printable(line))
+    return 0
+
+
+def _told(analysis: Any) -> dict[str, Any]:
+    """What `stats --json` says of a run, without its groups."""
+    from arpo_entropy_recorder.analysis.summary import summarise
+    from arpo_entropy_recorder.commands.stats import OVER_MEAN
+
+    return {name: value for name, value in summarise(analysis, OVER_MEAN).items() if name != "groups"}
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value

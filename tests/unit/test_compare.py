@@ -1,0 +1,149 @@
+"""Two runs are compared at the same steps, prompt by prompt where they share prompts, and seeds are never pooled."""
+
+import json
+
+import numpy as np
+import pytest
+from made_steps import make_step
+from real_like_runs import write_run
+
+from arpo_entropy_recorder.analysis.compare import common_steps, difference, differences, seed_line, unlike
+from arpo_entropy_recorder.analysis.pairs import Pairs
+from arpo_entropy_recorder.cli import main
+
+
+def a_run(random, ratio, steps=1, prompts=30, names="shared", difficulty=None, own=0.3):
+    """Pairs of prompts with names; `difficulty` is what a prompt adds to the log ratio in every run."""
+    pairs = Pairs()
+    named = np.array([f"{names}{number}" for number in range(prompts)], object)
+    difficulty = np.zeros(prompts) if difficulty is None else difficulty
+    for step in range(1, steps + 1):
+        before = 0.05 * np.exp(random.normal(0, own, prompts))
+        after = before * ratio * np.exp(difficulty + random.normal(0, own, prompts))
+        records = [(0, False, value) for value in before] + [(1, True, value) for value in after]
+        sample = np.tile(np.arange(prompts), 2)
+        pairs.add(make_step(records, step, sample_idx=sample, prompt=np.tile(named, 2)))
+    return pairs
+
+
+def test_shared_prompts_are_compared_one_by_one():
+    random = np.random.default_rng(0)
+    difficulty = random.normal(0, 0.8, 30)
+    one, other = (a_run(random, ratio, difficulty=difficulty, own=0.1) for ratio in (2.6, 2.0))
+    found = difference("one", [one], "other", [other])
+    assert (found.over, found.n) == ("shared prompts", (30, 30))
+    assert found.low < 1.3 < found.high
+    assert found.low > 1, "the prompts' common difficulty cancels"
+    unpaired = difference(
+        "one", [a_run(random, 2.6, names="x", difficulty=difficulty, own=0.1)], "other", [other]
+    )
+    assert (unpaired.over, unpaired.n) == ("prompts", (30, 30))
+    assert unpaired.high / unpaired.low > 1.5 * found.high / found.low
+
+
+def test_the_paired_interval_is_that_of_leaving_prompts_out():
+    random = np.random.default_rng(1)
+    one, other = (a_run(random, ratio, prompts=200) for ratio in (1.5, 2.0))
+    found = difference("one", [one], "other", [other])
+    _, a, b, _ = one.means.columns()
+    _, c, d, _ = other.means.columns()
+
+    def log_ratio(kept):
+        return np.log(a[kept].sum() / b[kept].sum() / c[kept].sum() * d[kept].sum())
+
+    everyone = np.arange(200)
+    left_out = np.array([log_ratio(everyone != prompt) for prompt in everyone])
+    error = np.sqrt(199 / 200 * np.square(left_out - left_out.mean()).sum())  # the jackknife
+    assert np.log(found.ratio) == pytest.approx(log_ratio(everyone >= 0))
+    assert np.log(found.high / found.low) == pytest.approx(2 * 1.972 * error, rel=0.02)
+
+
+@pytest.mark.parametrize("names", [("p", "p"), ("p", "q")])
+def test_runs_alike_are_seldom_told_apart(names):
+    random = np.random.default_rng(2)
+    found = [
+        difference("a", [a_run(random, 1.5, names=names[0])], "b", [a_run(random, 1.5, names=names[1])])
+        for _ in range(300)
+    ]
+    assert np.mean([not each.low < 1 < each.high for each in found]) <= 0.085  # 15 of 300 expected
+
+
+def test_runs_are_compared_where_the_shorter_one_ends():
+    random = np.random.default_rng(3)
+    long, short = a_run(random, 2.0, 60), a_run(random, 2.0, 40)
+    assert common_steps([long, short]) == (36, 40)
+    assert common_steps([long, a_run(random, 2.0, 10)]) == (1, 10)
+    assert difference("a", [long], "b", [short]).steps == (36, 40)
+    other = Pairs()
+    other.add(make_step([(0, False, 0.1), (1, True, 0.2)], 100, sample_idx=np.zeros(2)))
+    assert common_steps([long, other]) == (1, 100)
+
+
+def test_seeds_are_not_pooled():
+    random = np.random.default_rng(4)
+    ratios = {"arpo": (2.0, 2.4, 2.2), "grpo": (1.0, 1.1)}
+    runs = {name: [a_run(random, ratio, own=0.05) for ratio in seeds] for name, seeds in ratios.items()}
+    (found,) = differences(runs)
+    assert (found.one, found.other, found.over, found.n) == ("grpo", "arpo", "seeds", (2, 3))
+    assert found.ratio == pytest.approx(np.sqrt(1.1) / np.cbrt(2.0 * 2.4 * 2.2), rel=0.03)
+    assert found.low < found.ratio < found.high < 1
+    line = seed_line(runs)
+    assert "arpo's 3 seeds: " in line
+    assert "may be the seed's" not in line
+    single = {"arpo": runs["arpo"], "grpo": runs["grpo"][:1]}
+    assert "One seed of grpo: differences may be the seed's." in seed_line(single)
+    (found,) = differences(single)
+    assert found.over == "prompts"
+    assert found.high < 1
+    assert seed_line({"a": runs["grpo"][:1], "b": runs["grpo"][1:]}).startswith("One seed of each")
+
+
+def test_what_runs_do_not_share_is_told():
+    infos = {
+        "a": [{"vocab_size": 10, "temperature": 1.0, "window": 1}],
+        "b": [{"vocab_size": 10, "temperature": 0.7}],
+    }
+    assert unlike(infos) == ["The runs differ in temperature: a 1.0, b 0.7."]
+    assert unlike({"a": [{}], "b": [{}]}) == []
+
+
+def test_without_a_ratio_the_line_says_so():
+    random = np.random.default_rng(5)
+    line = difference("a", [a_run(random, 2.0, prompts=3)], "b", [a_run(random, 2.0)]).line
+    assert "no ratio of ratios" in line
+    assert "nan" not in line
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare")
+    for story in ("hold", "collapse"):
+        write_run(out / story, story, steps=20, n=4)
+    return out
+
+
+def test_compare_says_each_answer_and_the_difference(runs, capsys):
+    words = [f"{story}={runs / story / 'entropies'}" for story in ("hold", "collapse")]
+    assert main(["compare", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("hold: ")
+    assert "collapse: " in "\n".join(lines)
+    assert any(line.startswith("collapse / hold in steps 16 to 20: ") for line in lines)
+    assert lines[-1] == "One seed of each: differences may be the seed's."
+    assert main(["compare", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [run["name"] for run in found["runs"]] == ["hold", "collapse"]
+    assert found["runs"][0]["trend"]["last"]["steps"] == [16, 20]
+    assert found["differences"][0]["over"] == "shared prompts"
+
+
+@pytest.mark.parametrize("words", [["{}/hold/entropies"], ["a={}/hold/entropies", "b={}/hold/entropies"]])
+def test_one_run_is_not_compared_with_itself(runs, capsys, words):
+    assert main(["compare", *(word.format(runs) for word in words)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_pattern_of_several_runs_wants_names(runs, capsys):
+    assert main(["compare", f"{runs}/*/entropies", str(runs / "hold/entropies")]) == 2
+    said = capsys.readouterr().err
+    assert f"name each run: collapse={runs}/collapse/entropies hold={runs}/hold/entropies" in said
