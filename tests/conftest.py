@@ -48,6 +48,19 @@ def toy_agent(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def plugged_in(tmp_path_factory):
+    """A folder whose metadata announces the plug-in as an installed package's do."""
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "arpo_entropy_recorder-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: arpo-entropy-recorder\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[vllm.general_plugins]\narpo_entropy = arpo_entropy_recorder.live.plugin:register\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def llm(toy_agent):
     """The one engine of this process: a start takes tens of seconds on a CPU."""
     from engines import start_engine
