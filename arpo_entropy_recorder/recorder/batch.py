@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arpo_entropy_recorder.recorder.places import Place
-from arpo_entropy_recorder.recorder.trajectory import SHARED_INTS, common_prefix
+from arpo_entropy_recorder.recorder.token_lists import SHARED_INTS, common_prefix
 from arpo_entropy_recorder.step_files.values import prompt_digest
+
+
+class Match(NamedTuple):
+    """The prompt of a row that a start begins with, and how long it is in the start."""
+
+    prompt: tuple[int, ...]
+    length: int
 
 
 class Batch:
@@ -36,40 +43,49 @@ class Batch:
         self._input_ids = prompts.batch["input_ids"]
         # Whether rows were told by the starts' order alone.
         self.edits_prompts = False
-        self._found: dict[tuple[int, ...], tuple[int, ...] | None] = {}
-        # How many starts, or sets of int objects, each prompt has had; and the row of each set.
+        # The rows of which it is not sure which trajectory answers which.
+        self.doubtful: set[int] = set()
+        self._found: dict[tuple[int, ...], Match | None] = {}
+        # How many sources, as `_sources` tells them, each prompt has had; and the row of each.
         self._started: Counter[tuple[int, ...]] = Counter()
-        self._row_of_objects: dict[Any, tuple[int, bool]] = {}
+        self._row_of_source: dict[Any, int] = {}
         # So that no later int is given one of their addresses.
         self._kept: list[list[int]] = []
 
     def places(self, starts: list[list[int]]) -> list[Place]:
         """The row that each start of a generate call answers, by its tokens, and how long its prompt is.
 
-        A start is a row, or begins with one (the longest), or is one with text put in. Where none of a call is any
-        of these, its starts are taken for the rows in order. Else such a start has row -1.
+        A start is a row, or begins with one (the longest), perhaps with text put in. Where none of a call is any of
+        these, its starts are taken for the rows in order. Else such a start has row -1.
         """
-        prompts = [self._prompt_in(tuple(start)) for start in starts]
+        matches = [self._match(tuple(start)) for start in starts]
         num_rows = len(self._input_ids)
-        if not any(prompts) and not self._started and starts and num_rows and len(starts) % num_rows == 0:
+        if not any(matches) and not self._started and starts and num_rows and len(starts) % num_rows == 0:
             self.edits_prompts = True
             return [Place(i * num_rows // len(starts), len(start)) for i, start in enumerate(starts)]
         members: dict[tuple[int, ...], list[int]] = {}
-        for i, prompt in enumerate(prompts):
-            if prompt is not None:
-                members.setdefault(prompt, []).append(i)
-        places = [Place(-1, len(start)) for start in starts]
+        for i, match in enumerate(matches):
+            if match is not None:
+                members.setdefault(match.prompt, []).append(i)
+        sources: list[Any] = [None] * len(starts)
         for prompt, indices in members.items():
-            rows = self._share(prompt, [starts[i] for i in indices])
-            for i, (row, is_sure) in zip(indices, rows, strict=True):
-                is_begun = tuple(starts[i][: len(prompt)]) == prompt
-                places[i] = Place(row, len(prompt) if is_begun else len(starts[i]), is_sure)
+            told = self._sources(prompt, [starts[i] for i in indices])
+            self._share(prompt, told, is_whole=len(members) == len(self._rows_by_prompt))
+            for i, source in zip(indices, told, strict=True):
+                sources[i] = source
+        in_turn = [self._row_of_source[source] for source in dict.fromkeys(sources) if source is not None]
+        if in_turn != sorted(in_turn):
+            # Of rows that read the same it cannot be seen in what order they come.
+            for prompt in members:
+                self._doubt(prompt)
+        places = [
+            Place(-1, len(start)) if match is None else Place(self._row_of_source[source], match.length)
+            for start, match, source in zip(starts, matches, sources, strict=True)
+        ]
         beyond = {tuple(start[place.prompt_len :]) for start, place in zip(starts, places, strict=True)}
         if len(beyond) == 1 and len(members) > 1:
             # The loop has put the same text behind all prompts.
-            places = [
-                place._replace(prompt_len=len(start)) for start, place in zip(starts, places, strict=True)
-            ]
+            places = [Place(place.row, len(start)) for start, place in zip(starts, places, strict=True)]
         return places
 
     def is_row(self, tokens: list[int]) -> bool:
@@ -107,56 +123,66 @@ class Batch:
     def _lengths(self) -> list[int]:
         return sorted({len(prompt) for prompt in self._rows_by_prompt}, reverse=True)
 
-    def _prompt_in(self, start: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The row's prompt that `start` is, begins with, or is with one insertion; None for none."""
+    def _match(self, start: tuple[int, ...]) -> Match | None:
+        """The row's prompt that `start` is or begins with, as it is or with one insertion; None for none."""
         if start not in self._found:
-            prompt: tuple[int, ...] | None = None
-            for length in self._lengths:
-                if length <= len(start) and start[:length] in self._rows_by_prompt:
-                    prompt = start[:length]
-                    break
-            else:
-                edited = [row for row in self._rows_by_prompt if _is_inserted(row, start)]
-                prompt = max(edited, key=len, default=None)
-            self._found[start] = prompt
+            begins = [start[:n] for n in self._lengths if n <= len(start)]
+            matches = [Match(begin, len(begin)) for begin in begins if begin in self._rows_by_prompt]
+            if not matches:
+                edited = [Match(row, end) for row in self._rows_by_prompt if (end := _end_edited(row, start))]
+                matches = sorted(edited, key=lambda match: len(match.prompt), reverse=True)
+            self._found[start] = matches[0] if matches else None
+            if len(matches) > 1 and start != matches[0].prompt:
+                # The response may as well begin where a shorter row ends.
+                self.doubtful.update(self._rows_by_prompt[matches[0].prompt])
         return self._found[start]
 
-    def _share(self, prompt: tuple[int, ...], starts: list[list[int]]) -> list[tuple[int, bool]]:
-        """Which of the rows that read `prompt` each start answers, and whether that is sure.
+    def _sources(self, prompt: tuple[int, ...], starts: list[list[int]]) -> list[Any]:
+        """What tells the rows that read `prompt` apart: the int objects of each start, which copies share.
 
-        Copies of a row's list share its int objects, so each set of objects belongs to one row. Sets that are new in
-        this call go to the rows in turn, or, where there are more of them than rows, in equal shares in order, as in
-        a loop that repeats each row: of six starts over rows 3 and 8, three belong to each.
+        Python keeps one object for each small int, in whatever list it is: then each start stands for itself.
+        """
+        if len(self._rows_by_prompt[prompt]) == 1:
+            return [prompt] * len(starts)
+        if max(prompt, default=0) > SHARED_INTS:
+            self._kept += map(list, starts)
+            return [tuple(map(id, start[: len(prompt)])) for start in starts]
+        first = self._started[prompt]
+        return [(prompt, first + i) for i in range(len(starts))]
+
+    def _share(self, prompt: tuple[int, ...], sources: list[Any], is_whole: bool) -> None:
+        """Give the sources that are new to the rows that read `prompt`.
+
+        In turn, or, where there are more of them than rows, in equal shares in order, as in a loop that repeats each
+        row: of six starts over rows 3 and 8, three belong to each. `is_whole`: the call starts all of the batch.
         """
         rows = self._rows_by_prompt[prompt]
-        if len(rows) == 1:
-            self._started[prompt] += 1
-            return [(rows[0], True)] * len(starts)
-        known = self._row_of_objects
-        # Python keeps one object for each small int, in whatever list it is.
-        if max(prompt, default=0) > SHARED_INTS:
-            units: list[Any] = [tuple(map(id, start[: len(prompt)])) for start in starts]
-            if len(set(units)) == 1 and len(units) >= len(rows) and not self._started[prompt]:
-                # A loop that has made the prompt's list once, for all rows that read the same.
-                units = list(range(len(starts)))
-        else:
-            units = list(range(len(starts)))
-        fresh = list(dict.fromkeys(unit for unit in units if unit not in known))
-        sure = len(fresh) % len(rows) == 0
-        for place, unit in enumerate(fresh):
+        fresh = list(dict.fromkeys(source for source in sources if source not in self._row_of_source))
+        if len(fresh) % len(rows) or (fresh and self._started[prompt] and not is_whole):
+            self._doubt(prompt)
+        for place, source in enumerate(fresh):
             at = place * len(rows) // len(fresh) if len(fresh) >= len(rows) else self._started[prompt] + place
-            known[unit] = rows[at % len(rows)], sure
+            self._row_of_source[source] = rows[at % len(rows)]
         self._started[prompt] += len(fresh)
-        self._kept += map(list, starts)
-        found = [known[unit] for unit in units]
-        for unit in range(len(starts)):
-            known.pop(unit, None)
-        return found
+
+    def _doubt(self, prompt: tuple[int, ...]) -> None:
+        rows = self._rows_by_prompt[prompt]
+        if len(rows) > 1:
+            self.doubtful.update(rows)
 
 
-def _is_inserted(row: tuple[int, ...], start: tuple[int, ...]) -> bool:
-    """Whether `start` is `row` with tokens put in at one place."""
-    if not 0 < len(row) < len(start):
-        return False
+def _end_edited(row: tuple[int, ...], start: tuple[int, ...]) -> int | None:
+    """Where `row`, with tokens put in at one place, ends in `start`; None if `start` does not begin so."""
     before = common_prefix(row, start)
-    return row[before:] == start[len(start) - len(row) + before :]
+    rest = row[before:]
+    if not 0 < len(rest) < len(start) - before:
+        return None
+    if start[-len(rest) :] == rest:
+        return len(start)
+    at = before
+    while rest[0] in start[at:]:
+        at = start.index(rest[0], at)
+        if start[at : at + len(rest)] == rest:
+            return at + len(rest)
+        at += 1
+    return None

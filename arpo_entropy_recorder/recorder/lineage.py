@@ -12,15 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arpo_entropy_recorder.recorder.places import Place, Rows, SeenPrompts
-from arpo_entropy_recorder.recorder.results import ResultForm, Span
-from arpo_entropy_recorder.recorder.trajectory import (
-    SHARED_INTS,
-    Piece,
-    Segment,
-    Trajectory,
-    common_prefix,
-    shares_objects,
-)
+from arpo_entropy_recorder.recorder.results import ResultForm
+from arpo_entropy_recorder.recorder.token_lists import SHARED_INTS, common_prefix, shares_objects
+from arpo_entropy_recorder.recorder.trajectory import Piece, Segment, Trajectory
 
 
 class TrajectoryTracker:
@@ -41,6 +35,8 @@ class TrajectoryTracker:
         self._by_prompt: dict[int, dict[tuple[int, ...], list[Trajectory]]] = {}
         self._live: list[Trajectory] = []
         self._taken_now: dict[int, tuple[int, int]] = {}
+        # What a new list has behind all of a trajectory that it was taken for.
+        self._appended: list[tuple[Trajectory, Piece]] = []
 
     def begin(self, prompts: list[list[int]], completions: int = 1) -> list[Segment]:
         """The segments of a `generate` call, prompt by prompt, `completions` of them each.
@@ -93,7 +89,11 @@ class TrajectoryTracker:
             for piece in segment.pieces:
                 if piece.is_result is None:
                     piece.is_result = self._form.judge(list(piece.head), piece.tool)
+        for trajectory, piece in self._appended:
+            # A notice or hint, unless it is the question of a scoring call.
+            trajectory.unsure |= not piece.is_result
         for trajectory in self.trajectories:
+            trajectory.unsure |= trajectory.prompt_idx in self._rows.doubtful
             if trajectory.parent_idx is not None:
                 trajectory.unsure |= self.trajectories[trajectory.parent_idx].unsure
         for segment in self.segments:
@@ -101,12 +101,14 @@ class TrajectoryTracker:
         return [segment for segment in self.segments if segment.unsure]
 
     def _start(self, tokens: list[int], place: Place) -> Trajectory:
-        start = Trajectory(-1, place.row, None, place.prompt_len, list(tokens), unsure=not place.is_sure)
-        start.source, start.source_len = tokens, len(tokens)
-        if place.prompt_len < len(tokens):
-            start.mid_start = True
-            spans = self._form.find(tokens[place.prompt_len :])
-            start.pieces = list(_pieces(spans, place.prompt_len, len(tokens)))
+        start = Trajectory.start(tokens, place.row, place.prompt_len, self._form)
+        # A row may read like another's prompt with what was generated from it; what was begun midway may read
+        # like the result of a trajectory that has written nothing.
+        start.unsure = any(
+            (other.prompt_len < place.prompt_len and other.tokens[: len(tokens)] == tokens)
+            or (start.mid_start and other.has_written_nothing)
+            for other in self._of_same_prompt(tokens)
+        )
         return start
 
     def _enrol(self, trajectory: Trajectory) -> None:
@@ -131,6 +133,7 @@ class TrajectoryTracker:
             return None
         # Another list was taken for this trajectory meanwhile, perhaps wrongly.
         trajectory.unsure |= bool(trajectory.taken) and trajectory.source is not tokens
+        trajectory.is_contested = False
         claimed.add(id(trajectory))
         trajectory.read(tokens, self._form)
         return trajectory
@@ -163,10 +166,12 @@ class TrajectoryTracker:
                 shared = common_prefix(tokens, trajectory.tokens)
             else:
                 shared = most if tokens[:most] == trajectory.tokens[:most] else 0
+            shared = trajectory.length_in_common(shared, len(tokens))
             if shared < most:
                 continue
             same_objects = shares_objects(tokens, trajectory.tokens, shared)
-            key = (shared, same_objects, self._is_free(trajectory, tokens, shared, claimed))
+            free = id(trajectory) not in claimed and trajectory.may_go_on(tokens, shared, self._form)
+            key = (shared, same_objects, free)
             if key > best_key:
                 best, best_key, rivals = trajectory, key, []
             elif key == best_key and (key[2] or shared > trajectory.shared):
@@ -175,7 +180,7 @@ class TrajectoryTracker:
         if best is None:
             return None
         shared, same_objects, free = best_key
-        if not free and shared == best.prompt_len:
+        if not free and shared <= best.start_len:
             # A start of this prompt or of another row that reads the same: the batch knows which is due.
             told_by_objects = len(tokens) == shared and same_objects and max(tokens) > SHARED_INTS
             return best.branch(tokens, shared, self._form) if told_by_objects else None
@@ -183,20 +188,27 @@ class TrajectoryTracker:
             is_copy = same_objects and max(tokens[best.prompt_len : shared], default=0) > SHARED_INTS
             if not is_copy:
                 return None
+        is_contested = False
         while not free and best.parent_idx is not None and not best.has_added(shared):
             # A branch that only repeats what its parent has: as a scoring call's list with the parent's result does.
-            best = self.trajectories[best.parent_idx]
-            shared = common_prefix(tokens, best.tokens)
-            free = self._is_free(best, tokens, shared, claimed)
+            parent = self.trajectories[best.parent_idx]
+            common = common_prefix(tokens, parent.tokens)
+            if same_objects and not shares_objects(tokens, parent.tokens, common):
+                break
+            # Either list may have been made from the other.
+            is_contested |= same_objects and common < shared and tokens[shared - 1] > SHARED_INTS
+            best, shared = parent, common
+            free = id(best) not in claimed and best.may_go_on(tokens, shared, self._form)
+            # It may go on where that branch began, too.
+            best.unsure |= free
         if not free:
             child = self._branch(best, tokens, shared, claimed)
-            child.unsure |= bool(rivals)
+            child.unsure |= is_contested or bool(rivals)
             return child
         for rival in rivals:
             best.unsure = rival.unsure = True
-        if len(tokens) == best.prompt_len:
-            # Nothing was generated from the prompt; it may be started anew.
-            best.unsure = True
+        # Where nothing was generated, another list may begin there.
+        best.unsure |= best.is_contested or len(tokens) == best.last.start
         if best.is_kept_in_place:
             # A later list up to the result's end is a branch, as the loop's own list of this is known.
             self._taken_now[id(best)] = shared, len(tokens)
@@ -206,24 +218,9 @@ class TrajectoryTracker:
         is_whole = shared == len(best.tokens) < len(tokens)
         claimed.add(id(best))
         best.read(tokens, self._form)
-        # A notice or hint, unless it is the question of a scoring call.
-        best.unsure |= is_whole and best.last.is_result is False
+        if is_whole:
+            self._appended.append((best, best.last))
         return best
-
-    def _is_free(self, trajectory: Trajectory, tokens: list[int], shared: int, claimed: set[int]) -> bool:
-        """Whether a new list object may be this same trajectory, as `tokens + result` makes one."""
-        last, length = trajectory.last, len(trajectory.tokens)
-        if id(trajectory) in claimed or not last.by_policy or (shared <= last.start and shared < length):
-            return False
-        if len(tokens) == shared < length:
-            # What has only become shorter is a branch.
-            return False
-        if trajectory.is_kept_in_place or length - shared > 1:
-            if last.tool is None:
-                return trajectory.ended_by_length and not trajectory.is_kept_in_place
-            return self._form.judge(tokens[shared:], last.tool) is True
-        # All of it, or all but an end-of-text token, and perhaps more.
-        return True
 
     def _branch(self, parent: Trajectory, tokens: list[int], shared: int, claimed: set[int]) -> Trajectory:
         """A branch of `parent`, marked unsure where it may as well be `parent` itself."""
@@ -234,25 +231,18 @@ class TrajectoryTracker:
             parent.unsure = True
         child = parent.branch(tokens, shared, self._form)
         last = parent.last
-        if paused and last.by_policy and last.start < shared:
+        is_copy = tokens[shared - 1] <= SHARED_INTS or tokens[shared - 1] is parent.tokens[shared - 1]
+        if shared < len(tokens) and not is_copy:
+            # Text behind a result that only reads the same.
+            child.unsure |= any(piece.end == shared and not piece.by_policy for piece in parent.pieces)
+        if paused and last.by_policy and (last.start < shared or last.end == shared):
             if parent.is_kept_in_place:
                 # Text that a scoring call appends, or a notice or a cut after which a new list goes on.
                 goes_on = (last.tool is not None and last.end == shared) or parent.ended_by_length
-                child.unsure |= goes_on and shared < len(tokens)
+                may_be_parent = goes_on and (shared < len(tokens) or not is_copy)
             else:
                 # An over-long segment that was cut and goes on.
-                child.unsure |= parent.ended_by_length and len(tokens) == shared and parent in self._live
+                may_be_parent = parent.ended_by_length and len(tokens) == shared and parent in self._live
+            child.unsure |= may_be_parent
+            parent.is_contested |= may_be_parent
         return child
-
-
-def _pieces(spans: list[Span], at: int, length: int) -> list[Piece]:
-    """What tokens [at, length) are made of: results at `spans`, counted from `at`, and what the policy wrote."""
-    offset, pieces = at, []
-    for start, end, tool in spans:
-        if offset + start > at:
-            pieces.append(Piece(at, offset + start, by_policy=True, tool=tool))
-        pieces.append(Piece(offset + start, offset + end, False, tool, is_result=True))
-        at = offset + end
-    if at < length:
-        pieces.append(Piece(at, length, by_policy=True))
-    return pieces

@@ -10,11 +10,12 @@ class Place(NamedTuple):
 
     row: int
     prompt_len: int
-    is_sure: bool = True
 
 
 class Rows(Protocol):
-    """The prompts of a batch."""
+    """The prompts of a batch. `doubtful`: rows of which it is not sure which trajectory answers which."""
+
+    doubtful: set[int]
 
     def places(self, starts: list[list[int]]) -> list[Place]:
         """The place of each starting list of a generate call."""
@@ -27,6 +28,7 @@ class SeenPrompts:
     """Prompts in the order of their first appearance, where no batch says what they are."""
 
     def __init__(self) -> None:
+        self.doubtful: set[int] = set()
         self._row_of: dict[tuple[int, ...], int] = {}
 
     def places(self, starts: list[list[int]]) -> list[Place]:

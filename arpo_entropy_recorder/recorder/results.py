@@ -54,6 +54,8 @@ class ResultForm:
 
     def judge(self, tokens: list[int], tool: str | None) -> bool | None:
         """Whether `tokens`, appended after `tool` was called (None: no call), are a result; None: not known yet."""
+        if not tokens:
+            return False
         if self._ends(tokens) or self._begins(tokens):
             return True
         if any(opener and tokens[: len(opener)] == opener for opener in self._openers.values()):

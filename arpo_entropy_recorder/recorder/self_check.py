@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arpo_entropy_recorder.recorder.trajectory import Piece, Trajectory, common_prefix
+from arpo_entropy_recorder.recorder.token_lists import common_prefix
+from arpo_entropy_recorder.recorder.trajectory import Piece, Trajectory
 
 # ARPO's family: 1 where the policy wrote a token of the response, 0 for tools' results and padding.
 MASKS = ("loss_mask", "result_mask")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from arpo_entropy_recorder.recorder.results import EDGE, ResultForm
-
-# Python keeps one object for each int up to this one, whatever lists it is in.
-SHARED_INTS = 256
+from arpo_entropy_recorder.recorder.results import EDGE, ResultForm, Span
+from arpo_entropy_recorder.recorder.token_lists import common_prefix
 
 
 @dataclass(eq=False)
@@ -69,6 +66,8 @@ class Trajectory:
     prompt_idx: int
     parent_idx: int | None
     prompt_len: int
+    # How many tokens it was started with, or the trajectory that it branched from: more than the prompt if midway.
+    start_len: int
     tokens: list[int]
     pieces: list[Piece] = field(default_factory=list)
     mid_start: bool = False
@@ -83,6 +82,16 @@ class Trajectory:
     in_place: bool = False
     # From, to: lengths between which a new list was taken for this trajectory by its content alone.
     taken: list[tuple[int, int]] = field(default_factory=list)
+    # Whether a new list was taken for its branch that may as well be its own.
+    is_contested: bool = False
+
+    @classmethod
+    def start(cls, tokens: list[int], row: int, prompt_len: int, form: ResultForm) -> Trajectory:
+        """One that starts with a prompt of a row, or with what is more than it; it has no index yet."""
+        pieces = pieces_from(form.find(tokens[prompt_len:]), prompt_len, len(tokens))
+        started = cls(-1, row, None, prompt_len, len(tokens), list(tokens), pieces, prompt_len < len(tokens))
+        started.source, started.source_len = tokens, len(tokens)
+        return started
 
     @property
     def last(self) -> Piece:
@@ -94,6 +103,11 @@ class Trajectory:
         """Whether the loop has a list of all that was generated, so that this list is what goes on."""
         return self.in_place and len(self.source) >= len(self.tokens)
 
+    @property
+    def has_written_nothing(self) -> bool:
+        """Whether nothing was generated from the prompt before the loop appended text."""
+        return len(self.pieces) > 1 and self.pieces[0].end == self.prompt_len
+
     def has_added(self, length: int) -> bool:
         """Whether the policy or a tool has added to what its parent had, up to `length`."""
         return any(
@@ -101,6 +115,26 @@ class Trajectory:
             for piece in self.pieces
             if piece.by_policy or piece.is_result
         )
+
+    def length_in_common(self, shared: int, length: int) -> int:
+        """`shared`, tokens in common with a list of `length`, without what two results have begun with alike."""
+        inside = [p.start for p in self.pieces if p.start < shared < p.end and not p.by_policy]
+        return inside[0] if inside and shared < length else shared
+
+    def may_go_on(self, tokens: list[int], shared: int, form: ResultForm) -> bool:
+        """Whether a list never seen may be this trajectory's next one, as `tokens + result` makes one."""
+        last, length = self.last, len(self.tokens)
+        if not last.by_policy or (shared <= last.start and shared < length):
+            return False
+        if len(tokens) == shared < length:
+            # What has only become shorter is a branch.
+            return False
+        if self.is_kept_in_place or length - shared > 1:
+            if last.tool is None:
+                return self.ended_by_length and not self.is_kept_in_place
+            return form.judge(tokens[shared:], last.tool) is True
+        # All of it, or all but an end-of-text token, and perhaps more.
+        return True
 
     def write(self, generated: Sequence[int], tool: str | None, ended_by_length: bool) -> None:
         """Take in what the policy wrote, and the tool that it called at the end."""
@@ -141,11 +175,15 @@ class Trajectory:
             if cut is None and form.is_whole(self.tokens[last.start :]):
                 tool = None
             else:
-                # What is left of a result is one; with another end the text is judged anew.
+                # What is left of a result is one; with another end the text is judged anew. Where it goes on behind
+                # a result without its end, that may be more of it or other text.
+                self.unsure |= cut is None and last.is_result is not False
                 known, start = bool(last.is_result) and len(tokens) == last.end, last.start
                 self.pieces.pop()
         text = tokens[start:]
         is_result = known or form.judge(text, tool)
+        # A result right behind a result: one of two that came at once, or of a branch with the same first words.
+        self.unsure |= bool(is_result) and start == last.end and not last.by_policy
         if is_result and not known:
             form.learn(text, tool)
         head = () if is_result is not None else text[:EDGE]
@@ -156,15 +194,17 @@ class Trajectory:
         child = replace(
             self,
             sample_idx=-1,
-            parent_idx=self.sample_idx if shared > self.prompt_len else None,
+            parent_idx=self.sample_idx if shared > self.start_len else None,
             tokens=list(self.tokens),
             pieces=list(self.pieces),
-            mid_start=False,
+            mid_start=self.prompt_len < shared <= self.start_len,
+            start_len=min(shared, self.start_len),
             shared=shared,
             source=[],
             source_len=0,
             in_place=False,
             taken=[],
+            is_contested=False,
         )
         child.read(tokens, form, shared)
         return child
@@ -177,23 +217,14 @@ class Trajectory:
         return segment
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix, by halving: slices are compared at C speed."""
-    low, high = 0, min(len(a), len(b))
-    if a[:high] == b[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def shares_objects(a: list[int], b: list[int], length: int) -> bool:
-    """Whether the first `length` tokens are the very same int objects, as `list.copy()` leaves them.
-
-    Tells a branch's parent from a trajectory that reads the same by chance; of SHARED_INTS it says nothing.
-    """
-    return all(map(operator.is_, a[:length], b[:length]))
+def pieces_from(spans: list[Span], at: int, length: int) -> list[Piece]:
+    """What tokens [at, length) are made of: results at `spans`, counted from `at`, and what the policy wrote."""
+    offset, pieces = at, []
+    for start, end, tool in spans:
+        if offset + start > at:
+            pieces.append(Piece(at, offset + start, by_policy=True, tool=tool))
+        pieces.append(Piece(offset + start, offset + end, False, tool, is_result=True))
+        at = offset + end
+    if at < length:
+        pieces.append(Piece(at, length, by_policy=True))
+    return pieces

@@ -36,8 +36,9 @@ class Sample:
         # The end of each result that the tokens hold, and its tool.
         self.history = list(history)
         self.segment = (len(tokens), len(tokens))
-        # Up to here it was its parent.
-        self.shared = len(tokens)
+        self.was_passed = False
+        # Up to here it was its parent, or was given to it if it has none.
+        self.shared = self.start_len = len(tokens)
 
     @property
     def truth(self):
@@ -124,6 +125,8 @@ class Loop:
         return {"tuples": tuple, "arrays": np.array}.get(self.style, lambda same: same)(tokens)
 
     def generate(self, samples, n=1):
+        for sample in samples:
+            sample.was_passed = True
         lists = [self.form(sample.tokens) for sample in samples]
         return self.tracker.begin(*generate_arguments((lists, SimpleNamespace(n=n)), {}))
 
@@ -150,8 +153,6 @@ class Loop:
         segments = self.generate(turn, n)
         if n > 1:
             turn = [s if i == 0 else self.twin(s) for s in turn for i in range(n)]
-            for place, sample in enumerate(turn):
-                self.samples[place], sample.idx = sample, place
         self.books += [(sample.truth, segment) for sample, segment in zip(turn, segments, strict=True)]
         written = [
             [] if "empty completions" in self.habits and self.chance(0.2) else self.text(1, 6) for _ in turn
@@ -208,11 +209,11 @@ class Loop:
 
     def score(self):
         """A call of its own on a trajectory with a question behind it, in a list that is used once."""
-        known = self.live + self.finished
-        source = self.rng.choice(known)
-        judge = self.add(source.row, [*source.tokens, *self.renewed([950, 951])], source.idx, source.history)
-        if len(source.tokens) == len(self.starts[source.row]):
-            judge.parent = None
+        source = self.rng.choice([s for s in self.live + self.finished if s.was_passed])
+        tokens = [*source.tokens, *self.renewed([950, 951])]
+        judge = self.add(source.row, tokens, *self.origin(source, len(source.tokens)))
+        # Of a source that has nothing but its start it is a start itself, and one beyond its row.
+        judge.is_midway |= judge.parent is None
         (segment,) = self.generate([judge])
         self.books.append((judge.truth, segment))
         self.tracker.end([self.text(1, 2)], [None], ["stop"])
@@ -232,14 +233,18 @@ class Loop:
             self.live.append(self.add(row, list(self.starts[row])))
 
     def branch_at(self, source, length):
-        history = [entry for entry in source.history if entry[0] <= length]
-        owner = source
-        while owner.parent is not None and length <= owner.shared:
-            # Its parent has written these tokens.
-            owner = self.samples[owner.parent]
-        parent = owner.idx if length > len(self.starts[source.row]) else None
-        self.live.append(self.add(source.row, source.tokens[:length], parent, history))
+        self.live.append(self.add(source.row, source.tokens[:length], *self.origin(source, length)))
         self.live[-1].shared = length
+
+    def origin(self, source, length):
+        """The parent and the history of what has the first tokens of a sample, and whether it starts midway."""
+        history = [entry for entry in source.history if entry[0] <= length]
+        while source.parent is not None and length <= source.shared:
+            # Its parent has written these tokens.
+            source = self.samples[source.parent]
+        is_start = source.parent is None and length <= source.start_len
+        is_midway = is_start and length > len(self.starts[source.row])
+        return None if is_start else source.idx, history, is_midway
 
 
 def found_of(segment):

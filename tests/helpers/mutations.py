@@ -38,7 +38,7 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     # Lineage is right or marked.
     Mutation(
-        "recorder/lineage.py",
+        "recorder/trajectory.py",
         "if len(tokens) == shared < length:",
         "if len(tokens) < shared < length:",
         "unit/test_lineage.py::test_what_only_gets_shorter_is_a_branch",
@@ -54,6 +54,18 @@ MUTATIONS = [
         "if any(low <= shared <= high for low, high in taken):",
         "if False:",
         "unit/test_lineage.py::test_labels_are_right_or_marked",
+    ),
+    Mutation(
+        "recorder/trajectory.py",
+        "mid_start=self.prompt_len < shared <= self.start_len,",
+        "mid_start=False,",
+        "unit/test_lineage.py::test_labels_of_mixed_habits_are_right_or_marked",
+    ),
+    Mutation(
+        "recorder/batch.py",
+        "if in_turn != sorted(in_turn):",
+        "if False:",
+        "torch/test_batch.py::test_rows_that_read_the_same_are_doubtful_in_another_order",
     ),
     Mutation(
         "recorder/self_check.py",

@@ -59,12 +59,25 @@ def test_each_wave_of_starts_takes_rows_that_read_the_same_in_turn():
     assert rows_of(view, [[int("900"), 1] for _ in range(3)]) == [0, 1, 2]
     lists, starts = [[int("900"), 1] for _ in range(3)], [0, 1, 1, 1, 2, 2]
     assert rows_of(view, [lists[row].copy() for row in starts]) == starts
-    assert all(place.is_sure for place in view.places([lists[2].copy()]))
+    assert rows_of(view, [lists[2].copy()]) == [2]
+    assert view.doubtful == set()
 
 
 def test_a_share_that_does_not_come_out_even_is_not_sure():
-    view = batch([[900, 1], [900, 1]])
-    assert not any(place.is_sure for place in view.places([[int("900"), 1] for _ in range(3)]))
+    view = batch([[900, 1], [2], [900, 1]])
+    view.places([[int("900"), 1] for _ in range(3)])
+    assert view.doubtful == {0, 2}
+
+
+@pytest.mark.parametrize("calls", [
+    [[[900, 1], [900, 1], [2]]],  # row 2 before row 1
+    [[[2], [900, 1], [900, 1]], [[900, 1], [900, 1]]],  # a part of the batch at a time
+])  # fmt: skip
+def test_rows_that_read_the_same_are_doubtful_in_another_order(calls):
+    view = batch([[900, 1], [2], [900, 1]])
+    for starts in calls:
+        view.places([[int(str(token)) for token in start] for start in starts])
+    assert view.doubtful == {0, 2}
 
 
 @pytest.mark.parametrize(("start", "row", "prompt_len"), [
@@ -81,8 +94,12 @@ def test_a_start_of_no_row_is_no_padding():
 def test_rows_that_read_the_same_share_their_starts_where_objects_do_not_tell_rows():
     view = batch([[900, 1], [900, 1]])
     assert rows_of(view, [[int("900"), 1] for _ in range(6)]) == [0, 0, 0, 1, 1, 1]
-    one = [int("900"), 1]
-    assert rows_of(batch([[900, 1], [900, 1]]), [one.copy() for _ in range(4)]) == [0, 0, 1, 1]
+
+
+def test_copies_of_one_list_for_rows_that_read_the_same_are_doubtful():
+    view, one = batch([[900, 1], [900, 1]]), [int("900"), 1]
+    assert rows_of(view, [one.copy() for _ in range(4)]) == [0, 0, 0, 0]
+    assert view.doubtful == {0, 1}
 
 
 def test_a_start_that_is_in_no_row_gets_minus_one():

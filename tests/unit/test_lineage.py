@@ -13,7 +13,7 @@ from loops import Loop as HabitualLoop
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.lineage import TrajectoryTracker
 from arpo_entropy_recorder.recorder.results import ResultForm
-from arpo_entropy_recorder.recorder.trajectory import common_prefix
+from arpo_entropy_recorder.recorder.token_lists import common_prefix
 
 TOOLS = ("search", "python")
 # What tools' results end with here.
@@ -378,6 +378,44 @@ def test_a_branch_that_drops_a_hint_keeps_the_result():
     assert told(segments) == [(1, "search", True, False)] * 2
 
 
+def test_a_copy_without_a_result_is_a_branch():
+    tracker = follow()
+    tokens = [1000, 2000]
+    for result in ([800, END], []):
+        tracker.begin([tokens])
+        tracker.end([[501, 502]], ["</search>"])
+        tokens += [501, 502, *result]
+    segments = tracker.begin([tokens, list(tokens)])
+    assert labels(segments) == [(0, 0, None, 1, None), (1, 0, 0, 1, None)]
+
+
+def test_completions_of_a_start_midway_are_starts_midway():
+    rows = Batch(SimpleNamespace(batch={"input_ids": [[1000, 2000], [1000, 2001]]}, meta_info={}))
+    segments = follow(rows=rows).begin([[1000, 2000, 501], [1000, 2001]], completions=2)
+    assert labels(segments) == [(i, i // 2, None, 0, None) for i in range(4)]
+    assert [s.mid_start for s in segments] == [True, True, False, False]
+
+
+def test_a_branch_of_a_start_midway_within_what_it_was_given_is_one_too():
+    rows = Batch(SimpleNamespace(batch={"input_ids": [[1000, 2000], [1000, 2001]]}, meta_info={}))
+    tracker = follow(rows=rows)
+    tracker.begin([[1000, 2000, 501, 502], [1000, 2001]])
+    tracker.end([[503, 504], [505]], [None, None])
+    segments = tracker.begin([[1000, 2000, 501], [1000, 2000, 501, 502, 503]])
+    assert labels(segments) == [(2, 0, None, 0, None), (3, 0, 0, 0, None)]
+    assert [s.mid_start for s in segments] == [True, False]
+
+
+def test_results_that_begin_alike_do_not_make_a_parent():
+    tracker = follow()
+    lists = [[1000, 2000], [1000, 2000]]
+    tracker.begin(lists)
+    tracker.end([[501], [501]], ["</search>"] * 2)
+    lists[0] += [501, 800, 801, END]
+    (first, second) = tracker.begin([lists[0], [*lists[1], 501, 800, 802, END]])
+    assert labels([first, second]) == [(0, 0, None, 1, "search"), (1, 0, None, 1, "search")]
+
+
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_scoring_call_does_not_take_the_result_away(in_place):
     tracker = follow()
@@ -427,6 +465,13 @@ def test_an_edited_prompt_is_its_row_with_an_insertion():
     assert [(s.prompt_idx, s.mid_start) for s in segments] == [(1, False), (0, False)]
 
 
+def test_an_edited_prompt_may_start_midway():
+    first, second = FewRows([1000, 2000, 3000], [1000, 2001, 3000])(
+        [1000, 77, 2001, 3000, 501], [1000, 77, 2000, 3000]
+    )
+    assert [(s.prompt_idx, s.mid_start) for s in (first, second)] == [(1, True), (0, False)]
+
+
 def test_rows_go_by_order_where_no_start_is_like_any():
     segments = FewRows([1000, 2000], [1000, 2001])([7], [7], [8], [8])
     assert [s.prompt_idx for s in segments] == [0, 0, 1, 1]
@@ -452,16 +497,30 @@ def test_an_over_long_segment_that_is_cut_and_goes_on_is_itself():
     assert labels(segments) == [(0, 0, None, 0, None)]
 
 
-# A branch whose parent pauses is read as the parent where a loop makes a new list with each result.
-UNDECIDABLE = {("pauses", "child lists")}
+# A branch whose parent pauses is read as the parent where a loop makes a new list with each result; rows that read
+# the same cannot be told if they start in another order than the batch's; what is cut and goes on as another
+# trajectory has by chance is read as that one's branch.
+UNDECIDABLE = [{"pauses", "child lists"}, {"reordering", "shared rows"}, {"equal texts", "over-long segments"}]
 
 
 @pytest.mark.parametrize("habit", HABITS)
 def test_labels_are_right_or_marked(habit):
-    styles = [style for style in STYLES if (habit, style) not in UNDECIDABLE]
+    styles = [style for style in STYLES if {habit, style} not in UNDECIDABLE]
     for seed in range(150):
         style = styles[seed % len(styles)]
         assert wrong_in_silence(HabitualLoop(seed, [habit], style).run()) == [], (seed, style)
+
+
+def test_labels_of_mixed_habits_are_right_or_marked():
+    followed = 0
+    for seed in range(800):
+        rng = random.Random(f"mixed {seed}")
+        habits, style = rng.sample(HABITS[1:], rng.randint(2, 4)), rng.choice(STYLES)
+        if any(pair <= {*habits, style} for pair in UNDECIDABLE):
+            continue
+        followed += 1
+        assert wrong_in_silence(HabitualLoop(seed, habits, style).run()) == [], (seed, habits, style)
+    assert followed > 600
 
 
 def test_labels_of_loops_that_append_in_place_are_sure():
