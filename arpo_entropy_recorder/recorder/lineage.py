@@ -166,7 +166,8 @@ class TrajectoryTracker:
                 shared = common_prefix(tokens, trajectory.tokens)
             else:
                 shared = most if tokens[:most] == trajectory.tokens[:most] else 0
-            shared = trajectory.length_in_common(shared, len(tokens))
+            if trajectory.prompt_len < shared < len(tokens):
+                shared = trajectory.length_in_common(shared)
             if shared < most:
                 continue
             same_objects = shares_objects(tokens, trajectory.tokens, shared)

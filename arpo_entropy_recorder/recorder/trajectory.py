@@ -116,10 +116,11 @@ class Trajectory:
             if piece.by_policy or piece.is_result
         )
 
-    def length_in_common(self, shared: int, length: int) -> int:
-        """`shared`, tokens in common with a list of `length`, without what two results have begun with alike."""
-        inside = [p.start for p in self.pieces if p.start < shared < p.end and not p.by_policy]
-        return inside[0] if inside and shared < length else shared
+    def length_in_common(self, shared: int) -> int:
+        """`shared`, the first tokens in common with a longer list, without what two results have begun with alike."""
+        piece = next((piece for piece in reversed(self.pieces) if piece.start < shared), None)
+        is_begun = piece is not None and shared < piece.end and not piece.by_policy
+        return piece.start if piece is not None and is_begun else shared
 
     def may_go_on(self, tokens: list[int], shared: int, form: ResultForm) -> bool:
         """Whether a list never seen may be this trajectory's next one, as `tokens + result` makes one."""

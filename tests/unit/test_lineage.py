@@ -500,7 +500,11 @@ def test_an_over_long_segment_that_is_cut_and_goes_on_is_itself():
 # A branch whose parent pauses is read as the parent where a loop makes a new list with each result; rows that read
 # the same cannot be told if they start in another order than the batch's; what is cut and goes on as another
 # trajectory has by chance is read as that one's branch.
-UNDECIDABLE = [{"pauses", "child lists"}, {"reordering", "shared rows"}, {"equal texts", "over-long segments"}]
+UNDECIDABLE = [
+    {"pauses", "child lists"},
+    {"reordering", "shared rows"},
+    {"equal texts", "over-long segments"},
+]
 
 
 @pytest.mark.parametrize("habit", HABITS)
