@@ -278,7 +278,7 @@ def test_generate_called_from_another_thread_is_recorded(engine, loop, tmp_path)
 
 
 def test_generate_called_by_two_threads_at_once_is_marked_incomplete(engine, loop, tmp_path):
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=120)
     engine.before = both.wait
 
     def script(generate):

@@ -46,7 +46,7 @@ def recorded(toy_agent, tmp_path_factory):
             workers = [
                 worker.remote(rank, str(toy_agent), DP_SIZE, TP_SIZE) for rank in range(DP_SIZE * TP_SIZE)
             ]
-            reports = ray.get([worker.record.remote(out) for worker in workers], timeout=400)
+            reports = ray.get([worker.record.remote(out) for worker in workers], timeout=900)
         finally:
             ray.shutdown()
             shutil.rmtree(sockets, ignore_errors=True)

@@ -292,7 +292,7 @@ def test_a_prompt_beyond_the_engines_length_is_named():
 def test_tools_of_a_round_run_at_the_same_time():
     import threading
 
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=120)
 
     def waits_for_another(content):
         barrier.wait()
