@@ -108,6 +108,11 @@ class StepWriter:
         key = StepKey(int(global_step), bool(validate))
         latest = self._latest.get(key.validate)
         if latest is not None and key < latest:
+            logger.warning(
+                "entropy recorder: step %d comes after step %d, as after a resume: a new run, whose steps replace "
+                "those of the same number in %s",
+                key.global_step, latest.global_step, printable(self.directory),
+            )  # fmt: skip
             self._start_over()
         if key != latest:
             self._latest[key.validate] = key

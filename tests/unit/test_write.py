@@ -259,7 +259,7 @@ def test_validating_again_makes_no_trained_step_stale_but_training_again_does(tm
     ]
 
 
-def test_going_back_within_one_process_counts_as_a_new_run(tmp_path):
+def test_going_back_within_one_process_counts_as_a_new_run(tmp_path, caplog):
     writer = StepWriter(tmp_path)
     for step in (1, 2, 3, 2):
         writer.add(step, False, columns(step))
@@ -270,6 +270,7 @@ def test_going_back_within_one_process_counts_as_a_new_run(tmp_path):
         (2, 1, False),
         (3, 0, True),
     ]
+    assert caplog.text.count("step 2 comes after step 3, as after a resume") == 1
 
 
 def holder(directory, rank=0):
