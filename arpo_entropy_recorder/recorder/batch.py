@@ -10,7 +10,7 @@ import numpy as np
 
 from arpo_entropy_recorder.recorder.places import Place
 from arpo_entropy_recorder.recorder.token_lists import SHARED_INTS, common_prefix
-from arpo_entropy_recorder.step_files.values import prompt_digest
+from arpo_entropy_recorder.step_files.values import prompt_digest, unpadded
 
 
 class Match(NamedTuple):
@@ -110,7 +110,7 @@ class Batch:
         """Each row from its first token on that is not padding."""
         ids = self._input_ids
         table = np.asarray(ids.cpu() if hasattr(ids, "cpu") else ids, dtype=np.int64)
-        return [row[int((row != self.pad_token_id).argmax()) :] for row in table]
+        return [unpadded(row, self.pad_token_id) for row in table]
 
     @cached_property
     def _rows_by_prompt(self) -> dict[tuple[int, ...], list[int]]:
@@ -121,7 +121,7 @@ class Batch:
 
     @cached_property
     def _lengths(self) -> list[int]:
-        return sorted({len(prompt) for prompt in self._rows_by_prompt}, reverse=True)
+        return sorted({len(prompt) for prompt in self._rows_by_prompt if prompt}, reverse=True)
 
     def _match(self, start: tuple[int, ...]) -> Match | None:
         """The row's prompt that `start` is or begins with, as it is or with one insertion; None for none."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from arpo_entropy_recorder.recorder.token_lists import common_prefix
 from arpo_entropy_recorder.recorder.trajectory import Piece, Trajectory
+from arpo_entropy_recorder.step_files.values import unpadded
 
 # ARPO's family: 1 where the policy wrote a token of the response, 0 for tools' results and padding.
 MASKS = ("loss_mask", "result_mask")
@@ -47,7 +48,7 @@ def compare(trajectories: Sequence[Trajectory], output: Any, pad_token_id: int) 
     not_followed, example = 0, ""
     said: dict[Piece, tuple[Trajectory, np.ndarray]] = {}
     for row, (prompt, response, by_policy) in enumerate(zip(prompts, responses, mask, strict=True)):
-        start = tuple(prompt[int((prompt != pad_token_id).argmax()) :].tolist())
+        start = tuple(unpadded(prompt, pad_token_id).tolist())
         text = response[: _end(response != pad_token_id)].tolist()
         found = [(common_prefix(text, t.tokens[t.prompt_len :]), t) for t in by_prompt.get(start, ())]
         if not any(_is_followed(*pair, text, by_policy) for pair in found):
@@ -111,7 +112,8 @@ def _table(batch: Any, key: str) -> np.ndarray | None:
     """A [rows, length] tensor of the batch on the host; None if there is none."""
     try:
         values = batch[key]
-    except (KeyError, TypeError, IndexError):
+        table = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+    except (KeyError, TypeError, IndexError, ValueError, RuntimeError):
+        # None there, or of a type that is no table: a nested tensor, one that has a gradient or is bfloat16.
         return None
-    table = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
-    return table if table.ndim == 2 else None
+    return table if table.ndim == 2 and table.dtype.kind in "biuf" else None

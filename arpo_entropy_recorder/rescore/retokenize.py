@@ -20,7 +20,7 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.dumps import Line
 from arpo_entropy_recorder.rescore.segments import Part, split_response
-from arpo_entropy_recorder.rollout.prompts import unpadded_left
+from arpo_entropy_recorder.step_files.values import unpadded
 
 ROLE_LINE = re.compile(r"(?:^|(?<=\n))(system|user|assistant)\n")
 
@@ -135,7 +135,7 @@ def _from_ids(
     line: Line, prompt: list[int], response: list[int], tokenizer: Any, tools: Sequence[str]
 ) -> Tokenized:
     padding = tokenizer.pad_token_id
-    prompt = unpadded_left(prompt, padding)
+    prompt = unpadded(prompt, padding).tolist()
     last = next((i for i in range(len(response), 0, -1) if response[i - 1] != padding), 0)
     # The padding token may also be the end-of-text token: then the first of a run of them was sampled.
     if padding is not None and padding == tokenizer.eos_token_id and last < len(response):

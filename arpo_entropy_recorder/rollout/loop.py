@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from arpo_entropy_recorder.rollout.prompts import require_room, unpadded_left
+from arpo_entropy_recorder.rollout.prompts import require_room
 from arpo_entropy_recorder.rollout.sampling import own_params, shared_params
 from arpo_entropy_recorder.rollout.tools.calls import answer, as_result, called_content
 from arpo_entropy_recorder.rollout.tools.tool import Tool
+from arpo_entropy_recorder.step_files.values import unpadded
 
 
 @dataclass
@@ -129,7 +130,7 @@ class ToolRollout:
         sampling_params = shared_params(self.config, self.tokenizer, list(self.stops), greedy, kwargs)
         rng = random.Random(f"{self.config.get('seed')}/{self._call}")
         padding = self.tokenizer.pad_token_id
-        starts = [unpadded_left(row.tolist(), padding) for row in prompts.batch["input_ids"]]
+        starts = [unpadded(row.tolist(), padding).tolist() for row in prompts.batch["input_ids"]]
         for prompt_idx, start in enumerate(starts):
             for _ in range(min(n, int(self.config.get("initial_rollouts", n)))):
                 self._add(prompt_idx, start)

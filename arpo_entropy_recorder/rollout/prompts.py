@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,11 +86,6 @@ def pad_left(token_lists: Sequence[Sequence[int]], pad_token_id: int) -> np.ndar
     return np.array(
         [[pad_token_id] * (longest - len(tokens)) + list(tokens) for tokens in token_lists], np.int64
     )
-
-
-def unpadded_left(tokens: Sequence[int], pad_token_id: int | None) -> list[int]:
-    """`tokens` from the first on that is not padding."""
-    return list(itertools.dropwhile(lambda token: token == pad_token_id, tokens))
 
 
 def _parquet(path: Path) -> Iterable[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""How two values of a record are computed: the entropy's scale and the prompt's digest."""
+"""How values of a record are computed: the entropy's scale, and the prompt without padding and its digest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
     """
     # Above 1 only by rounding, or where nothing keeps the policy from ids that the tokenizer does not have.
     return np.minimum(nats / np.float32(math.log(vocab_size)), np.float32(1.0))
+
+
+def unpadded(token_ids: Sequence[int] | np.ndarray, pad_token_id: int | None) -> np.ndarray:
+    """Token ids padded on the left, [length], from the first on that is not padding: int64 [up to length]."""
+    ids = np.asarray(token_ids, dtype=np.int64)
+    where = np.flatnonzero(ids != (-1 if pad_token_id is None else pad_token_id))
+    return ids[where[0] :] if len(where) else ids[:0]
 
 
 def prompt_digest(token_ids: Sequence[int] | np.ndarray) -> str:

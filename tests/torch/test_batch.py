@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.recorder.batch import Batch
@@ -27,6 +27,7 @@ def rows_of(view, starts):
 prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(prompts, st.integers(1, 3))
 def test_starts_that_repeat_each_row_get_their_rows(rows, times):
     starts = [list(row) for row in rows for _ in range(times)]
@@ -37,6 +38,7 @@ def test_starts_that_repeat_each_row_get_their_rows(rows, times):
     assert found == expected
 
 
+@settings(deadline=None)
 @given(prompts, st.randoms())
 def test_starts_in_any_order_get_a_row_of_their_content(rows, rng):
     starts = [list(row) for row in rows]

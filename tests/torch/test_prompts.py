@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, pad_left, unpadded_left
+from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, pad_left
 
 CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
 
@@ -130,9 +130,3 @@ def test_without_a_chat_template_the_texts_are_joined():
 
 def test_rows_are_filled_up_on_the_left():
     np.testing.assert_array_equal(pad_left([[1, 2, 3], [4]], 9), [[1, 2, 3], [9, 9, 4]])
-
-
-def test_padding_is_taken_off_on_the_left_alone():
-    assert unpadded_left([9, 9, 4, 9], 9) == [4, 9]
-    assert unpadded_left([9, 9], 9) == []
-    assert unpadded_left([4, 5], None) == [4, 5]

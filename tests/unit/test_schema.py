@@ -13,7 +13,7 @@ from arpo_entropy_recorder.step_files import schema
 from arpo_entropy_recorder.step_files.decode import ReadError
 from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.schema import NULL, Field
-from arpo_entropy_recorder.step_files.values import prompt_digest
+from arpo_entropy_recorder.step_files.values import prompt_digest, unpadded
 from arpo_entropy_recorder.step_files.write import StepWriter
 
 FLAG = Field("is_new", (bool,), "a flag", absent=False)
@@ -87,3 +87,9 @@ def test_a_prompt_s_digest_is_blake2b_of_its_ids():
     expected = hashlib.blake2b(struct.pack("<3q", 5, 2**40, 0), digest_size=8).hexdigest()
     assert prompt_digest([5, 2**40, 0]) == expected
     assert prompt_digest(np.array([5, 2**40, 0])) == expected
+
+
+def test_padding_is_taken_off_on_the_left_alone():
+    assert unpadded([9, 9, 4, 9], 9).tolist() == [4, 9]
+    assert unpadded(np.array([9, 9]), 9).tolist() == []
+    assert unpadded([4, 5], None).tolist() == [4, 5]

@@ -78,6 +78,42 @@ def test_a_mask_that_does_not_tell_results_is_not_believed(tracker):
     assert tracker.segments[2].round == 1
 
 
+class NoArray:
+    """As a tensor that has a gradient, or is nested or of bfloat16."""
+
+    def __array__(self, *_, **__):
+        raise TypeError("can't convert")
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        NoArray(),
+        np.ones((1, 5), int),
+        np.ones((2, 5, 1), int),
+        np.full((2, 5), "x"),
+        np.full((2, 5), None),
+        [[1], [1, 0]],
+    ],
+)
+def test_a_mask_of_another_form_is_not_believed(tracker, mask):
+    given = output(RESPONSES, MASKS)
+    given.batch["loss_mask"] = mask
+    assert compare(tracker.trajectories, given, PAD) == Findings()
+    assert tracker.segments[2].round == 1
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.float16])
+def test_a_mask_may_have_any_type_of_number_and_is_left_as_it_was(tracker, dtype):
+    given = output(RESPONSES, [MASKS[0], [1, 1, 1, 1]])
+    tracker.trajectories[1].pieces[1].is_result = True
+    given.batch["loss_mask"] = given.batch["loss_mask"].astype(dtype)
+    for table in given.batch.values():
+        table.flags.writeable = False
+    found = compare(tracker.trajectories, given, PAD)
+    assert (found.not_followed, found.disagreements) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "strange", [None, 3, SimpleNamespace(batch=None), SimpleNamespace(batch={"prompts": [[1]]})]
 )
