@@ -194,6 +194,73 @@ MUTATIONS = [
         "return isinstance(error, ValueError) or",
         "faults/test_faults_recorder.py::test_every_function_that_raises_costs_records_at_most",
     ),
+    # Requests that come and go.
+    Mutation(
+        "live/mark.py",
+        "return key if hmac.compare_digest(code, _code(token, key)) else None",
+        "return key",
+        "unit/test_live.py::test_another_jobs_mark_is_no_mark",
+    ),
+    Mutation(
+        "live/messages.py",
+        "len(frame) <= MAX_FRAME and body and",
+        "body and",
+        "unit/test_live.py::test_a_message_that_is_too_long_is_refused_unparsed",
+    ),
+    Mutation(
+        "live/messages.py",
+        ', person=b"arpo-message"',
+        ', person=b"arpo-mark"',
+        "unit/test_live.py::test_a_marks_code_signs_no_message",
+    ),
+    Mutation(
+        "live/values.py",
+        "if len(waiting) >= self.max_keys:",
+        "if False:",
+        "unit/test_live.py::test_keys_and_positions_are_bounded_and_counted",
+    ),
+    Mutation(
+        "live/job.py",
+        "token: bytes = field(repr=False)",
+        "token: bytes",
+        "unit/test_live.py::test_the_token_is_in_no_representation",
+    ),
+    Mutation(
+        "live/plugin.py",
+        'if not (os.environ.get("ARPO_ENTROPY_JOB") and os.environ.get("ARPO_ENTROPY_COLLECTOR")):',
+        "if False:",
+        "unit/test_live_plugin.py::test_outside_of_a_job_nothing_else_is_imported",
+    ),
+    Mutation(
+        "live/plugin.py",
+        "    if getattr(original, OURS, False):\n        return\n",
+        "",
+        "unit/test_live_plugin.py::test_a_worker_starts_recording_once_its_engine_is_set_up",
+    ),
+    Mutation(
+        "taps/resident_v1.py",
+        "elif not self._is_chunk(row, request_id):",
+        "else:",
+        "torch/test_resident_tap.py::test_v1_chunks_of_a_prefill_are_left_out",
+    ),
+    Mutation(
+        "taps/resident_v1.py",
+        "self._keys.pop(request.req_id, None)",
+        "pass",
+        "torch/test_resident_tap.py::test_v1_an_id_given_again_takes_the_new_requests_mark",
+    ),
+    Mutation(
+        "taps/resident_v2.py",
+        "elif position >= 0:",
+        "else:",
+        "torch/test_resident_tap.py::test_v2_chunks_are_left_out_and_windows_end",
+    ),
+    Mutation(
+        "taps/resident_v2.py",
+        "            self._forget_removed()\n            return",
+        "            self._requests.clear()\n            return",
+        "torch/test_resident_tap.py::test_v2_a_rank_records_the_rows_that_it_is_given",
+    ),
 ]
 
 

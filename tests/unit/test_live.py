@@ -152,7 +152,7 @@ def test_a_message_that_is_too_long_is_refused_unparsed():
 
 def test_a_marks_code_signs_no_message():
     key, (_, code) = new_mark(TOKEN)
-    with pytest.raises(BadMessage):
+    with pytest.raises(BadMessage, match="not of this job"):
         decode(TOKEN, bytes.fromhex(code) + key.encode())
 
 
