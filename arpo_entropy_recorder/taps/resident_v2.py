@@ -47,6 +47,7 @@ class ResidentV2Tap(ResidentTap):
 
     def _before_sample(self, *args: Any, **kwargs: Any) -> None:
         self._steps += 1
+        self._pending = None
         if self._requests:
             self._guard(self._observe, dict(zip(self._sample_names, args, strict=False)) | kwargs)
 
@@ -68,7 +69,6 @@ class ResidentV2Tap(ResidentTap):
         self._is_watched[index] = False
 
     def _observe(self, arguments: dict[str, Any]) -> None:
-        self._pending = None
         indices = arguments["idx_mapping_np"]
         watched = np.flatnonzero(self._is_watched[indices])
         if not len(watched):

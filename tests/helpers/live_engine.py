@@ -1,5 +1,6 @@
-"""An AsyncLLM whose requests are recorded: python live_engine.py AGENT OUT
+"""An AsyncLLM whose requests are recorded: python live_engine.py AGENT OUT [OPTIONS]
 
+OPTIONS are arguments of the engine as JSON, for other than one worker.
 Requests come and go as in an agent loop: many at once, chunks of prefills beside decodes, some aborted after a few
 tokens and resumed. OUT/report.json has each request's prompt and tokens, and the values that were taken for it, for
 three phases: with a collector, without one, and with another.
@@ -8,6 +9,7 @@ three phases: with a collector, without one, and with another.
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +25,40 @@ ENGINE = {
     # So few that requests are preempted.
     "num_gpu_blocks_override": 12,
 }
+
+
+def worst_difference(requests, oracle):
+    """The largest difference of the values from a transformers forward pass, in nats; each value has to be there."""
+    import torch
+
+    worst = 0.0
+    for request in requests:
+        prompt, tokens, nats = request["prompt"], request["tokens"][:WINDOW], request["nats"]
+        assert len(nats) == len(tokens)
+        assert None not in nats
+        with torch.no_grad():
+            logits = oracle.model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        log_p = torch.log_softmax(logits.double() / (request["temperature"] or 1.0), -1)
+        right = -(log_p.exp() * log_p).sum(-1)
+        worst = max([worst, *(abs(a - b) for a, b in zip(nats, right.tolist(), strict=True))])
+    return worst
+
+
+def start(agent, out, plugged_in, options=None, **environment):
+    """Run this file in a process of its own, where vLLM finds the plug-in by itself; its report and its log."""
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(plugged_in), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, __file__, str(agent), str(out), json.dumps(options or {})]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads((out / "report.json").read_text()) | {"log": done.stdout + done.stderr}
 
 
 async def generate(engine, job, prompt, number, report, abort_after=None):
@@ -61,7 +97,7 @@ async def converse(engine, job, tokenizer, number, report):
             prompt = prompt + tokenizer.encode("<result>it is</result>", add_special_tokens=False)
 
 
-async def run(agent, out):
+async def run(agent, out, options):
     from transformers import AutoTokenizer
 
     from arpo_entropy_recorder.live.collector import Collector
@@ -73,7 +109,7 @@ async def run(agent, out):
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=agent, seed=0, **ENGINE))
+    engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=agent, seed=0, **(ENGINE | options)))
     tokenizer, report = AutoTokenizer.from_pretrained(agent), {}
 
     async def phase(name, conversations):
@@ -102,7 +138,8 @@ async def run(agent, out):
 def main():
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    asyncio.run(run(sys.argv[1], Path(sys.argv[2])))
+    options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    asyncio.run(run(sys.argv[1], Path(sys.argv[2]), options))
 
 
 if __name__ == "__main__":
