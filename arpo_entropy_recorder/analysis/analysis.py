@@ -16,6 +16,7 @@ from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.selection import OTHERS, Selection
 from arpo_entropy_recorder.analysis.statistics import Origins, Rounds
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.step_files.decode import concatenate
 from arpo_entropy_recorder.step_files.read import Step
 from arpo_entropy_recorder.step_files.schema import FIELD
 
@@ -57,6 +58,23 @@ class Analysis:
 
 
 A = TypeVar("A", bound=Analysis)
+
+
+def records(steps: Iterable[Step], selection: Selection | None = None) -> dict[str, np.ndarray]:
+    """The columns of the records that `analyse` counts, null entropies included, with their step, [n] each.
+
+    Raises UserError where there are none.
+    """
+    selection = selection or Selection()
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
+    for step in selection.of(steps):
+        for kind, part in _by_kind(step, Counter()):
+            chosen = selection.without_others(part)
+            number = np.full(len(chosen), chosen.global_step)
+            found.setdefault(kind, []).append(chosen.columns | {"global_step": number})
+    if not found:
+        raise UserError("no record with an entropy is there; did the recorder run?")
+    return concatenate(found[next(kind for kind in KINDS if kind in found)])
 
 
 def analyse(

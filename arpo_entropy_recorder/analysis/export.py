@@ -41,6 +41,16 @@ def export(steps: Iterable[Step], path: Path) -> int:
     return rows
 
 
+def arrow_table(columns: dict[str, np.ndarray]) -> Any:
+    """Columns of records as a pyarrow Table with nulls, without `validate` and `stale`. Raises UserError."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise UserError("a table needs pyarrow: pip install pyarrow") from None
+    fields = [field for field in _columns(pa, with_lists=True) if field.name in columns]
+    return pa.table([_values(pa, columns[field.name], field) for field in fields], schema=pa.schema(fields))
+
+
 def _columns(pa: Any, with_lists: bool) -> Any:
     """The table's schema: lists come last."""
     kinds: dict[str, Any] = {"validate": pa.bool_(), "stale": pa.bool_()}
@@ -60,8 +70,10 @@ def _array(pa: Any, step: Step, field: Any) -> Any:
     if name in ("validate", "stale", "global_step"):
         return pa.array(np.full(n, getattr(step, name)), field.type)
     column = step.columns.get(name)
-    if column is None:
-        return pa.nulls(n, field.type)
+    return pa.nulls(n, field.type) if column is None else _values(pa, column, field)
+
+
+def _values(pa: Any, column: np.ndarray, field: Any) -> Any:
     if column.ndim == 2:
         return pa.array([[None if np.isnan(x) else x for x in row] for row in column.tolist()], field.type)
     if column.dtype.kind == "i":

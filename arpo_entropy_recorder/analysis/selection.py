@@ -18,6 +18,9 @@ OVER = (FIRST, MEAN)
 OTHERS = "after other tools or rounds"
 
 
+Span = tuple[int | None, int | None]
+
+
 @dataclass(frozen=True)
 class Selection:
     """Steps and rounds as (low, high), both ends count and None is open; one tool; validations; first token or mean.
@@ -26,11 +29,15 @@ class Selection:
     their starts. `over` is "first", the first token's entropy, or "mean", that over the recorded window.
     """
 
-    steps: tuple[int | None, int | None] | None = None
+    steps: Span | None = None
     tool: str | None = None
-    rounds: tuple[int | None, int | None] | None = None
+    rounds: Span | None = None
     validation: bool = False
     over: str = FIRST
+
+    def __post_init__(self) -> None:
+        if self.over not in OVER:
+            raise UserError(f"over {self.over!r}: choose {' or '.join(OVER)}")
 
     def of(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Those of `steps` that are chosen, with the entropy that is. Raises UserError where none is."""
@@ -95,12 +102,12 @@ class Selection:
             return replace(step, columns=step.columns | {"entropy": np.nanmean(window, axis=1)})
 
 
-def _within(number: int, span: tuple[int | None, int | None] | None) -> bool:
+def _within(number: int, span: Span | None) -> bool:
     low, high = span or (None, None)
     return (low is None or number >= low) and (high is None or number <= high)
 
 
-def _span_words(span: tuple[int | None, int | None] | None) -> str:
+def _span_words(span: Span | None) -> str:
     low, high = span or (None, None)
     if low is None and high is None:
         return ""

@@ -1,10 +1,10 @@
 """Compare runs: each one's answer, and whether after / start is higher in one than in another.
 
 A run is NAME=DIR, or a directory, which has its own name. The same NAME given twice means two seeds of one method;
-seeds are never pooled. Each run is compared with the first one at the same steps: the last phase (as in `stats`) before the
-shorter one ends; of less than 20 steps all that they have in common. The number is a ratio of ratios with its 95 %
-interval: prompt by prompt where both runs have 20 prompts in common (as in validation), over each run's prompts
-otherwise, and over seeds where each has at least two.
+seeds are never pooled. Each run is compared with the first one at the same steps: the last phase (as in `stats`)
+before the shorter one ends; of less than 20 steps all that they have in common. The number is a ratio of ratios with
+its 95 % interval: prompt by prompt where both runs have 20 prompts in common (as in validation), over each run's
+prompts otherwise, and over seeds where each has at least two.
 
 examples:
   arpo-entropy compare arpo=arpo/entropies grpo=grpo/entropies

@@ -89,8 +89,15 @@ def named(word: str) -> tuple[str | None, list[str]]:
 def find_run(word: str, validate: bool | None = None) -> RunFiles:
     """The run that a word names (see `named`). Raises ReadError, and UserError where it names several directories."""
     name, paths = named(word)
-    if name is None:
-        return _joined(None, [find_files(paths, validate=validate)])
+    return (
+        _joined(None, [find_files(paths, validate=validate)])
+        if name is None
+        else find_run_in(name, paths, validate)
+    )
+
+
+def find_run_in(name: str, paths: Sequence[str], validate: bool | None = None) -> RunFiles:
+    """The run `name` whose parts are in `paths`, in the order of recording. Raises ReadError."""
     return _joined(name, [find_files([path], validate=validate) for path in paths])
 
 

@@ -10,11 +10,11 @@ PACKAGE = "arpo_entropy_recorder"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 # From top to bottom. A room imports from itself and from the rooms below it.
 ORDER = [
-    "__main__", "cli", "commands", "report", "figures", "rescore", "rollout", "verl", "live", "__init__", "mixin",
-    "recorder", "taps", "ops", "analysis", "step_files", "atomic", "errors",
+    "__main__", "cli", "commands", "api", "report", "figures", "rescore", "rollout", "verl", "live", "__init__",
+    "mixin", "recorder", "taps", "ops", "analysis", "step_files", "atomic", "errors",
 ]  # fmt: skip
 RECORDING = {"verl", "live", "mixin", "recorder", "taps", "ops"}
-READING = {"analysis", "figures", "report"}
+READING = {"analysis", "figures", "report", "api"}
 # What a rule names below the order: (rooms, rooms that these do not know).
 STRANGERS = {
     "the recorder knows no analysis": (RECORDING, {"analysis", *READING, "rescore", "rollout"}),
