@@ -53,7 +53,8 @@ test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
 test-0.8.4: env-pinned ## what needs an engine or torch, on vLLM 0.8.4 itself, ARPO's exact pin (0.3 GB more)
 	@scripts/lay_vllm_0_8_4.sh
 	PYTHONPATH=$(CURDIR)/.venv-pinned/vllm-0.8.4 OMP_NUM_THREADS=1 $(PINNED_PY) $(PYTEST) \
-	  tests/engine tests/torch tests/faults $(ARGS)
+	  tests/engine tests/torch tests/faults --ignore=tests/engine/test_real_model.py $(ARGS)
+	@echo "NOT RUN: the real model, whose arithmetic is 0.8.5's (make test-pinned)"
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from engines import INTERPRETED, KIND, make_prompts, start_engine
+from engines import KIND, start_engine
 
 from arpo_entropy_recorder.mixin import record_entropy
 from arpo_entropy_recorder.rollout.loop import Prompts, ToolRollout
@@ -86,8 +86,6 @@ def main():
     options = {"dtype": args.dtype, "max_model_len": 1024, "max_num_seqs": 16}
     if KIND != "v0":
         options |= {"num_gpu_blocks_override": 640, "max_num_batched_tokens": 512}
-    if INTERPRETED:
-        options |= {"num_gpu_blocks_override": 64, "max_num_seqs": 2}
     options |= json.loads(os.environ.get("ARPO_TEST_ENGINE_OPTIONS", "{}"))
     llm = start_engine(args.model, **options)
     tokenizer = llm.get_tokenizer()
@@ -112,12 +110,8 @@ def main():
     torch.manual_seed(0)
     for step in range(1, args.steps + 1):
         chosen = [(i + (step - 1) * args.batch_size) % args.questions for i in range(args.batch_size)]
-        if INTERPRETED:  # a few tokens are all that there is time for
-            texts = ["Hello <search>", "What is an estuary"]
-            batch = make_prompts(tokenizer, texts, global_steps=step)
-        else:
-            rows = encode_prompts([prompts()[i] for i in chosen], tokenizer)
-            batch = Prompts({"input_ids": pad_left(rows, tokenizer.pad_token_id)}, {"global_steps": step})
+        rows = encode_prompts([prompts()[i] for i in chosen], tokenizer)
+        batch = Prompts({"input_ids": pad_left(rows, tokenizer.pad_token_id)}, {"global_steps": step})
         rollout.generate_sequences(batch)
         books.append([asdict(segment) for segment in rollout.segments])
         with open(args.out / "rollouts" / f"{step}.jsonl", "w") as file:
