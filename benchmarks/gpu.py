@@ -1,13 +1,13 @@
 """Everything that is to be done on a GPU, in one go: what is worth most comes first.
 
-    python benchmarks/gpu.py --out gpu-results              # all parts, at most 40 minutes
+    python benchmarks/gpu.py --out gpu-results              # all parts, at most an hour
     python benchmarks/gpu.py --out gpu-results --only kernel,bandwidth
 
 Each part is a process of its own with a time limit of its own. What it printed is in OUT/<part>.txt as soon as
 it ends, and OUT/rows.md holds the rows for benchmarks/README.md so far: a part that fails, hangs or is missing
 something takes nothing from the others. The exit status is the number of parts that failed.
 
-Needs torch and Triton; parts that need vLLM are left out without it.
+Needs torch and Triton; parts that need vLLM, or the real model of `make model`, are left out without them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+MODEL = ROOT / "models" / "SmolLM2-135M-Instruct-Q4_1"
 PYTEST = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
 VOCAB_SIZE = 151936
 # Qwen's tokenizer: odd, and cut from the padded size above, as vLLM cuts its logits.
 CUT_SIZE = 151643
+# Arguments of vLLM's LLM, for the tests: CUDA graphs, and asynchronous scheduling where it is the engine's default.
+GRAPHS = '{"enforce_eager": false}'
+# Model runner V2 takes 1,024 allowed tokens; our loop allows a model's whole vocabulary.
+RUNNER_V1 = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 
 
 class Part(NamedTuple):
@@ -44,8 +49,10 @@ class Part(NamedTuple):
 def parts() -> list[Part]:
     """In the order of worth."""
     this = str(HERE / "gpu.py")
-    vllm = ("vllm",)
+    vllm, model = ("vllm",), ("vllm", "model")
     rollout = str(HERE / "benchmark_rollout.py")
+    recording = [rollout, "--pairs", "6", "--graphs"]
+    exactness = [*PYTEST, "tests/engine/test_real_model.py"]
     return [
         Part("kernel", 300, [*PYTEST, "tests/torch/test_entropy_triton.py", "tests/torch/test_entropy.py"]),
         Part("bandwidth", 180, [this, "--part", "bandwidth"]),
@@ -53,14 +60,17 @@ def parts() -> list[Part]:
         Part("sync", 90, [this, "--part", "sync"]),
         Part("exactness", 420, [*PYTEST, "tests/engine/test_recording.py"], vllm),
         # With CUDA graphs and, where it is the engine's default, asynchronous scheduling.
-        Part("recording", 420, [rollout, "--pairs", "6", "--graphs"], vllm),
-        Part("recording-window-20", 420, [rollout, "--pairs", "6", "--graphs", "--window", "20"], vllm),
+        Part("recording", 420, recording, vllm),
+        Part("recording-window-20", 420, [*recording, "--window", "20"], vllm),
+        Part("real-model", 300, exactness, model),
+        Part("real-model-graphs", 300, exactness, model, {"ARPO_TEST_ENGINE_OPTIONS": GRAPHS}),
+        Part("recording-real-model", 300, [*recording, "--model", str(MODEL)], model, RUNNER_V1),
     ]
 
 
 def missing(part: Part) -> list[str]:
-    """The packages that the part needs and that are not installed."""
-    return [need for need in part.needs if not find_spec(need)]
+    """What the part needs and this machine has not: packages, or the real model."""
+    return [need for need in part.needs if not (MODEL.is_dir() if need == "model" else find_spec(need))]
 
 
 def run(part: Part, out: Path) -> str:
@@ -186,6 +196,8 @@ def main() -> int:
         print(f"{part.name}: {ended}", flush=True)
         with open(rows, "a") as file:
             file.write(f"\n## {part.name}: {ended}\n\n`python {' '.join(part.words)}`\n\n")
+            if "model" in lacking:
+                file.write("`python scripts/convert_demo_model.py models` makes the model.\n")
             if not lacking:
                 text = (args.out / f"{part.name}.txt").read_text(errors="replace")
                 found = [
