@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.recorder.rise import counted_records, rise_metrics, start_records
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.recorder.trajectory import Segment
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
@@ -52,26 +53,16 @@ def call_columns(
 def entropy_metrics(columns: dict[str, Any]) -> dict[str, float]:
     """Normalised entropies of one call's records, nulls and padding left out.
 
-    `entropy/after_tool/mean`, `/std` (population), `/share_above_0.6`, `entropy/initial/mean` (trajectories'
-    first records, before any tool call) and `entropy/round_<r>/mean` (after the r-th result). A figure without
-    records is absent.
+    `entropy/after_tool/mean`, `/std` (population), `/share_above_0.6` (superseded by the rise),
+    `entropy/initial/mean` (trajectories' first records, before any tool call), `entropy/round_<r>/mean` (after the
+    r-th result) and those of `rise_metrics`. A figure without records is absent.
     """
     entropy = np.asarray(columns["entropy"], dtype=np.float64)
     rounds = np.asarray(columns["round"])
     after = np.asarray(columns["is_after_tool_call"])
-    counted = ~np.isnan(entropy)
-    if "padding" in columns:
-        counted &= ~np.asarray(columns["padding"])
-    metrics: dict[str, float] = {}
-    # What goes on after a length limit is round 0 too, but no start: only a trajectory's first record is one.
-    first = np.zeros(len(entropy), dtype=bool)
-    first[np.unique(np.asarray(columns["sample_idx"]), return_index=True)[1]] = True
-    # Nor is what begins amid a response: as a branch, or as a trajectory whose beginning was written elsewhere.
-    if "parent_idx" in columns:
-        first &= np.array([parent is None for parent in columns["parent_idx"]])
-    if "mid_start" in columns:
-        first &= ~np.asarray(columns["mid_start"])
-    initial = entropy[counted & first & ~after & (rounds == 0)]
+    counted = counted_records(columns)
+    metrics = rise_metrics(columns)
+    initial = entropy[counted & start_records(columns)]
     if initial.size:
         metrics["entropy/initial/mean"] = float(initial.mean())
     after_tool = entropy[counted & after]

@@ -18,6 +18,7 @@ import numpy as np
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.records import call_columns, entropy_metrics
+from arpo_entropy_recorder.recorder.rise import RiseLog
 from arpo_entropy_recorder.recorder.run_info import gather_run_info
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.recorder.trajectory import Segment
@@ -79,6 +80,7 @@ class EntropyRecorder:
         self._counted_steps = 0
         self._told_step = False
         self._warned_step_count = False
+        self._rise = RiseLog()
         # The last sampled training call's step, and its metrics.
         self._sampled: tuple[int, dict[str, float]] | None = None
 
@@ -178,6 +180,8 @@ class EntropyRecorder:
         self._warn_of_nulls(call)
         self._writer.add(call.global_step, call.batch.validate, call.columns)
         self._writer.flush()
+        if call.batch.do_sample and not call.batch.validate:
+            self._rise.add(call.global_step, call.columns)
 
     def _warn_of_nulls(self, call: Call) -> None:
         nulls = int(np.isnan(call.columns["entropy"]).sum())
