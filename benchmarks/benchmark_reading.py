@@ -34,6 +34,7 @@ COMMANDS = {
         "{out}/steps.png",
     ],
     "stats --json": ["stats", "--json", "{run}"],
+    "compare": ["compare", "a={run}", "b={other}"],
 }
 
 
@@ -82,6 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory, "run")
         run.mkdir()
+        other = Path(directory, "other")  # the same files: comparing reads them twice
+        other.symlink_to(run)
         texts = [step_text(args.records, seed) for seed in range(5)]
         written = 0
         for files in (max(args.files // 4, 1), args.files):
@@ -90,7 +93,9 @@ def main() -> None:
                 Path(run, f"entropy_step_{step}.json").write_text(text, encoding="utf-8")
             written = files
             for name, words in COMMANDS.items():
-                seconds, cpu, peak = measure([word.format(run=run, out=directory) for word in words])
+                seconds, cpu, peak = measure(
+                    [word.format(run=run, other=other, out=directory) for word in words]
+                )
                 total = files * args.records
                 speed = total / seconds
                 numbers = f"{seconds:>10.1f}{cpu:>8.1f}{speed:>12,.0f}{peak:>9.2f}"

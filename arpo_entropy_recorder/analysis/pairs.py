@@ -104,8 +104,10 @@ class Pairs:
     means: PromptMeans = field(default_factory=PromptMeans)
     by_tool: dict[str, PromptMeans] = field(default_factory=dict)
     _prompts_known: bool = False
+    _trends: dict[tuple[str | None, float], Trend | None] = field(default_factory=dict, repr=False)
 
     def add(self, step: Step) -> None:
+        self._trends.clear()
         trajectory, initial = initial_entropies(step)
         columns = step.columns
         entropy, results = columns["entropy"], columns["is_after_tool_call"]
@@ -162,10 +164,14 @@ class Pairs:
         return after - before
 
     def trend(self, tool: str | None = None, confidence: float = CONFIDENCE) -> Trend | None:
-        """First and last phase of a run of 20 steps or more, else None; with `tool` after its results alone."""
-        steps = self.steps
-        of, after, before, _ = (self.means if tool is None else self.by_tool[tool]).columns()
-        return trend_of(steps, np.searchsorted(steps, of), after, before, confidence)
+        """First and last phase of a run of 20 steps or more, else None; with `tool` after its results, undated."""
+        key = tool, confidence
+        if key not in self._trends:
+            steps = self.steps
+            of, after, before, _ = (self.means if tool is None else self.by_tool[tool]).columns()
+            at = np.searchsorted(steps, of)
+            self._trends[key] = trend_of(steps, at, after, before, confidence, dated=tool is None)
+        return self._trends[key]
 
     def test(self) -> PairedTest:
         """Test the prompts' mean changes against zero."""

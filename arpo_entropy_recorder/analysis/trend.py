@@ -57,18 +57,19 @@ def trend_of(
     after: np.ndarray,
     before: np.ndarray,
     confidence: float = CONFIDENCE,
+    dated: bool = True,
 ) -> Trend | None:
     """The trend of a run of MIN_STEPS steps at least, else None.
 
     `steps` are the recorded global steps in order, int64[steps]; of each prompt `at` is the row of its step,
-    int64[n], in order, `after` and `before` its A and B (`ratio`), float64[n].
+    int64[n], in order, `after` and `before` its A and B (`ratio`), float64[n]. Without `dated` there is no `since`.
     """
     if len(steps) < MIN_STEPS:
         return None
     sums = six_sums(after, before, at, len(steps))
     first, last = (phase_of(steps, sums, span, confidence) for span in phases(sums[:, N]))
     found = level(sums[last.span].sum(0), sums[first.span].sum(0), confidence)
-    if not last.ratio.high < 1:
+    if not (dated and last.ratio.high < 1):
         return Trend(first, last, *found)
     low, high = np.quantile(resampled(at, after, before, len(steps)), (0.025, 0.975), method="nearest")
     since = int(change_point(sums[:, N], sums[:, A], sums[:, B]))

@@ -109,7 +109,7 @@ def test_the_most_called_tools_are_named_by_what_a_logger_takes():
 
 
 def a_call(ratio):
-    """Columns of eight trajectories; after a tool result the entropy is `ratio` times the start's. None: no result."""
+    """Columns of eight trajectories; after a tool result the entropy is `ratio` times the start's; None: none."""
     rounds = np.repeat([0, 1], 8) if ratio is not None else np.zeros(8, int)
     return {
         "sample_idx": np.tile(np.arange(8), len(rounds) // 8),
