@@ -88,7 +88,8 @@ class Trajectory:
     @classmethod
     def start(cls, tokens: list[int], row: int, prompt_len: int, form: ResultForm) -> Trajectory:
         """One that starts with a prompt of a row, or with what is more than it; it has no index yet."""
-        pieces = pieces_from(form.find(tokens[prompt_len:]), prompt_len, len(tokens))
+        spans = form.find(tokens[prompt_len:]) if prompt_len < len(tokens) else []
+        pieces = pieces_from(spans, prompt_len, len(tokens))
         started = cls(-1, row, None, prompt_len, len(tokens), list(tokens), pieces, prompt_len < len(tokens))
         started.source, started.source_len = tokens, len(tokens)
         return started
