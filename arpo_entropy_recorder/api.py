@@ -21,7 +21,7 @@ from arpo_entropy_recorder.analysis.compare import Difference, differences, seed
 from arpo_entropy_recorder.analysis.selection import Selection, Span
 from arpo_entropy_recorder.analysis.summary import summarise
 from arpo_entropy_recorder.analysis.trend import MIN_STEPS
-from arpo_entropy_recorder.analysis.verdict import headline
+from arpo_entropy_recorder.analysis.verdict import answer
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.runs import RunFiles, find_run, find_run_in
 
@@ -90,7 +90,7 @@ class Run:
     @property
     def verdict(self) -> str:
         """The answer in one line."""
-        return headline(self.analysis.pairs, self.analysis.first_tokens.dominant(), OVER_MEAN)
+        return answer(self.analysis, OVER_MEAN)
 
     def stats(self) -> dict[str, Any]:
         """Answer, trend, groups and more, as `arpo-entropy stats` prints them as JSON."""

@@ -12,7 +12,7 @@ from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.ratio import Ratio, ratio_of
 from arpo_entropy_recorder.analysis.statistics import START, Group, nats_of
 from arpo_entropy_recorder.analysis.trend import Phase, Trend
-from arpo_entropy_recorder.analysis.verdict import headline, tool_trends
+from arpo_entropy_recorder.analysis.verdict import answer, tool_trends
 
 COLUMNS = (
     "group",
@@ -42,7 +42,7 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
     """
     test = analysis.pairs.test()
     return {
-        "answer": headline(analysis.pairs, analysis.first_tokens.dominant(), remedy),
+        "answer": answer(analysis, remedy),
         "trend": _trend(analysis.pairs.trend()),
         "ratio": _ratio(analysis.pairs.steps.tolist(), ratio_of(analysis.pairs.sums.sum(0))),
         "tools": {

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.first_tokens import Dominant
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of
+from arpo_entropy_recorder.analysis.selection import MEAN
 from arpo_entropy_recorder.analysis.trend import CONFIDENCE, Phase, Trend
 
 # The trend is told for the tools that are called most.
@@ -43,6 +45,12 @@ def headline(pairs: Pairs, dominant: Sequence[Dominant] = (), remedy: str = "a w
     """The answer in one line; `dominant` first tokens are named with the `remedy` that the reader has."""
     lines = [f"{verdict(pairs)}: {basis(pairs)}.", *tool_lines(pairs), formatting(dominant, remedy)]
     return " ".join(filter(None, lines))
+
+
+def answer(analysis: Analysis, remedy: str) -> str:
+    """`headline` of an analysis; of a window's means no first token is named."""
+    dominant = () if analysis.selection.over == MEAN else analysis.first_tokens.dominant()
+    return headline(analysis.pairs, dominant, remedy)
 
 
 def formatting(dominant: Sequence[Dominant], remedy: str) -> str:
@@ -87,6 +95,8 @@ def _trend_verdict(trend: Trend) -> str:
     if isnan(last.ratio):
         return "No ratio at the end, where the starts are not clearly above 0"
     if last.low > 1:
+        if isnan(trend.level_high):
+            return "Tool results raise the entropy at the end; how the level has changed is not known"
         if trend.level_high < KEPT_LEVEL:
             return "Faded: tool results still raise the entropy, at a far lower level"
         return "Holds: tool results raise the entropy to the end"

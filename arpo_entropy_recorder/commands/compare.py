@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.analysis.analysis import Analysis
     from arpo_entropy_recorder.analysis.compare import differences, seed_line, unlike
     from arpo_entropy_recorder.analysis.notes import notes
-    from arpo_entropy_recorder.analysis.verdict import headline
+    from arpo_entropy_recorder.analysis.verdict import answer
     from arpo_entropy_recorder.commands.reading import a_run, analyse_run
     from arpo_entropy_recorder.commands.stats import OVER_MEAN
 
@@ -66,9 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name, seeds in analyses.items():
         for analysis in seeds:
-            print(
-                printable(f"{name}: {headline(analysis.pairs, analysis.first_tokens.dominant(), OVER_MEAN)}")
-            )
+            print(printable(f"{name}: {answer(analysis, OVER_MEAN)}"))
             for line in notes(analysis):
                 print(f"  {line}")
     print()

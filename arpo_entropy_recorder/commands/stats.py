@@ -65,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
 
         from arpo_entropy_recorder.analysis.phase_table import phase_table
         from arpo_entropy_recorder.analysis.table import round_table
-        from arpo_entropy_recorder.analysis.verdict import headline
+        from arpo_entropy_recorder.analysis.verdict import answer
 
         console = Console()
         console.print(round_table(analysis, console.width))
         if (phases := phase_table(analysis.pairs, console.width, analysis.vocab_size)) is not None:
             console.print(phases)
-        print(headline(analysis.pairs, analysis.first_tokens.dominant(), OVER_MEAN))
+        print(answer(analysis, OVER_MEAN))
         for line in notes(analysis):
             print(line)
     return 0

@@ -176,6 +176,54 @@ MUTATIONS = [
     ),
     # Answers.
     Mutation(
+        "analysis/ratio.py",
+        "confidence) ** 2 / (n * (n - 1))",
+        "confidence) ** 2 / (n * n)",
+        "unit/test_ratio.py::test_the_interval_inverts_the_paired_t_test",
+    ),
+    Mutation(
+        "analysis/trend.py",
+        "dated and last.ratio.high < 1",
+        "dated and last.ratio.ratio < 1",
+        "unit/test_trend.py::test_null_runs_seldom_get_a_verdict_and_a_since",
+    ),
+    Mutation(
+        "analysis/pairs.py",
+        "total[both] / count[both], initial[both])",
+        "total[both], initial[both])",
+        "unit/test_pairs.py::test_a_prompts_means_are_those_of_its_trajectories",
+    ),
+    Mutation(
+        "analysis/verdict.py",
+        "trend.level_high < KEPT_LEVEL",
+        "trend.level < 0",
+        "unit/test_verdict.py::test_the_verdict_goes_by_the_last_phase",
+    ),
+    Mutation(
+        "analysis/selection.py",
+        "columns[name][others] = np.nan",
+        "pass",
+        "unit/test_selection.py::test_after_one_tool_starts_stay_and_the_rest_is_counted",
+    ),
+    Mutation(
+        "step_files/runs.py",
+        "step.stale |= went_back is not None",
+        "step.stale |= False and went_back is not None",
+        "unit/test_selection.py::test_of_a_resumed_run_the_later_directory_counts",
+    ),
+    Mutation(
+        "analysis/compare.py",
+        "- c / c.mean() + d / d.mean()",
+        "",
+        "unit/test_compare.py::test_the_paired_interval_is_that_of_leaving_prompts_out",
+    ),
+    Mutation(
+        "recorder/rise.py",
+        "while ancestor not in starts and",
+        "while False and",
+        "unit/test_metrics.py::test_the_rise_is_that_of_the_analysis",
+    ),
+    Mutation(
         "analysis/pairs.py",
         "<= self.high or self.p >= SIGNIFICANT:",
         "<= self.high:",

@@ -11,8 +11,9 @@ from rich.console import Console
 from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.phase_table import phase_table
 from arpo_entropy_recorder.analysis.ratio import ratio_of
+from arpo_entropy_recorder.analysis.selection import MEAN, Selection
 from arpo_entropy_recorder.analysis.summary import summarise
-from arpo_entropy_recorder.analysis.verdict import headline, short, tool_trends, verdict
+from arpo_entropy_recorder.analysis.verdict import answer, headline, short, tool_trends, verdict
 from arpo_entropy_recorder.step_files.read import read_steps
 
 
@@ -40,7 +41,7 @@ def made(ratios, levels=None, prompts=12, tool=None, scatter=0.1):
 
 
 @pytest.mark.parametrize(
-    ("ratios", "levels", "said"),
+    ("ratios", "levels", "begins"),
     [
         (np.full(20, 2.0), None, "Holds: "),
         (np.full(20, 2.0), np.geomspace(0.1, 0.001, 20), "Faded: "),
@@ -49,26 +50,31 @@ def made(ratios, levels=None, prompts=12, tool=None, scatter=0.1):
         (np.r_[np.full(10, 2.0), np.ones(10)], None, "No longer clear: "),
         (np.ones(20), None, "No clear difference "),
         (np.full(20, 2.0), np.r_[np.full(10, 0.1), np.zeros(10)], "No ratio at the end"),
+        (
+            np.full(20, 2.0),
+            np.r_[np.zeros(10), np.full(10, 0.1)],
+            "Tool results raise the entropy at the end; how",
+        ),
         (np.full(19, 2.0), None, "Yes: after-tool entropy exceeds"),
     ],
 )
-def test_the_verdict_goes_by_the_last_phase(ratios, levels, said):
-    answer = headline(made(ratios, levels).pairs)
-    assert answer.startswith(said)
-    assert "nan" not in answer
-    assert "\n" not in answer
+def test_the_verdict_goes_by_the_last_phase(ratios, levels, begins):
+    said = headline(made(ratios, levels).pairs)
+    assert said.startswith(begins)
+    assert "nan" not in said
+    assert "\n" not in said
 
 
 def test_ratio_and_level_stand_beside_each_other():
-    answer = headline(made(np.geomspace(2, 0.3, 40), np.geomspace(0.1, 0.01, 40)).pairs)
+    said = headline(made(np.geomspace(2, 0.3, 40), np.geomspace(0.1, 0.01, 40)).pairs)
     number = r"[\d.]+"
     assert re.search(
-        rf"start {number}x \[{number}, {number}\] in steps 1 to 5, {number}x .* in steps 36 to 40", answer
+        rf"start {number}x \[{number}, {number}\] in steps 1 to 5, {number}x .* in steps 36 to 40", said
     )
-    assert re.search(r"below 1x since about step \d+ \(\d+ to \d+\)", answer)
+    assert re.search(r"below 1x since about step \d+ \(\d+ to \d+\)", said)
     assert re.search(
         rf"after tool results 0\.0\d+x \[{number}, {number}\] of the beginning \({number} -> {number}\)",
-        answer,
+        said,
     )
     assert "below 1x since the beginning, step 1;" in headline(made(np.full(20, 0.5)).pairs)
 
@@ -83,16 +89,16 @@ def test_a_collapse_is_gone_since_about_when(stories):
 
 
 def test_a_steady_run_holds_and_names_no_tool(stories):
-    answer = headline(stories["hold"].pairs)
-    assert answer.startswith("Holds")
-    assert "python" not in answer
-    assert "since" not in answer
+    said = headline(stories["hold"].pairs)
+    assert said.startswith("Holds")
+    assert "python" not in said
+    assert "since" not in said
 
 
 def test_the_tool_that_was_lost_is_named(stories):
-    answer = headline(stories["one_tool"].pairs)
-    assert "Not so after python, which raises it no longer" in answer
-    assert "search" not in answer
+    said = headline(stories["one_tool"].pairs)
+    assert "Not so after python, which raises it no longer" in said
+    assert "search" not in said
     trends = tool_trends(stories["one_tool"].pairs)
     assert trends["search"].last.ratio.low > 1 > trends["python"].last.ratio.ratio
 
@@ -103,11 +109,15 @@ def test_tokens_that_nearly_all_begin_with_are_named(stories):
         (False, "<", 1.0),
         (True, " ", 1.0),
     ]
-    answer = headline(stories["hold"].pairs, tokens, "THAT")
-    assert (
-        "Token 60 makes up 100% of the starts and token 32 makes up 100% of the first tokens after" in answer
-    )
-    assert answer.endswith("compare THAT.")
+    said = headline(stories["hold"].pairs, tokens, "THAT")
+    assert "Token 60 makes up 100% of the starts and token 32 makes up 100% of the first tokens after" in said
+    assert said.endswith("compare THAT.")
+
+
+def test_of_means_over_a_window_no_first_token_is_named():
+    step = make_step([(1, True, 0.5)] * 10, token_id=np.full(10, 7), window=np.full((10, 2), 0.4))
+    assert "Token 7" in answer(analyse([step]), "THAT")
+    assert "Token 7" not in answer(analyse([step], selection=Selection(over=MEAN)), "THAT")
 
 
 @pytest.mark.parametrize(("alike", "named"), [(8, False), (9, True)])
