@@ -126,9 +126,9 @@ def test_a_preempted_requests_values_are_right(live, oracle, monkeypatch):
         return original(self, request, *args, **kwargs)
 
     monkeypatch.setattr(type(scheduler), "_preempt_request", counting)
-    # Prompts that fill the 24 blocks of 32, so that some are taken out again at their first tokens.
-    long = [f"{number} " + "tell me " * 22 for number in range(6)]
-    requests = live.generate(oracle.tokenizer, long, max_tokens=50)
+    # Four prompts of 158 tokens take 20 of the 24 blocks of 32, and each wants another after two tokens of its own.
+    long = [f"{number} " + "tell me " * 19 + "why " for number in range(6)]
+    requests = live.generate(oracle.tokenizer, long, max_tokens=80)
     assert preempted
     check(oracle, requests, live.take(requests))
 

@@ -136,9 +136,16 @@ def test_without_vllm_one_line_says_where_to_run(tmp_path):
 
 
 @needs_vllm
-def test_the_same_words_give_the_same_bytes_and_the_typed_directory_wins(recorded, tmp_path):
+def test_the_same_words_give_the_same_bytes_and_the_typed_directory_wins(recorded, plugged_in, tmp_path):
+    """Also in the environment of a job, where vLLM loads the plug-in."""
     again, elsewhere = tmp_path / "again", tmp_path / "elsewhere"
-    assert record(*WORDS, "--out", str(again), ARPO_ENTROPY_DIR=str(elsewhere)).returncode == 0
+    job = {
+        "ARPO_ENTROPY_DIR": str(elsewhere),
+        "ARPO_ENTROPY_JOB": "ab" * 32,
+        "ARPO_ENTROPY_COLLECTOR": "tcp://127.0.0.1:9",
+        "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(plugged_in)]),
+    }
+    assert record(*WORDS, "--out", str(again), **job).returncode == 0
     for path in again.glob("entropy_step_*.json"):
         assert path.read_bytes() == (recorded[1] / path.name).read_bytes()
     assert not elsewhere.exists()
