@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=192)
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--at-once", type=int, default=64)
+    parser.add_argument("--graphs", action="store_true", help="leave CUDA graphs on")
     args = parser.parse_args()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -64,7 +65,7 @@ def _engine(agent: Path, args: argparse.Namespace) -> Any:
     return LLM(
         model=str(agent),
         dtype="float32",
-        enforce_eager=True,
+        enforce_eager=not args.graphs,
         max_model_len=512,
         max_num_seqs=args.at_once,
         enable_prefix_caching=False,

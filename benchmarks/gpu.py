@@ -59,9 +59,13 @@ def parts() -> list[Part]:
         Part("few-rows", 180, [this, "--part", "few-rows"]),
         Part("sync", 90, [this, "--part", "sync"]),
         Part("exactness", 420, [*PYTEST, "tests/engine/test_recording.py"], vllm),
+        Part("exactness-live", 420, [*PYTEST, "tests/engine/test_live_tap.py"], vllm),
         # With CUDA graphs and, where it is the engine's default, asynchronous scheduling.
         Part("recording", 420, recording, vllm),
         Part("recording-window-20", 420, [*recording, "--window", "20"], vllm),
+        Part(
+            "live", 420, [str(HERE / "benchmark_live.py"), "--graphs", "--pairs", "6", "--window", "20"], vllm
+        ),
         Part("real-model", 300, exactness, model),
         Part("real-model-graphs", 300, exactness, model, {"ARPO_TEST_ENGINE_OPTIONS": GRAPHS}),
         Part("recording-real-model", 300, [*recording, "--model", str(MODEL)], model, RUNNER_V1),
@@ -141,7 +145,7 @@ def sync() -> None:
     """What a hook does in a step, where any wait for the device is an error; and the host's time for it."""
     import torch
 
-    from arpo_entropy_recorder.taps.buffer import EntropyBuffer
+    from arpo_entropy_recorder.taps.buffer import EntropiesInFlight, EntropyBuffer
 
     device = torch.device("cuda", torch.cuda.current_device())
     logits = torch.randn(64, VOCAB_SIZE, device=device, dtype=torch.bfloat16)
@@ -150,6 +154,7 @@ def sync() -> None:
     buffer.reserve(64, device)
     rows, places = list(range(64)), list(range(0, 64 * 20, 20))
     buffer.record(logits, rows, places, temperature)  # compiles
+    EntropiesInFlight(logits, rows, temperature).wait()  # pins its memory
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -157,12 +162,19 @@ def sync() -> None:
         for position in range(1, 20):
             buffer.record(logits, rows, [place + position for place in places], temperature)
         host = (time.perf_counter() - start) / 19
+        start = time.perf_counter()
+        sent = [EntropiesInFlight(logits, rows, temperature) for _ in range(19)]
+        host_live = (time.perf_counter() - start) / 19
     finally:
         torch.cuda.set_sync_debug_mode("default")
     written = buffer.collect()
     assert (written > 0).all()
     assert (written == written[:, :1]).all()
+    assert all(entropies.wait() == written[:, 0].tolist() for entropies in sent)
     print(f"| record 64 rows, host time, no wait for the device | {1e6 * host:.0f} us |")
+    print(
+        f"| send 64 rows (the tap that stays), host time, no wait for the device | {1e6 * host_live:.0f} us |"
+    )
 
 
 def main() -> int:

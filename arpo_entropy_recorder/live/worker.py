@@ -57,4 +57,5 @@ def start_recording(worker: Any) -> Sender | None:
     sender = Sender(job, me, tap.counters)
     tap.emit, tap.lose = sender.put, sender.lose
     tap.attach()
+    logger.warning("entropy recorder: marked requests are recorded in this worker (%s)", me.runner)
     return sender
