@@ -150,6 +150,12 @@ def test_reading_and_drawing_load_no_torch():
     assert {name: packages for name, packages in heavy.items() if packages} == {}
 
 
+def test_live_recording_loads_no_engine_before_it_is_used():
+    names = [name for name in MODULES if room(name) == "live"]
+    heavy = {name: loaded(name) & {"torch", "vllm", "zmq", "ray", "verl"} for name in names}
+    assert {name: packages for name, packages in heavy.items() if packages} == {}
+
+
 def test_what_a_help_text_needs_loads_no_matplotlib():
     light = ["cli", "figures.catalogue"]
     found = {
