@@ -55,8 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--model", required=True, type=non_empty, metavar="PATH",
                        help="directory or hub name of a model; 'toy' builds a tiny agent on the spot")  # fmt: skip
     model.add_argument("--prompts", type=non_empty, metavar="FILE",
-                       help=".parquet or .jsonl with 'prompt' (chat messages or text), or .txt with one per line; "
+                       help=".parquet or .jsonl with 'prompt' (text, or chat messages), or .txt with one per line; "
                             "optional for the toy")  # fmt: skip
+    model.add_argument("--prompt-key", default="prompt", type=non_empty, metavar="KEY",
+                       help="the file's column or key with the prompts (default: %(default)s)")  # fmt: skip
     model.add_argument("--tools", metavar="LIST",
                        help="python, search=COMMAND or search=FILE.json, comma-separated "
                             f"(default: none; for the toy {TOY_TOOLS})")  # fmt: skip
@@ -94,7 +96,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.rollout.engine import EngineError, load_engine
     from arpo_entropy_recorder.rollout.interrupt import remembered_interrupt
-    from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, system_message
+    from arpo_entropy_recorder.rollout.prompt_files import load_prompts
+    from arpo_entropy_recorder.rollout.prompts import encode_prompts, system_message
     from arpo_entropy_recorder.rollout.recording import file_versions, record_steps
     from arpo_entropy_recorder.rollout.tools.load import load_tools
     from arpo_entropy_recorder.rollout.toy_agent import TOY_ENGINE, TOY_PROMPTS, build_toy_agent
@@ -102,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     is_toy = args.model == TOY
     if args.prompts is None and not is_toy:
         raise UserError("--prompts: a model needs prompts; give a .parquet, .jsonl or .txt file")
-    prompts = list(TOY_PROMPTS) if args.prompts is None else load_prompts(args.prompts)
+    prompts = load_prompts(args.prompts, args.prompt_key, _say) if args.prompts else list(TOY_PROMPTS)
     with naming("--tools"):
         tools = load_tools(
             TOY_TOOLS if is_toy and args.tools is None else args.tools or "", timeout=args.tool_timeout

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rollout.prompts import encode_prompts, load_prompts, pad_left
+from arpo_entropy_recorder.rollout.prompt_files import load_prompts
+from arpo_entropy_recorder.rollout.prompts import encode_prompts, pad_left
 
 CHAT = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
 

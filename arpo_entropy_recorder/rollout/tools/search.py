@@ -1,4 +1,4 @@
-"""The `search` tool: a command of the user's, or a JSON object of results by query as ARPO's search cache is."""
+"""The `search` tool: a command of the user's, or a cache of results."""
 
 from __future__ import annotations
 
@@ -9,46 +9,14 @@ import signal
 import subprocess
 from pathlib import Path
 
-import orjson
-
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.rollout.tools.search_cache import LIMIT, SearchCache
 from arpo_entropy_recorder.rollout.tools.tool import Tool, ToolError
-
-LIMIT = 8192
-"""Characters of a result that the policy is shown."""
 
 
 def load_search(value: str, *, timeout: float = 30.0) -> Tool:
     """A cache where `value` ends in `.json`, else a command. Raises UserError if it cannot be read or found."""
     return SearchCache(Path(value)) if value.endswith(".json") else SearchCommand(value, timeout=timeout)
-
-
-class SearchCache:
-    """Results looked up by the exact query, white space around it aside. Nothing is fetched or written."""
-
-    def __init__(self, path: Path):
-        try:
-            results = orjson.loads(path.read_bytes())
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the search cache: {error.strerror}") from error
-        except orjson.JSONDecodeError as error:
-            raise UserError(
-                f"{path}: not JSON ({error}); a search cache is one object, query to result"
-            ) from error
-        if not isinstance(results, dict):
-            raise UserError(
-                f"{path}: a search cache is one JSON object, query to result; this is another value"
-            )
-        for query, result in results.items():
-            if not isinstance(result, str):
-                raise UserError(f"{path}: key {query!r}: its value must be a string, the result as text")
-        self._results: dict[str, str] = {query.strip(): result for query, result in results.items()}
-
-    def __call__(self, content: str, /) -> str:
-        try:
-            return self._results[content.strip()][:LIMIT]
-        except KeyError:
-            raise ToolError("No result for this query.") from None
 
 
 class SearchCommand:

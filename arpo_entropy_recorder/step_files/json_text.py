@@ -1,0 +1,27 @@
+"""JSON as other programs write it: with a byte order mark, and with NaN and Infinity, which JSON does not have."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+BOM = b"\xef\xbb\xbf"
+
+
+def parse_json(text: bytes) -> Any:
+    """The value of a JSON text; NaN and Infinity, as Python's `json.dumps` writes them, are floats.
+
+    Raises ValueError with a message of one line.
+    """
+    text = text.removeprefix(BOM)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in text and b"Infinity" not in text:
+            raise
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise error from None
