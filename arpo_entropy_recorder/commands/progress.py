@@ -33,6 +33,7 @@ def watched_steps(run: RunFiles, skip_bad: bool = False) -> Iterator[Step]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     incomplete: list[int] = []
+    from_one: set[Path] = set()
     records = 0
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         reading = progress.add_task("reading files", total=len(run.files))
@@ -40,12 +41,18 @@ def watched_steps(run: RunFiles, skip_bad: bool = False) -> Iterator[Step]:
             progress=lambda _: progress.advance(reading), on_bad=say_skipped if skip_bad else None
         ):
             records += len(step)
+            if step.rounds_from_one and step.path is not None:
+                from_one.add(step.path.parent)
             if step.missing_ranks:
                 incomplete.append(step.global_step)
             yield step
     if not records:
         where = ", ".join(map(printable, run.directories))
         raise ReadError(f"{where}: no records there; was the recorder on, and did a step end?")
+    for directory in sorted(from_one):
+        say(
+            f"{directory}: no round 0 there: rounds are taken to count from 1, as in the guide, and read one lower"
+        )
     if incomplete:
         which = f"{len(incomplete)} steps are" if len(incomplete) > 1 else f"step {incomplete[0]} is"
         say(f"{which} without the records of some data-parallel ranks")

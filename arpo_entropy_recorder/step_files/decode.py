@@ -28,7 +28,11 @@ _CHECKED: dict[type, Any] = {
 }
 # msgspec's message for a number that fails these checks, and the one shown.
 _OUT_OF_RANGE = (
-    (re.compile(r"Expected float [<>]"), f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}]"),
+    (
+        re.compile(r"Expected float <"),
+        f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}] (nats, perhaps: divide them by ln(vocabulary size))",
+    ),
+    (re.compile(r"Expected float >"), f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}]"),
     (re.compile(r"Expected int >"), "the number is negative"),
     (re.compile(r"Expected int <|Integer value out of range"), "the number has more than 64 bits"),
 )
@@ -51,7 +55,8 @@ def _decoder(fields: tuple[Field, ...]) -> msgspec.json.Decoder:
 
 _WHERE = re.compile(r" - at `\$\[(\d+)\](?:\.(\w+))?.*`$")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-_LITERAL = re.compile(rb"-?(?:NaN|Infinity)")
+# A string, in which these words are text, or one of the words.
+_LITERAL = re.compile(rb'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
 
 
 class ReadError(UserError):
@@ -99,27 +104,41 @@ def _parse(data: bytes, path: object) -> list[Any]:
     except RecursionError:
         problem = "nested too deeply"
     except (msgspec.DecodeError, ValueError, OverflowError) as error:
-        _refuse_literal(data, str(error), path)
+        records = _with_literals(data, path)
+        if records is not None:
+            return records
         problem = printable(error)
     raise ReadError(f"{printable(path)}: not JSON: {problem}; record the step again or leave the file out")
 
 
-def _refuse_literal(data: bytes, message: str, path: object) -> None:
-    """Raise ReadError with the entry and key if the problem is a NaN or Infinity, which is not JSON."""
-    byte = re.search(r"\(byte (\d+)\)", message)
-    at = int(byte[1]) if byte else 0
-    literal = _LITERAL.match(data, max(at - 1, 0)) or _LITERAL.match(data, at)
-    if literal is None:
-        return
+def _with_literals(data: bytes, path: object) -> list[Any] | None:
+    """The records of a file with NaN or Infinity, which JSON does not have and Python's `json.dump` writes.
+
+    NaN is null. Infinity raises ReadError with the entry and key, unless it stands in a key that is not read. None
+    where the file is not JSON otherwise.
+    """
+    literals = {match[0] for match in _LITERAL.finditer(data) if not match[0].startswith(b'"')}
+    if not literals:
+        return None
+
+    def replaced(infinity: bytes) -> bytes:
+        values = {b"NaN": b"null", b"Infinity": infinity, b"-Infinity": infinity}
+        return _LITERAL.sub(lambda match: values.get(match[0], match[0]), data)
+
+    decoder = _decoder(schema.FIELDS)
     try:
-        # Put in quotes, the literal is valid JSON of the wrong type, and msgspec tells the entry and key.
-        _decoder(schema.FIELDS).decode(
-            b'%b"%b"%b' % (data[: literal.start()], literal[0], data[literal.end() :])
-        )
+        records = decoder.decode(replaced(b"null"))
     except msgspec.ValidationError as error:
-        raise _wrong(str(error).replace("got `str`", f"got {literal[0].decode()}"), path) from None
+        raise _wrong(str(error), path) from None
     except (msgspec.DecodeError, RecursionError, ValueError):
-        return
+        return None
+    if literals == {b"NaN"}:
+        return records
+    try:
+        return decoder.decode(replaced(b"{}"))  # no key that is read may hold an object
+    except msgspec.ValidationError as error:
+        infinity = "-Infinity" if b"Infinity" not in literals else "Infinity"
+        raise _wrong(str(error).replace("got `object`", f"got {infinity}"), path) from None
 
 
 def _wrong(message: str, path: object) -> ReadError:

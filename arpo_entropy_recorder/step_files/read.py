@@ -32,7 +32,8 @@ class Step:
 
     `stale` says that a later run went back to an earlier step and has not recorded this one again yet. Training
     steps are compared with training steps, validations with validations.
-    `missing_ranks` are the data-parallel ranks that have recorded nothing of it.
+    `missing_ranks` are the data-parallel ranks that have recorded nothing of it. `rounds_from_one` tells that the
+    files count rounds from 1, as the guide does; the column counts from 0.
     """
 
     global_step: int
@@ -41,6 +42,7 @@ class Step:
     path: Path | None = None
     stale: bool = False
     missing_ranks: tuple[int, ...] = ()
+    rounds_from_one: bool = False
 
     def __len__(self) -> int:
         return len(self.columns["entropy"])
@@ -98,29 +100,54 @@ def read_files(
     done. With `on_bad` a file that cannot be read is left out and its error handed over; without, the first such
     error is raised. Raises ReadError.
     """
-    for _, in_directory in groupby(files, key=lambda file: file.parent):
-        # Validating an older checkpoint makes no training step stale, nor the other way round.
-        highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
-        groups = [(key, list(of_step)) for (key, _), of_step in groupby(in_directory, key=_group)]
-        named = {key: of_step[0] for key, of_step in groups if not is_renamed(key)}
-        decoder = _FileDecoder(on_bad)
-        for key, of_step in groups:
-            for step in _read(key, of_step, decoder):
-                if not is_renamed(key):
-                    step.stale = is_stale(step.columns, highest[step.validate])
-                elif (
-                    "global_step" in step.columns
-                    and (twin := named.get(StepKey(step.global_step, step.validate)))
-                    and decoder.without_bad([twin])
-                ):
-                    raise ReadError(
-                        f"{printable(of_step[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
-                        "leave one of them out"
-                    )
-                yield step
-            for file in of_step:
-                if progress is not None:
-                    progress(file)
+    for _, group in groupby(files, key=lambda file: file.parent):
+        in_directory = list(group)
+        from_one: bool | None = None
+        for step in _read_directory(in_directory, progress, on_bad):
+            if from_one is None and len(step):
+                # Only then are the files read twice.
+                from_one = _starts_at_one(step) and all(
+                    map(_starts_at_one, _read_directory(in_directory, None, lambda error: None))
+                )
+            if from_one:
+                step.columns["round"] = step.columns["round"] - 1
+                step.rounds_from_one = True
+            yield step
+
+
+def _starts_at_one(step: Step) -> bool:
+    """True if there is no round 0, and each trajectory's first record is of round 1 and before any result."""
+    rounds, first = step.columns["round"], step.trajectories[1]
+    after = step.columns["is_after_tool_call"][first]
+    return bool((rounds > 0).all() and (rounds[first] == 1).all() and not after.any())
+
+
+def _read_directory(
+    files: Sequence[Path], progress: Callable[[Path], object] | None, on_bad: OnBad | None
+) -> Iterator[Step]:
+    """The steps in `files` of one directory, as they stand there."""
+    # Validating an older checkpoint makes no training step stale, nor the other way round.
+    highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
+    groups = [(key, list(of_step)) for (key, _), of_step in groupby(files, key=_group)]
+    named = {key: of_step[0] for key, of_step in groups if not is_renamed(key)}
+    decoder = _FileDecoder(on_bad)
+    for key, of_step in groups:
+        for step in _read(key, of_step, decoder):
+            if not is_renamed(key):
+                step.stale = is_stale(step.columns, highest[step.validate])
+            elif (
+                "global_step" in step.columns
+                and (twin := named.get(StepKey(step.global_step, step.validate)))
+                and decoder.without_bad([twin])
+            ):
+                raise ReadError(
+                    f"{printable(of_step[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
+                    "leave one of them out"
+                )
+            yield step
+        for file in of_step:
+            if progress is not None:
+                progress(file)
 
 
 def _group(file: Path) -> tuple[StepKey, str]:

@@ -7,6 +7,8 @@ import numpy as np
 
 from arpo_entropy_recorder.step_files.schema import FIELD, FIELDS
 
+NO_VALUE = object()  # Infinity, which no key may have
+
 
 def record(**keys):
     return {"sample_idx": 0, "round": 1, "is_after_tool_call": True, "entropy": 0.5} | keys
@@ -21,11 +23,11 @@ def one_line(error):
 def accepted(data):
     """The records, by the schema's words and Python's json; None where they are no step file."""
 
-    def no_literal(name):
-        raise ValueError(name)
+    def literal(name):
+        return None if name == "NaN" else NO_VALUE
 
     try:
-        records = json.loads(data.decode(), parse_constant=no_literal, strict=False)
+        records = json.loads(data.decode(), parse_constant=literal, strict=False)
     except (ValueError, RecursionError):
         return None
     if not isinstance(records, list):
@@ -50,8 +52,17 @@ def accepted(data):
     return records
 
 
+def starts_at_one(records):
+    """Whether the records number rounds as the guide does."""
+    first = {}
+    for r in records:
+        first.setdefault((r.get("call"), r.get("dp_rank"), r["sample_idx"]), r)
+    starts = [(r["round"], r["is_after_tool_call"]) for r in first.values()]
+    return all(r["round"] for r in records) and set(starts) == {(1, False)}
+
+
 def compare(step, records):
     assert len(step) == len(records)
-    assert step.columns["round"].tolist() == [r["round"] for r in records]
+    assert step.columns["round"].tolist() == [r["round"] - starts_at_one(records) for r in records]
     expected = [math.nan if r["entropy"] is None else float(r["entropy"]) for r in records]
     np.testing.assert_array_equal(step.columns["entropy"], expected)
