@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,27 @@ from arpo_entropy_recorder.errors import UserError
 if TYPE_CHECKING:
     from arpo_entropy_recorder.rescore.run import Summary
     from arpo_entropy_recorder.rescore.settings import RescoreSettings
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Show the option in place of the setting's name."""
+    from arpo_entropy_recorder.rescore.settings import SettingError
+
+    try:
+        yield
+    except SettingError as error:
+        raise UserError(f"--{error.setting.replace('_', '-')} {error.reason}") from error
+
+
+def watched_look(settings: RescoreSettings, skip_bad: bool = False) -> list[str]:
+    """What is understood of the dumps, a sentence for each, without a model. Raises UserError."""
+    require("rescore", "transformers")
+    from arpo_entropy_recorder.commands.progress import say_skipped
+    from arpo_entropy_recorder.rescore.run import look
+
+    with naming_options():
+        return look(settings, say_skipped if skip_bad else None)[0].sentences()
 
 
 def watched_rescore(
@@ -23,7 +46,6 @@ def watched_rescore(
 
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.rescore.run import rescore
-    from arpo_entropy_recorder.rescore.settings import SettingError
 
     bad = []
 
@@ -35,23 +57,17 @@ def watched_rescore(
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("rescore", total=1.0)
-        try:
+        with naming_options():
             summary = rescore(
                 output,
                 settings,
                 max_batch_tokens,
                 skip if skip_bad else None,
                 lambda what, share: bar.update(task, description=what, advance=share),
+                lambda found: say("; ".join(found.sentences())),
             )
-        except SettingError as error:
-            raise UserError(f"--{error.setting.replace('_', '-')} {error.reason}") from error
     if bad:
         say(f"{len(bad)} lines were left out")
-    if inexact := summary.trajectories - summary.exact_prompts:
-        say(
-            f"{inexact} of {summary.trajectories} prompts are used without the "
-            "chat template's special tokens, which could not be put back"
-        )
     if summary.nulls:
         say(f"{summary.nulls} entropies are null: the model's logits are no numbers there")
     return summary

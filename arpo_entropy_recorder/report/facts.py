@@ -87,6 +87,11 @@ class RunFacts:
             rows.append(
                 ("Rescored with", "; ".join(f"{m} ({counted(n, 'step')})" for m, n in models.items()))
             )
+            lines: Counter[str] = Counter()
+            for step in manifest["steps"].values():
+                lines.update(step.get("lines", {}))
+            counts = ", ".join(f"{name} {count:,}" for name, count in lines.items())
+            rows.append(("Rescored: dumped lines", counts))
             for name, value in manifest["settings"].items():
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
                 rows.append((f"Rescored: {name}", shown))

@@ -9,9 +9,13 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.highest import Record, Trajectory
-from arpo_entropy_recorder.rescore.dumps import Line, read_dumps
-from arpo_entropy_recorder.rescore.manifest import read_manifest
-from arpo_entropy_recorder.rescore.retokenize import Tokenized, tokenize
+from arpo_entropy_recorder.rescore.dumps import read_dumps
+from arpo_entropy_recorder.rescore.line import Line
+from arpo_entropy_recorder.rescore.manifest import read_manifest, step_name
+from arpo_entropy_recorder.rescore.retokenize import Retokenizer
+from arpo_entropy_recorder.rescore.tokenized import Tokenized
+from arpo_entropy_recorder.step_files.find import key_of
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 
 class UnknownTokenError(UserError):
@@ -45,7 +49,7 @@ class Transcriber:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._dumps: dict[tuple[Path, int], tuple[list[Line], list[str]] | None] = {}
+        self._dumps: dict[Path, tuple[list[Line], Retokenizer] | None] = {}
 
     def read(self, trajectory: Trajectory) -> Transcript | None:
         """The transcript; None where the records hold no tokens. Raises UnknownTokenError."""
@@ -87,31 +91,34 @@ class Transcriber:
         """The dumped line that a rescored trajectory was read from, if the dump is still there and the same."""
         if trajectory.path is None:
             return None
-        key = (trajectory.path.parent, trajectory.global_step)
-        if key not in self._dumps:
-            self._dumps[key] = _read_dump(*key)
-        found = self._dumps[key]
+        path = trajectory.path
+        if path not in self._dumps:
+            self._dumps[path] = _read_dump(path, trajectory.global_step, self.tokenizer)
+        found = self._dumps[path]
         if found is None:
             return None
-        lines, tools = found
-        dumped = tokenize(lines[trajectory.sample_idx], self.tokenizer, tools)
+        lines, retokenizer = found
+        dumped = retokenizer.read(lines[trajectory.sample_idx])
         segments = {segment.round: segment.tokens for segment in dumped.segments}
         return dumped if all(segments.get(r.round) == r.tokens for r in trajectory.records) else None
 
 
-def _read_dump(directory: Path, global_step: int) -> tuple[list[Line], list[str]] | None:
-    """The lines and the tools of a rescored step; None where its dump is gone or has changed."""
-    manifest = read_manifest(directory)
-    entry = manifest["steps"].get(str(global_step)) if manifest else None
+def _read_dump(path: Path, global_step: int, tokenizer: Any) -> tuple[list[Line], Retokenizer] | None:
+    """The lines of a rescored step, and how they are read; None where its dump is gone or has changed."""
+    manifest = read_manifest(path.parent)
+    entry = manifest["steps"].get(step_name(global_step, key_of(path).validate)) if manifest else None
     if manifest is None or entry is None:
         return None
-    file = Path(entry["file"])
+    settings = manifest["settings"]
     try:
-        dumps = read_dumps(file, lambda _: None)
+        dumps = read_dumps(Path(entry["file"]), lambda _: None, settings.get("keys"))
     except UserError:
         return None
     lines = [d.lines for d in dumps if d.global_step == global_step and d.digest == entry["digest"]]
-    return (lines[0], manifest["settings"]["tools"]) if lines else None
+    retokenizer = Retokenizer(
+        tokenizer, settings["tools"], settings.get("tags", [RESULT_TAG]), settings.get("several_turns", False)
+    )
+    return (lines[0], retokenizer) if lines else None
 
 
 def _results(dumped: Tokenized) -> dict[int, str]:

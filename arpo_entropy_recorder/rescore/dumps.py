@@ -1,66 +1,68 @@
-"""The trajectories that verl dumps: `<step>.jsonl`, one JSON object per line with `input`, `output`, `step`."""
+"""The trajectories that a trainer dumped: verl's `<step>.jsonl`, other names and keys, JSON lists."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from arpo_entropy_recorder.errors import UserError, printable, shorten
+from arpo_entropy_recorder.rescore.keys import step_of
+from arpo_entropy_recorder.rescore.line import Line
+from arpo_entropy_recorder.rescore.lines import lines_of, parse_entry
+from arpo_entropy_recorder.rescore.readings import Entry, Reading
 from arpo_entropy_recorder.step_files.find import read_bytes
-from arpo_entropy_recorder.step_files.names import StepKey, parse_name
+from arpo_entropy_recorder.step_files.json_text import parse_json
+from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name
 
-# Keys of a line, in order of preference; token ids are exact where text has to be tokenized again.
-PROMPT_IDS = ("prompt_token_ids", "input_ids", "prompt_ids")
-RESPONSE_IDS = ("response_token_ids", "output_ids", "response_ids")
-PROMPT_TEXT, RESPONSE_TEXT = ("input", "prompt"), ("output", "response")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One trajectory of a dump: prompt and response as text, or both as token ids. `where` names file and line."""
-
-    where: str
-    prompt: str | list[int]
-    response: str | list[int]
-
-    @property
-    def largest_id(self) -> int:
-        """The largest token id; -1 for a line of text."""
-        if isinstance(self.prompt, str) or isinstance(self.response, str):
-            return -1
-        return max([*self.prompt, *self.response], default=-1)
+MANIFEST = "rescore.json"
+NUMBER = re.compile(r"(?<!\d)(\d{1,18})(?!\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Dump:
-    """One step's trajectories, in the order of the file; `digest` tells one content from another."""
+    """One step's trajectories, in the order of the file; `digest` tells one content from another.
+
+    `readings` counts its lines by the way in which their keys were understood, `keys` are those that all lines have.
+    """
 
     file: Path
     global_step: int
     lines: list[Line]
     digest: str
+    readings: Mapping[Reading, int] = field(default_factory=dict)
+    keys: frozenset[str] = frozenset()
+    validate: bool = False
 
 
 def find_dumps(directory: Path) -> list[Path]:
-    """The `.jsonl` files in `directory`, by the number in their names, or the file that it is. Raises UserError."""
+    """The `.jsonl` files in `directory`, without any the `.json` ones, by the number in their names.
+
+    A file stands for itself. Raises UserError.
+    """
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
         what = "neither a file nor a directory" if directory.exists() else "no such file or directory"
         raise UserError(f"{printable(directory)}: {what}; give what trainer.rollout_data_dir named")
-    files = sorted(directory.glob("*.jsonl"), key=lambda file: (_number(file) or 0, file.name))
+    files = list(directory.glob("*.jsonl")) or [
+        file
+        for file in directory.glob("*.json")
+        if file.name not in (MANIFEST, RUN_INFO) and parse_name(file.name) is None
+    ]
     if not files:
         raise UserError(f"{printable(directory)}: no .jsonl in it; give what trainer.rollout_data_dir named")
-    return files
+    return sorted(files, key=lambda file: (number_in(file) or 0, file.name))
 
 
-def read_dumps(file: Path, skip: Callable[[UserError], object] | None = None) -> list[Dump]:
-    """The steps in a file, in order: by each line's `step`, else by the file's name.
+def read_dumps(
+    file: Path, skip: Callable[[UserError], object] | None = None, keys: Mapping[str, str] | None = None
+) -> list[Dump]:
+    """The steps in a file, in order: by each line's `step`, else by the file's name. `keys` are the user's.
 
     `skip` is called with the error of a line that cannot be used, which is then left out; without it the first
     such error is raised, as for a file without any line. Raises UserError for a file that cannot be read.
@@ -69,66 +71,61 @@ def read_dumps(file: Path, skip: Callable[[UserError], object] | None = None) ->
         data = read_bytes(file)
     except FileNotFoundError:
         raise UserError(f"{printable(file)}: it is gone; list the directory again") from None
-    steps: dict[int, list[Line]] = {}
-    for number, text in enumerate(data.split(b"\n"), start=1):
-        if not text.strip():
-            continue
+    entries = []
+    for where, text in _texts(data, printable(file)):
         try:
-            step, line = _parse(text, f"{printable(file)}: line {number}", _number(file))
+            entries.append(_parse(text, where, number_in(file), keys or {}))
         except UserError as error:
             if skip is None:
                 raise
             skip(error)
-        else:
-            steps.setdefault(step, []).append(line)
+    steps: dict[int, list[tuple[Entry, Reading, Line]]] = {}
+    for found in lines_of(entries, printable(file), skip):
+        steps.setdefault(found[0].step, []).append(found)
     if not steps and skip is None:
         raise UserError(f"{printable(file)}: the file is empty: no trajectory in it; leave it out")
     digest = hashlib.sha256(data).hexdigest()
-    return [Dump(file, step, lines, digest) for step, lines in sorted(steps.items())]
+    return [_dump(file, step, of_step, digest) for step, of_step in sorted(steps.items())]
 
 
-def _parse(text: bytes, where: str, default_step: int | None) -> tuple[int, Line]:
+def _dump(file: Path, step: int, found: Sequence[tuple[Entry, Reading, Line]], digest: str) -> Dump:
+    keys = frozenset.intersection(*(frozenset(entry.values) for entry, _, _ in found))
+    return Dump(file, step, [line for _, _, line in found], digest, Counter(r for _, r, _ in found), keys)
+
+
+def number_in(file: Path) -> int | None:
+    """The one number in a file's name: 12 in `12.jsonl`, `rollout_12.jsonl`; None without or with several."""
+    numbers = NUMBER.findall(file.stem)
+    return int(numbers[0]) if len(numbers) == 1 else None
+
+
+def _texts(data: bytes, file: str) -> Iterator[tuple[str, Any]]:
+    """Where each entry stands, and its text, or its value in a file that is one JSON list."""
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        try:
+            entries = parse_json(data)
+        except ValueError:
+            entries = None
+        if isinstance(entries, list):
+            yield from ((f"{file}: entry {index}", entry) for index, entry in enumerate(entries))
+            return
+    for number, text in enumerate(data.split(b"\n"), start=1):
+        if text.strip():
+            yield f"{file}: line {number}", text
+
+
+def _parse(text: Any, where: str, default_step: int | None, keys: Mapping[str, str]) -> Entry:
     try:
-        entry = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        entry = parse_json(text) if isinstance(text, bytes) else text
+    except ValueError as error:
         raise UserError(
             f"{where}: not JSON ({printable(error)}); verl dumps one JSON object per line: was this one cut short?"
         ) from None
     if not isinstance(entry, dict):
         raise UserError(f"{where}: not a JSON object; verl dumps one per line, with 'input' and 'output'")
-    step = entry.get("step", default_step)
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        raise UserError(f"{where} 'step': not a step number; add it, or name the file <step>.jsonl")
+    step = step_of(entry, keys, default_step, where)
     if parse_name(StepKey(step, validate=False).file_name) is None:
         raise UserError(
             f"{where}: step {shorten(str(step))} has more digits than a step file's name may have"
         )
-    prompt_ids, response_ids = _first(entry, PROMPT_IDS), _first(entry, RESPONSE_IDS)
-    if prompt_ids and response_ids:
-        return step, Line(where, _ids(entry, prompt_ids, where), _ids(entry, response_ids, where))
-    prompt, response = _first(entry, PROMPT_TEXT), _first(entry, RESPONSE_TEXT)
-    if not (prompt and response):
-        lacking = RESPONSE_TEXT[0] if prompt else PROMPT_TEXT[0]
-        raise UserError(f"{where}: no key {lacking!r}; verl dumps 'input' and 'output'")
-    return step, Line(where, _text(entry, prompt, where), _text(entry, response, where))
-
-
-def _first(entry: dict[str, Any], names: Sequence[str]) -> str | None:
-    return next((name for name in names if entry.get(name) is not None), None)
-
-
-def _text(entry: dict[str, Any], name: str, where: str) -> str:
-    if not isinstance(entry[name], str):
-        raise UserError(f"{where} {name!r}: not a text; write it as a JSON string")
-    return entry[name]
-
-
-def _ids(entry: dict[str, Any], name: str, where: str) -> list[int]:
-    ids = entry[name]
-    if not isinstance(ids, list) or not all(type(i) is int and i >= 0 for i in ids):
-        raise UserError(f"{where} {name!r}: not a list of token ids; write whole numbers from 0 on")
-    return ids
-
-
-def _number(file: Path) -> int | None:
-    return int(file.stem) if file.stem.isascii() and file.stem.isdecimal() else None
+    return parse_entry(entry, keys, step, where)

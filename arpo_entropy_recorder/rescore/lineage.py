@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized
+from arpo_entropy_recorder.rescore.tokenized import Segment, Tokenized
 
 
 class Branch(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,12 @@ import orjson
 
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
-from arpo_entropy_recorder.rescore.dumps import Dump
+from arpo_entropy_recorder.rescore.dumps import MANIFEST, Dump
 from arpo_entropy_recorder.rescore.settings import SettingError
 from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
 from arpo_entropy_recorder.step_files.names import StepKey, temporary_name
 from arpo_entropy_recorder.step_files.run_log import RankLock
 
-MANIFEST = "rescore.json"
 MARK = b'"source":"rescored"'
 
 
@@ -62,12 +62,12 @@ class Manifest:
 
     def has(self, dump: Dump) -> bool:
         """True if this dump's step file is there, whole, and made from the same bytes by this model."""
-        entry = self._steps.get(str(dump.global_step), {})
+        entry = self._steps.get(step_name(dump.global_step, dump.validate), {})
         same = (entry.get("digest"), entry.get("model")) == (dump.digest, self.model)
         return same and self._path(dump).is_file()
 
-    def write(self, dump: Dump, columns: Columns) -> None:
-        """Write a step's records, then note it as done. Raises UserError."""
+    def write(self, dump: Dump, columns: Columns, counts: Mapping[str, int] | None = None) -> None:
+        """Write a step's records, then note it as done, with `counts` of its lines. Raises UserError."""
         path = self._path(dump)
         try:
             if path.exists() and not _is_rescored(path):
@@ -78,7 +78,8 @@ class Manifest:
             texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
             write_file(path, file_parts(texts), temporary_name(path.name, 0))
             source = {"file": str(dump.file.resolve()), "digest": dump.digest, "model": self.model}
-            self._steps[str(dump.global_step)] = source
+            name = step_name(dump.global_step, dump.validate)
+            self._steps[name] = source | ({"lines": dict(counts)} if counts else {})
             whole = {"settings": self._settings, "steps": self._steps}
             text = orjson.dumps(whole, option=orjson.OPT_INDENT_2)
             write_file(self.directory / MANIFEST, [text], temporary_name(MANIFEST, 0))
@@ -94,7 +95,12 @@ class Manifest:
         self._rank_lock.release()
 
     def _path(self, dump: Dump) -> Path:
-        return self.directory / StepKey(dump.global_step, False).file_name
+        return self.directory / StepKey(dump.global_step, dump.validate).file_name
+
+
+def step_name(global_step: int, validate: bool) -> str:
+    """The key of a step in the manifest."""
+    return f"validate_{global_step}" if validate else str(global_step)
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
@@ -118,5 +124,5 @@ def _is_rescored(path: Path) -> bool:
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    names = [name for name in now if before.get(name) != now[name]]
-    return ", ".join(f"{name} {before.get(name)}, now {now[name]}" for name in names)
+    names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)

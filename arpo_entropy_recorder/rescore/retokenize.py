@@ -1,9 +1,9 @@
 """From a dumped trajectory to the token ids that the policy most likely saw and wrote.
 
 verl decodes with `skip_special_tokens=True`: a dump's text lacks the chat template's markers, padding and the
-end-of-text token. The markers are put back by applying the template to the messages found in the prompt, where
-that gives the dumped text again; what the template cannot reproduce is used as it stands. Prompt, segments and
-results are tokenized one by one, as they came into being, so that no token spans two of them.
+end-of-text token. The markers are put back (`chat_turns`) where that gives the dumped text again; what the template
+cannot reproduce is used as it stands, and counted. Prompt, segments and results are tokenized one by one, as they
+came into being, so that no token spans two of them.
 
 Text need not retokenize to the tokens that were sampled (a policy may write a word in other pieces than its
 tokenizer would): contexts, and hence entropies, of such a trajectory differ slightly.
@@ -13,61 +13,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rescore.dumps import Line
-from arpo_entropy_recorder.rescore.segments import Part, split_response
-from arpo_entropy_recorder.step_files.values import unpadded
+from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
+from arpo_entropy_recorder.rescore.line import Line, Prompt
+from arpo_entropy_recorder.rescore.segments import TURN_OPEN, Part, split_response
+from arpo_entropy_recorder.rescore.tokenized import Span, Tokenized
+from arpo_entropy_recorder.rollout.prompts import encode_prompts
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
-ROLE_LINE = re.compile(r"(?:^|(?<=\n))(system|user|assistant)\n")
-
-
-@dataclass(frozen=True)
-class Span:
-    """`tokens[start:stop]` of a trajectory is this part. Never empty."""
-
-    part: Part
-    start: int
-    stop: int
+STOP_TAG = re.compile(r"</([\w.-]+)>[^<]{0,8}$")
+# At least as many equal tokens at an end, if they are not the tokenizer's padding, are another one's.
+FOREIGN_PADDING = 3
 
 
-@dataclass(frozen=True)
-class Segment:
-    """What the policy wrote in one round: its tokens, where they start, and which result comes before."""
+class PromptIds(NamedTuple):
+    """A prompt's token ids and text, and how sure they are."""
 
-    start: int
-    tokens: list[int]
-    round: int
-    tool: str | None
-
-
-@dataclass(frozen=True)
-class Tokenized:
-    """A trajectory's token ids, the first `prompt_len` of them the prompt, and its response's spans in order.
-
-    `is_prompt_exact`: the prompt's tokens are those that the policy saw, special ones included.
-    """
-
-    where: str
-    prompt: str
-    tokens: list[int]
-    spans: list[Span]
-    is_prompt_exact: bool
-    prompt_len: int
-
-    @property
-    def segments(self) -> list[Segment]:
-        found, tool, rounds = [], None, 0
-        for span in self.spans:
-            if span.part.is_result:
-                tool, rounds = span.part.tool, rounds + 1
-            else:
-                found.append(Segment(span.start, self.tokens[span.start : span.stop], rounds, tool))
-                tool = None
-        return found
+    ids: list[int]
+    text: str
+    is_exact: bool
+    is_ambiguous: bool = False
 
 
 def load_tokenizer(path: str) -> Any:
@@ -89,82 +59,223 @@ def load_tokenizer(path: str) -> Any:
         raise UserError(f"{path}: {reason}") from error
 
 
-def tokenize(line: Line, tokenizer: Any, tools: Sequence[str]) -> Tokenized:
-    """Token ids and spans of a dumped line. Raises UserError for one with nothing to score."""
-    if isinstance(line.prompt, list) and isinstance(line.response, list):
-        found = _from_ids(line, line.prompt, line.response, tokenizer, tools)
-    else:
-        found = _from_text(line, str(line.prompt), str(line.response), tokenizer, tools)
-    if not found.segments or not found.segments[0].start:
-        lacking = "prompt" if found.segments else "response"
-        raise UserError(f"{line.where}: the {lacking} is empty; leave the line out")
-    return found
+class Retokenizer:
+    """Token ids and spans of dumped lines, by a tokenizer and by the tags of tools and of their results."""
 
+    def __init__(
+        self,
+        tokenizer: Any,
+        tools: Sequence[str],
+        tags: Sequence[str] = (RESULT_TAG,),
+        several_turns: bool = False,
+    ) -> None:
+        self.tokenizer, self.tools, self.tags = tokenizer, tuple(tools), tuple(tags)
+        self.turns = ChatTurns(tokenizer, several_turns)
+        # Trainers take the end-of-text token where a tokenizer has no padding.
+        self._eos = tokenizer.eos_token_id
+        self._pad = self._eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
-def restore_prompt(text: str, tokenizer: Any) -> list[int] | None:
-    """Token ids of the prompt with the chat template's markers back in place; None where it cannot be told."""
-    pieces = ROLE_LINE.split(text)
-    if not getattr(tokenizer, "chat_template", None) or pieces[0].strip() or len(pieces) < 5:
-        return None
-    turns = list(zip(pieces[1::2], pieces[2::2], strict=True))
-    if turns[-1][0] != "assistant":
-        return None
-    # A role's text ends with the newline that follows the (skipped) end-of-turn marker.
-    messages = [{"role": role, "content": content.removesuffix("\n")} for role, content in turns[:-1]]
-    try:
-        marked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except Exception:  # each template raises errors of its own
-        return None
-    ids = tokenizer.encode(marked + turns[-1][1], add_special_tokens=False)
-    return ids if tokenizer.decode(ids, skip_special_tokens=True) == text else None
-
-
-def _from_text(line: Line, prompt: str, response: str, tokenizer: Any, tools: Sequence[str]) -> Tokenized:
-    restored = restore_prompt(prompt, tokenizer)
-    tokens = list(restored if restored is not None else tokenizer.encode(prompt))
-    spans, prompt_len = [], len(tokens)
-    for part in split_response(response, tools):
-        ids = tokenizer.encode(part.text, add_special_tokens=False)
-        if ids:  # a tokenizer may drop characters
-            spans.append(Span(part, len(tokens), len(tokens) + len(ids)))
-        tokens += ids
-    return Tokenized(line.where, prompt, tokens, spans, restored is not None, prompt_len)
-
-
-def _from_ids(
-    line: Line, prompt: list[int], response: list[int], tokenizer: Any, tools: Sequence[str]
-) -> Tokenized:
-    padding = tokenizer.pad_token_id
-    prompt = unpadded(prompt, padding).tolist()
-    last = next((i for i in range(len(response), 0, -1) if response[i - 1] != padding), 0)
-    # The padding token may also be the end-of-text token: then the first of a run of them was sampled.
-    if padding is not None and padding == tokenizer.eos_token_id and last < len(response):
-        last += 1
-    response = response[:last]
-    spans, start, offset = [], 0, 0
-    for part in split_response(_decode(tokenizer, response), tools):
-        offset += len(part.text)
-        stop = _tokens_up_to(offset, response, start, tokenizer)
-        if start < stop:
-            spans.append(Span(part, len(prompt) + start, len(prompt) + stop))
-        start = stop
-    return Tokenized(line.where, _decode(tokenizer, prompt), prompt + response, spans, True, len(prompt))
-
-
-def _tokens_up_to(offset: int, ids: list[int], low: int, tokenizer: Any) -> int:
-    """The least number of tokens, from `low` on, whose text has `offset` characters."""
-    high = len(ids)
-    while low < high:
-        middle = (low + high) // 2
-        if len(_decode(tokenizer, ids[:middle])) < offset:
-            low = middle + 1
+    def read(self, line: Line) -> Tokenized:
+        """A dumped line's tokens. Raises UserError for one with nothing to score, or one that is not certain."""
+        if isinstance(line.response, str):
+            found = self._from_text(line, line.prompt, line.response)
+        elif line.texts is None or self.ids_are_text(line):
+            found = self._from_ids(line, line.response)
         else:
-            high = middle
-    # A token that ends within a character decodes to a replacement character, which was counted as one.
-    while low < len(ids) and _decode(tokenizer, ids[:low]).endswith("\ufffd"):
-        low += 1
-    return low
+            found = self._from_text(line, *line.texts, ids_differ=True)
+        if not found.segments or not found.segments[0].start:
+            lacking = "prompt" if found.segments else "response"
+            raise UserError(f"{line.where}: the {lacking} is empty; leave the line out")
+        return found
 
+    def prompt_of(self, line: Line) -> PromptIds:
+        """The prompt's token ids. Raises UserError."""
+        return self._prompt(line.prompt, line.where)
 
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    def _prompt(self, prompt: Prompt, where: str) -> PromptIds:
+        if isinstance(prompt, str):
+            restored = self.turns.restore_prompt(prompt)
+            if restored is None:
+                return PromptIds(list(self.tokenizer.encode(prompt)), prompt, False)
+            return PromptIds(list(restored.ids), prompt, restored.is_certain, not restored.is_certain)
+        if prompt and isinstance(prompt[0], dict):
+            messages = [message for message in prompt if isinstance(message, dict)]
+            try:
+                ids = encode_prompts([messages], self.tokenizer)[0]
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
+            return PromptIds(ids, self._decode(ids), bool(self.tokenizer.chat_template))
+        ids = [token for token in prompt if isinstance(token, int)]
+        return PromptIds(ids, self._decode(ids), True)
+
+    def _unpadded(self, prompt: list[int], where: str) -> list[int]:
+        """A prompt's tokens without padding on either side. Raises UserError for padding by an unknown token."""
+        start, stop = 0, len(prompt)
+        while start < stop and prompt[start] == self._pad:
+            start += 1
+        while stop > start and prompt[stop - 1] == self._pad:
+            stop -= 1
+        if self._pad == self._eos and stop == len(prompt) - 1:
+            stop += 1  # a single end-of-text token at the end is the prompt's own
+        kept = prompt[start:stop]
+        if len(kept) > FOREIGN_PADDING and len(set(kept[:FOREIGN_PADDING])) == 1:
+            raise UserError(
+                f"{where}: the prompt begins with token {kept[0]} several times, which is not the tokenizer's "
+                "padding; add attention_mask, or leave the padding out"
+            )
+        return kept
+
+    def _from_text(self, line: Line, prompt: Prompt, response: str, ids_differ: bool = False) -> Tokenized:
+        found = self._prompt(prompt, line.where)
+        tokens, spans = list(found.ids), []
+        parts, exact_rounds = self._parts(response)
+        for part in parts:
+            ids = self.tokenizer.encode(part.text, add_special_tokens=False)
+            if ids:  # a tokenizer may drop characters
+                spans.append(Span(part, len(tokens), len(tokens) + len(ids)))
+            tokens += ids
+        return Tokenized(
+            line.where, found.text, tokens, spans, found.is_exact, len(found.ids), found.is_ambiguous, exact_rounds,
+            ids_differ,
+        )  # fmt: skip
+
+    def _parts(self, response: str) -> tuple[list[Part], int | None]:
+        """The parts of a response, with the markers of the turns that results are; the rounds that are exact."""
+        parts, exact_rounds = split_response(response, self.tools, self.tags), None
+        for at, part in enumerate(parts):
+            if not part.is_result or not re.match(TURN_OPEN, part.text):
+                continue
+            following = parts[at + 1].text if at + 1 < len(parts) else ""
+            opening = next(f"<{tag}>" for tag in self.tags if f"<{tag}>" in part.text)
+            restored = self.turns.restore_result(part.text, opening, following)
+            if restored is None:
+                if exact_rounds is None:
+                    exact_rounds = sum(earlier.is_result for earlier in parts[: at + 1])
+                continue
+            parts[at] = replace(part, text=restored[0])
+            if at + 1 < len(parts):
+                parts[at + 1] = replace(parts[at + 1], text=restored[1])
+        return parts, exact_rounds
+
+    def _from_ids(self, line: Line, response: list[int]) -> Tokenized:
+        prompt = line.prompt
+        if not line.is_unpadded and isinstance(prompt, list) and not (prompt and isinstance(prompt[0], dict)):
+            prompt = self._unpadded([token for token in prompt if isinstance(token, int)], line.where)
+        found = self._prompt(prompt, line.where)
+        if line.mask is not None:
+            response, parts = self._masked(line, response, line.mask)
+        else:
+            padded, response = response, response if line.is_unpadded else self._trimmed(response)
+            parts = self._tagged(response)
+            self._check_end(line, parts, padded, response)
+        spans, start = [], len(found.ids)
+        for part, count in parts:
+            if count:
+                spans.append(Span(part, start, start + count))
+            start += count
+        tokens = found.ids + response[: start - len(found.ids)]
+        return Tokenized(
+            line.where, found.text, tokens, spans, found.is_exact, len(found.ids), found.is_ambiguous
+        )
+
+    def _check_end(
+        self, line: Line, parts: list[tuple[Part, int]], padded: list[int], response: list[int]
+    ) -> None:
+        """Leave out an end that may be padding after a result. Raises UserError for padding by an unknown token."""
+        if len(parts) < 2 or parts[-1][0].is_result or not parts[-2][0].is_result:
+            return
+        last = response[len(response) - parts[-1][1] :]
+        if last == [self._pad] and padded[-2:] == [self._pad] * 2:
+            parts.pop()
+        elif len(last) >= FOREIGN_PADDING and len(set(last)) == 1:
+            raise UserError(
+                f"{line.where}: after the last result there is nothing but token {last[0]}, {len(last)} times: "
+                "padding? add attention_mask, or leave the padding out"
+            )
+
+    def _trimmed(self, response: list[int]) -> list[int]:
+        """A response's tokens without padding on either side."""
+        start = 0
+        while start < len(response) and response[start] == self._pad:
+            start += 1
+        if start == len(response):  # nothing but padding, or an end-of-text token that was sampled
+            return response[: int(bool(response) and self._pad == self._eos)]
+        last = len(response)
+        while response[last - 1] == self._pad:
+            last -= 1
+        # The padding token may also be the end-of-text token: then the first of a run of them was sampled.
+        if self._pad is not None and self._pad == self._eos and last < len(response):
+            last += 1
+        return response[start:last]
+
+    def _masked(
+        self, line: Line, response: list[int], mask: list[bool]
+    ) -> tuple[list[int], list[tuple[Part, int]]]:
+        """The response up to the policy's last token, and its parts with their numbers of tokens."""
+        start = next((i for i, token in enumerate(response) if token != self._pad or mask[i]), len(response))
+        stop = max((i + 1 for i, owned in enumerate(mask) if owned), default=start)
+        response, mask = response[start:stop], mask[start:stop]
+        if mask and not mask[0]:
+            raise UserError(
+                f"{line.where}: by the mask the policy did not write its first token; does 1 stand for the tool's?"
+            )
+        parts: list[tuple[Part, int]] = []
+        at, tool = 0, None
+        for owned, run in groupby(mask):
+            count = len(list(run))
+            text = self._decode(response[at : at + count])
+            parts.append((Part(text) if owned else Part(text, tool, True), count))
+            if owned:
+                said = STOP_TAG.search(
+                    self.tokenizer.decode(response[at : at + count], skip_special_tokens=True)
+                )
+                tool = said[1] if said and said[1] not in ("think", "answer") else None
+            at += count
+        return response, parts
+
+    def _tagged(self, response: list[int]) -> list[tuple[Part, int]]:
+        text = self._decode(response)
+        parts, _ = self._parts(text)
+        if "".join(part.text for part in parts) != text:
+            parts = split_response(text, self.tools, self.tags)
+        counted, start, offset = [], 0, 0
+        for part in parts:
+            offset += len(part.text)
+            stop = self._tokens_up_to(offset, response, start)
+            counted.append((part, stop - start))
+            start = stop
+        return counted
+
+    def text_of(self, line: Line) -> str:
+        """The response as text."""
+        return line.response if isinstance(line.response, str) else self._decode(line.response)
+
+    def ids_are_text(self, line: Line) -> bool:
+        """False if the response's token ids do not read as its text, white space and special tokens aside."""
+        if line.texts is None or isinstance(line.response, str):
+            return True
+        wanted = "".join(line.texts[1].split())
+        for skip in (True, False):
+            found = self.tokenizer.decode(
+                line.response, skip_special_tokens=skip, clean_up_tokenization_spaces=False
+            )
+            if "".join(found.split()) == wanted:
+                return True
+        return False
+
+    def _tokens_up_to(self, offset: int, ids: list[int], low: int) -> int:
+        """The least number of tokens, from `low` on, whose text has `offset` characters."""
+        high = len(ids)
+        while low < high:
+            middle = (low + high) // 2
+            if len(self._decode(ids[:middle])) < offset:
+                low = middle + 1
+            else:
+                high = middle
+        # A token that ends within a character decodes to a replacement character, which was counted as one.
+        while low < len(ids) and self._decode(ids[:low]).endswith("\ufffd"):
+            low += 1
+        return low
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))

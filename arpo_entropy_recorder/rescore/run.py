@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
-from arpo_entropy_recorder.rescore.manifest import Manifest
-from arpo_entropy_recorder.rescore.retokenize import Tokenized
+from arpo_entropy_recorder.rescore.manifest import Manifest, step_name
+from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
 from arpo_entropy_recorder.rescore.scorer import Scorer, Skip
-from arpo_entropy_recorder.rescore.segments import has_result
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
-from arpo_entropy_recorder.step_files.schema import RESULT_TAG
+from arpo_entropy_recorder.rescore.survey import Survey, survey, with_tags
+from arpo_entropy_recorder.rescore.tokenized import Tokenized
 
 Progress = Callable[[str, float], object]
 
 
 @dataclass
 class Summary:
-    """What a rescoring did: steps written, steps found done, and of those written what the person should know."""
+    """What a rescoring did: steps written, steps found done, and of those written what the person should know.
+
+    `lines` counts trajectories as `line_counts` does.
+    """
 
     steps: int = 0
     done_before: int = 0
-    trajectories: int = 0
-    exact_prompts: int = 0
     records: int = 0
     nulls: int = 0
+    lines: Counter[str] = field(default_factory=Counter)
 
-    def add(self, trajectories: Sequence[Tokenized], entropies: np.ndarray) -> None:
+    @property
+    def trajectories(self) -> int:
+        """Trajectories that were scored."""
+        return self.lines["all"]
+
+    @property
+    def exact_prompts(self) -> int:
+        """Trajectories whose prompt's tokens are whole."""
+        return self.lines["all"] - self.lines["without turn markers"] - self.lines["ambiguous turns"]
+
+    def add(self, lines: Counter[str], entropies: np.ndarray) -> None:
         self.steps += 1
-        self.trajectories += len(trajectories)
-        self.exact_prompts += sum(trajectory.is_prompt_exact for trajectory in trajectories)
+        self.lines += lines
         self.records += len(entropies)
         self.nulls += int(np.isnan(entropies).sum())
+
+
+def line_counts(trajectories: Sequence[Tokenized]) -> Counter[str]:
+    """Trajectories, and those that could not be put back as they were, by reason; as the manifest has it."""
+    counts = Counter({"all": len(trajectories)})
+    for trajectory in trajectories:
+        if trajectory.is_ambiguous:
+            counts["ambiguous turns"] += 1
+        elif not trajectory.is_prompt_exact:
+            counts["without turn markers"] += 1
+        counts["results without turn markers"] += trajectory.exact_rounds is not None
+        counts["text in place of token ids"] += trajectory.ids_differ
+    return +counts
 
 
 def default_output(rollout_dir: str) -> Path:
@@ -45,45 +71,68 @@ def default_output(rollout_dir: str) -> Path:
     return (path.parent if path.is_file() else path) / "entropies"
 
 
+def look(settings: RescoreSettings, skip: Skip | None = None) -> tuple[Survey, Any]:
+    """What is understood of the dumps, and the tokenizer, without a model. Raises UserError."""
+    files = find_dumps(Path(settings.rollout_dir))
+    loaded: list[Any] = []
+
+    def load() -> Any:
+        try:
+            loaded.append(load_tokenizer(settings.model))
+        except UserError as error:
+            raise SettingError("model", str(error)) from error
+        return loaded[0]
+
+    return survey(files, settings, load, skip), loaded[0]
+
+
 def rescore(
     output: Path,
     settings: RescoreSettings,
     max_batch_tokens: int = 16384,
     skip: Skip | None = None,
     progress: Progress = lambda what, share: None,
+    understood: Callable[[Survey], object] = lambda survey: None,
 ) -> Summary:
     """Write `entropy_step_<step>.json` to `output` for each step that `settings.rollout_dir` has and `output` lacks.
 
     `skip` is called with the error of each line left out; without it the first such error is raised.
-    `progress(what, share)` is called with what is being done and the share of all the work that is now settled.
+    `progress(what, share)` is called with what is being done and the share of all the work that is now settled,
+    `understood` with what is known of the dumps before the model is loaded.
     Raises UserError.
     """
+    found, tokenizer = look(settings, skip)
+    understood(found)
+    settings = with_tags(settings, found)
     files = find_dumps(Path(settings.rollout_dir))
-    _require_results(files, settings, skip)
     sizes = [max(file.stat().st_size, 1) for file in files]
     summary = Summary()
-    seen: dict[int, Path] = {}
+    seen: dict[str, Path] = {}
     scorer: Scorer | None = None
     manifest = Manifest(output, settings.model_path, settings.of_all_steps)
     try:
         for file, size in zip(files, sizes, strict=True):
-            dumps = read_dumps(file, skip)
+            dumps = read_dumps(file, skip, dict(settings.keys))
             for dump in dumps:
+                if (file, dump.global_step) in found.validations:
+                    dump = replace(dump, validate=True)
+                key = step_name(dump.global_step, dump.validate)
                 name, weight = f"step {dump.global_step}", size / len(dumps) / sum(sizes)
-                if (other := seen.setdefault(dump.global_step, file)) != file:
+                if (other := seen.setdefault(key, file)) != file:
                     where = f"{printable(file)}: {name} is in {printable(other.name)}, too"
                     raise UserError(f"{where}; leave one of them out")
                 if manifest.has(dump):
                     summary.done_before += 1
                     progress(f"{name} is done", weight)
                     continue
-                scorer = scorer or Scorer(settings, max_batch_tokens)
+                scorer = scorer or Scorer(settings, tokenizer, max_batch_tokens)
                 trajectories = dict(scorer.read(dump, skip))
                 if not trajectories:
                     raise UserError(f"{printable(file)}: no trajectory of {name} can be used; leave it out")
                 columns = scorer.columns(trajectories, _part(progress, name, weight))
-                manifest.write(dump, columns)
-                summary.add(list(trajectories.values()), columns["entropy"])
+                lines = line_counts(list(trajectories.values()))
+                manifest.write(dump, columns, lines)
+                summary.add(lines, columns["entropy"])
     finally:
         manifest.close()
     return summary
@@ -91,32 +140,3 @@ def rescore(
 
 def _part(progress: Progress, what: str, weight: float) -> Callable[[float], object]:
     return lambda share: progress(what, share * weight)
-
-
-def _require_results(files: Sequence[Path], settings: RescoreSettings, skip: Skip | None) -> None:
-    """Raise UserError, before a model is loaded, where no dump has a result after one of the tools' calls.
-
-    If no line can be used, the first line's error is raised instead: a file that is no dump has no tags either.
-    """
-    bad: list[UserError] = []
-    usable = 0
-    for file in files:
-        for dump in read_dumps(file, bad.append if skip else None):
-            usable += len(dump.lines)
-            # Token ids cannot be searched before a tokenizer is loaded.
-            if any(
-                isinstance(line.response, list) or has_result(line.response, settings.tools)
-                for line in dump.lines
-            ):
-                return
-    if not usable and bad:
-        raise bad[0]
-    where = f"{printable(settings.rollout_dir)}: "
-    if not usable:
-        raise UserError(f"{where}empty: no trajectory in it; give what trainer.rollout_data_dir named")
-    calls = " or ".join(f"</{tool}>" for tool in settings.tools)
-    raise SettingError(
-        "tools",
-        f"{','.join(settings.tools)}: no tool result (<{RESULT_TAG}> after {calls}) in {usable:,} trajectories "
-        f"of {printable(settings.rollout_dir)}; name the policy's tools",
-    )

@@ -9,28 +9,33 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rescore.dumps import Dump, Line
+from arpo_entropy_recorder.rescore.dumps import Dump
+from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
-from arpo_entropy_recorder.rescore.retokenize import Segment, Tokenized, load_tokenizer, tokenize
+from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
+from arpo_entropy_recorder.rescore.tokenized import Segment, Tokenized
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
 
 Skip = Callable[[UserError], object]
 
 
 class Scorer:
-    """Tokenizer and model, and the columns of records that they make of dumped lines."""
+    """Model and `tokenizer`, and the columns of records that they make of dumped lines."""
 
-    def __init__(self, settings: RescoreSettings, max_batch_tokens: int) -> None:
+    def __init__(self, settings: RescoreSettings, tokenizer: Any, max_batch_tokens: int) -> None:
         from arpo_entropy_recorder.rescore.prefill import Prefill, load_model
 
         self.settings, self.max_batch_tokens = settings, max_batch_tokens
         try:
-            self.tokenizer = load_tokenizer(settings.model)
             model = load_model(settings.model, settings.dtype)
         except UserError as error:
             raise SettingError("model", str(error)) from error
-        allowed = sorted(self.tokenizer.get_vocab().values())
+        self.retokenizer = Retokenizer(
+            tokenizer, settings.tools, settings.tags or (RESULT_TAG,), settings.several_turns
+        )
+        allowed = sorted(tokenizer.get_vocab().values())
         self.prefill = Prefill(model, allowed, settings.temperature, max_batch_tokens)
         self._max_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
         self._sampleable = len(allowed)
@@ -78,10 +83,11 @@ class Scorer:
             "parent_idx": list(parent_idxs),
             "round": np.array([segment.round for segment in segments]),
             "tool": [segment.tool for segment in segments],
-            "is_after_tool_call": np.array([segment.tool is not None for segment in segments]),
+            "is_after_tool_call": np.array([segment.is_after_result for segment in segments]),
             "token_id": [segment.tokens[0] for segment in segments],
             "entropy": np.array([values[0] for values in windows], np.float32),
             "tokens": [segment.tokens for segment in segments],
+            "inexact": np.array([not trajectories[row[0]].is_exact(row[3]) for row in rows]),
             "source": ["rescored"] * len(rows),
         }
         return columns | ({"window": list(windows)} if self.settings.window > 1 else {})
@@ -125,7 +131,7 @@ class Scorer:
                 f"{line.where}: token id {line.largest_id} is not in the model's vocabulary of "
                 f"{self.prefill.vocab_size}; give the model that wrote the trajectory"
             )
-        trajectory = tokenize(line, self.tokenizer, self.settings.tools)
+        trajectory = self.retokenizer.read(line)
         length = len(trajectory.tokens)
         for what, most in (
             ("max_batch_tokens", self.max_batch_tokens),

@@ -8,6 +8,7 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
+from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 
 class SettingError(UserError):
@@ -25,7 +26,9 @@ class SettingError(UserError):
 class RescoreSettings:
     """What the entropies depend on.
 
-    `rollout_dir` may be one file of it; `dtype` is the model's precision, "auto" the checkpoint's own.
+    `rollout_dir` may be one file of it; `dtype` is the model's precision, "auto" the checkpoint's own. `tags` are
+    those of tool results, None for those that are certain; `keys` are the dump's, by part. With `several_turns` lines
+    of a prompt that name a role start turns.
     """
 
     model: str
@@ -34,6 +37,9 @@ class RescoreSettings:
     window: int = 1
     dtype: str = "auto"
     tools: tuple[str, ...] = ARPO_TOOLS
+    tags: tuple[str, ...] | None = None
+    keys: tuple[tuple[str, str], ...] = ()
+    several_turns: bool = False
 
     @property
     def model_path(self) -> str:
@@ -43,5 +49,13 @@ class RescoreSettings:
     @property
     def of_all_steps(self) -> dict[str, Any]:
         """What has to be the same for all steps of a directory, as plain JSON types."""
-        shared = {"temperature": float(self.temperature), "window": self.window, "dtype": self.dtype}
-        return {**shared, "tools": list(self.tools)}
+        shared: dict[str, Any] = {"temperature": float(self.temperature), "window": self.window}
+        shared |= {"dtype": self.dtype, "tools": list(self.tools)}
+        # Left out where it is as it always was, so that directories of earlier versions go on.
+        if self.tags not in (None, (RESULT_TAG,)):
+            shared["tags"] = list(self.tags or ())
+        if self.keys:
+            shared["keys"] = dict(self.keys)
+        if self.several_turns:
+            shared["several_turns"] = True
+        return shared

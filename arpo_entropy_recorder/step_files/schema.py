@@ -126,7 +126,14 @@ FIELDS: tuple[Field, ...] = (
         "true if the recorder failed in this call and records may be missing",
         absent=False,
     ),
-    Field("source", (str,), '"rescored" or "simulated"; absent for a live recording'),
+    Field(
+        "inexact",
+        (bool,),
+        "true if the prompt or a turn before the segment could not surely be put back as the policy was given it; "
+        "absent otherwise",
+        absent=False,
+    ),
+    Field("source", (str,), '"rescored", "imported" or "simulated"; absent for a live recording'),
 )
 
 FIELD: dict[str, Field] = {field.name: field for field in FIELDS}

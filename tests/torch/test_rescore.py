@@ -384,3 +384,67 @@ def test_a_plot_of_a_dump_may_leave_bad_lines_out(toy_agent, tmp_path, monkeypat
     assert main([*command, "--skip_bad"]) == 0
     assert "skipped: dumps/1.jsonl: line 2" in capsys.readouterr().err
     assert (tmp_path / "entropy_increase.png").exists()
+
+
+def test_a_batchs_own_tensors_have_the_entropies_of_the_plain_form(toy_agent, oracle, tmp_path):
+    """verl's `input_ids` are prompt and response, padded on both sides: no response is scored in its own wake."""
+    tokenizer = oracle.tokenizer
+    pad = tokenizer.pad_token_id
+    prompt = encode_prompts(["Q"], tokenizer)[0]
+    response = tokenizer.encode(GOOD["output"], add_special_tokens=False)
+    mask = [int(not 10 <= at < len(response) - 1) for at in range(len(response))]
+    left, right = [pad] * 3, [pad] * 2
+    forms = {
+        "plain": {"prompt_ids": prompt, "response_ids": response},
+        "whole": {"input_ids": [*left, *prompt, *response, *right], "response_ids": [*response, *right]},
+        "verl": {
+            "prompts": left + prompt,
+            "responses": response + right,
+            "input_ids": [*left, *prompt, *response, *right],
+            "attention_mask": [0] * 3 + [1] * len(prompt + response) + [0] * 2,
+            "response_mask": [*mask, 0, 0],
+        },
+    }
+    found = {}
+    for name, entry in forms.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jsonl").write_text(json.dumps(entry | {"score": math.nan}))
+        rescore(tmp_path / name / "out", RescoreSettings(str(toy_agent), str(tmp_path / name)))
+        found[name] = [entry["entropy"] for entry in read(tmp_path / name / "out")]
+    assert found["whole"] == pytest.approx(found["plain"], abs=1e-6)
+    assert found["verl"] == pytest.approx(found["plain"], abs=1e-6)
+
+
+def test_what_could_not_be_put_back_is_kept_and_named(toy_agent, tmp_path, capsys):
+    from arpo_entropy_recorder.cli import main
+
+    (tmp_path / "dumps").mkdir()
+    prompts = ("no roles", "user\nwhat?\nuser\nsaid\nassistant\n", GOOD["input"])
+    lines = [json.dumps(GOOD | {"input": prompt}) for prompt in prompts]
+    (tmp_path / "dumps" / "1.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    assert main(["rescore", str(tmp_path / "dumps"), "--model", str(toy_agent), "-o", str(out)]) == 0
+    counts = json.loads((out / "rescore.json").read_text())["steps"]["1"]["lines"]
+    assert counts == {"all": 3, "without turn markers": 1, "ambiguous turns": 1}
+    assert [entry.get("inexact") for entry in read(out)] == [True] * 4 + [None] * 2
+    capsys.readouterr()
+    assert main(["stats", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Records whose prompt or turns may not be the policy's: 4." in said
+    assert main(["report", str(out), "-o", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "all 3, without turn markers 1, ambiguous turns 1" in page
+
+
+def test_a_dry_run_says_what_is_understood_and_loads_no_model(toy_agent, tmp_path, capsys, monkeypatch):
+    from arpo_entropy_recorder.cli import main
+
+    (tmp_path / "1.jsonl").write_text(json.dumps(GOOD))
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
+    assert main(["rescore", str(tmp_path), "--model", str(toy_agent), "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "prompt = input, response = output",
+        "1 lines, all with their turn markers",
+        "1 results in <result>",
+    ]
+    assert [file.name for file in tmp_path.iterdir()] == ["1.jsonl"]

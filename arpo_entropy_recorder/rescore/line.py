@@ -1,0 +1,32 @@
+"""One dumped trajectory, whatever keys it was dumped under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Prompt = str | list[int] | list[dict[str, str]]
+"""Text, token ids, or chat messages with `role` and `content`."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One trajectory of a dump: prompt and response as text, or both as token ids. `where` names file and line.
+
+    `mask`, by token of the response, is True where the policy wrote it and False for a tool's result or padding;
+    None where the dump does not tell. `texts` are prompt and response as text, where a dump has them beside the ids.
+    `is_unpadded`: an attention mask has told the padding.
+    """
+
+    where: str
+    prompt: Prompt
+    response: str | list[int]
+    mask: list[bool] | None = None
+    texts: tuple[str, str] | None = None
+    is_unpadded: bool = False
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id; -1 for a line of text."""
+        if isinstance(self.response, str):
+            return -1
+        return max([*(i for i in self.prompt if isinstance(i, int)), *self.response], default=-1)

@@ -1,0 +1,112 @@
+"""From the entries of a dump to lines: prompt and response apart, with the response's mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.rescore.keys import Names, names_of
+from arpo_entropy_recorder.rescore.line import Line, Prompt
+from arpo_entropy_recorder.rescore.readings import Entry, Reading, apart, is_messages, of_response, reading_of
+
+
+def lines_of(
+    entries: Sequence[Entry], file: str, skip: Callable[[UserError], object] | None
+) -> Iterator[tuple[Entry, Reading, Line]]:
+    """The usable lines of a file, in order. `skip` takes the error of each other; without it, the first is raised.
+
+    Raises SettingError where the content does not tell which sequence is which.
+    """
+    checked = []
+    for entry in entries:
+        try:
+            _check(entry)
+        except UserError as error:
+            if skip is None:
+                raise
+            skip(error)
+        else:
+            checked.append(entry)
+    groups: dict[Names, list[Entry]] = {}
+    for entry in checked:
+        groups.setdefault(entry.names, []).append(entry)
+    readings = {names: reading_of(names, of_names, file) for names, of_names in groups.items()}
+    for entry in checked:
+        reading = readings[entry.names]
+        try:
+            line = _line(entry, reading)
+        except UserError as error:
+            if skip is None:
+                raise
+            skip(error)
+        else:
+            yield entry, reading, line
+
+
+def parse_entry(values: Any, given: Mapping[str, str], step: int, where: str) -> Entry:
+    """An entry with the keys that hold its prompt and response. Raises UserError."""
+    return Entry(where, step, values, names_of(values, given, where))
+
+
+def _check(entry: Entry) -> None:
+    names = entry.names
+    for name in filter(None, (names.prompt, names.response, names.whole)):
+        value = entry.values[name]
+        if isinstance(value, str):
+            continue
+        if isinstance(value, list) and value and isinstance(value[0], dict) and name == names.prompt:
+            _check_messages(value, f"{entry.where} {name!r}")
+        elif is_messages(value):
+            raise UserError(f"{entry.where} {name!r}: not a text but messages, which only a prompt may be")
+        elif isinstance(entry.values[names.response or name], str) or not isinstance(value, list):
+            raise UserError(f"{entry.where} {name!r}: not a text; write it as a JSON string")
+        elif not all(type(i) is int and i >= 0 for i in value):
+            raise UserError(f"{entry.where} {name!r}: not a list of token ids; write whole numbers from 0 on")
+    kinds = {type(entry.values[n]) for n in (names.prompt, names.response, names.whole) if n}
+    if len(kinds) > 1 and not (names.prompt and is_messages(entry.values[names.prompt])):
+        raise UserError(
+            f"{entry.where}: prompt and response are not both texts or both token ids; name other keys"
+        )
+
+
+def _check_messages(messages: list[Any], where: str) -> None:
+    fields = ("role", "content")
+    if not all(isinstance(m, dict) and all(isinstance(m.get(f), str) for f in fields) for m in messages):
+        raise UserError(f"{where}: not a list of messages with role and content as texts")
+    if messages[-1]["role"] == "assistant":
+        raise UserError(
+            f"{where}: its last message is the assistant's, so that it is not the prompt; leave that out"
+        )
+
+
+def _line(entry: Entry, reading: Reading) -> Line:
+    prompt, response, _ = apart(entry, reading)
+    if isinstance(response, str):
+        return Line(entry.where, prompt, response)
+    mask = of_response(entry, reading, reading.mask) if reading.mask else None
+    if (attention := entry.names.attention) is not None:
+        prompt, response, mask = _attended(entry, reading, attention, mask)
+    texts = None
+    if entry.names.texts:
+        pair = [entry.values[name] for name in entry.names.texts]
+        texts = (pair[0], pair[1]) if all(isinstance(text, str) for text in pair) else None
+    return Line(entry.where, prompt, response, mask, texts, is_unpadded=attention is not None)
+
+
+def _attended(
+    entry: Entry, reading: Reading, name: str, mask: list[bool] | None
+) -> tuple[Prompt, list[int], list[bool] | None]:
+    """Prompt, response and mask without the tokens that the attention mask leaves out: padding."""
+    prompt, response, start = apart(entry, reading)
+    values = entry.values[name]
+    if len(values) == len(response) and len(values) != len(prompt) + len(response):
+        seen_prompt, seen = [1] * len(prompt), values
+    else:
+        seen_prompt, seen = values[:start], of_response(entry, reading, name)
+    kept = [index for index, is_seen in enumerate(seen) if is_seen]
+    return (
+        [token for token, is_seen in zip(prompt, seen_prompt, strict=True) if is_seen],
+        [response[index] for index in kept],
+        None if mask is None else [mask[index] for index in kept],
+    )
