@@ -25,18 +25,23 @@ PARTS = ("steps", "tools", "positions", "pairs", "first_tokens")
 KINDS = ("sampled", "greedy", "validation")
 
 
+NO_RESULTS = "no record with an entropy is after a tool call (is_after_tool_call)"
+
+
 @dataclass
 class Analysis:
     """What the records of one kind hold; of `parts`, only those asked for are filled.
 
     `kind` is one of KINDS; `left_out` counts, by reason, the records that are not in here, and `others` has those of
     other kinds. `vocab_size` is what the entropies' logarithms are divided by, if known. `from_log` tells that there
-    are no records but the means of `steps`, out of a training run's console log.
+    are no records but the means of `steps`, out of a training run's log, with three decimals if
+    `is_rounded`.
     """
 
     parts: Collection[str] = PARTS
     kind: str = KINDS[0]
     from_log: bool = False
+    is_rounded: bool = False
     vocab_size: int | None = None
     selection: Selection = field(default_factory=Selection)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -48,6 +53,11 @@ class Analysis:
     pairs: Pairs = field(default_factory=Pairs)
     first_tokens: FirstTokens = field(default_factory=FirstTokens)
     others: dict[str, Analysis] = field(default_factory=dict)
+
+    @property
+    def has_results(self) -> bool:
+        """True if any record with an entropy is after a tool call, or any mean of a log is."""
+        return self.from_log or bool(self.rounds.by_round)
 
     def add(self, step: Step) -> None:
         """Take a step whose records are all of one kind; null entropies are among them, padding rows are not."""
@@ -82,7 +92,7 @@ def analyse(
 ) -> Analysis:
     """Read all steps once and return what the selected ones hold.
 
-    Raises UserError where no record with an entropy is after a tool call.
+    Raises UserError where no record with an entropy is a trajectory's start or after a tool call.
     """
     return gather(steps, partial(Analysis, parts), selection)
 
@@ -108,16 +118,14 @@ def gather(steps: Iterable[Step], make: Callable[[], A], selection: Selection | 
         other.kind = name
     del taken[kind]
     analysis.left_out = +(left_out + taken + analysis.left_out)
-    if not analysis.rounds.by_round:
+    if not analysis.has_results:
         if analysis.left_out[OTHERS]:
             raise UserError(
                 "nothing to show: no record with an entropy is after the tool and rounds that were chosen; after "
                 f"others: {analysis.left_out[OTHERS]:,}; check the tool's name"
             )
-        raise UserError(
-            "nothing to show: no record with an entropy is after a tool call (is_after_tool_call); from before "
-            f"one: {analysis.rounds.initial.n:,}; did the policy call any tool?"
-        )
+        if not analysis.rounds.initial.n:
+            raise UserError(f"nothing to show: {NO_RESULTS}, or a trajectory's start")
     return analysis
 
 

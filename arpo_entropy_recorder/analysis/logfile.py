@@ -1,65 +1,81 @@
-"""The recorder's metrics in a training run's console log (`tee run.log`)."""
+"""The recorder's metrics in a training run's log: the console's (`tee run.log`), or a table of a logger's."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.breakdown import Curve
-from arpo_entropy_recorder.analysis.statistics import START
+from arpo_entropy_recorder.analysis.log_lines import read_text, step_texts
+from arpo_entropy_recorder.analysis.log_tables import table_rows
+from arpo_entropy_recorder.analysis.statistics import ANY_ROUND, START
 from arpo_entropy_recorder.errors import UserError
 
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# verl's console logger writes `step:12 - actor/entropy_loss:0.312 - ...`; Ray puts `(TaskRunner pid=123) ` before it.
-STEP_LINE = re.compile(r"(?:^|\s)step:(\d{1,18}) - (.*)")
 METRIC = re.compile(r"(?:^| - )(entropy/[\w./]+):(?:np\.float\d+\()?([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
 ROUND = re.compile(r"entropy/round_(\d{1,9})/mean")
+MEAN = re.compile(r"entropy/(?:round_\d{1,9}|initial|after_tool)/mean")
+AFTER = "entropy/after_tool/mean"
+THREE_DECIMALS = re.compile(r"\d+\.\d{3}")
+
+Metrics = dict[int, dict[str, float]]
 
 
-def read_log(path: str | Path) -> dict[int, dict[str, float]]:
-    """The recorder's metrics by global step; of a step that is logged twice the last.
+def read_log(path: str | Path) -> Metrics:
+    """The recorder's metrics by global step: `read_rows` without the rounding. Raises UserError."""
+    return read_rows(path)[0]
 
+
+def read_rows(path: str | Path) -> tuple[Metrics, bool]:
+    """The recorder's metrics by global step, of a step that is logged twice the last; and if they are rounded.
+
+    Rounded is a log whose means all have three decimals, as verl's console logger writes them.
     Where the log goes back to an earlier step, a run was resumed: the old run's steps from there on are dropped.
     Raises UserError for a log that cannot be read or holds none of them.
     """
-    found: dict[int, dict[str, float]] = {}
-    step_lines = 0
-    try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                match = STEP_LINE.search(ANSI.sub("", line.rstrip("\r\n")))
-                if match is None:
-                    continue
-                step_lines += 1
-                metrics = {
-                    name: float(value) for name, value in METRIC.findall(match[2]) if _is_number(value)
-                }
-                if metrics:
-                    step = int(match[1])
-                    while found and next(reversed(found)) > step:
-                        found.popitem()
-                    found[step] = metrics
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; give a training run's log") from error
+    text = read_text(path)
+    rows: Iterable[tuple[int, dict[str, str]]] | None = table_rows(text, path)
+    if rows is None:
+        rows = ((step, dict(METRIC.findall(rest))) for step, rest in step_texts(text, path))
+    found: Metrics = {}
+    step_lines, is_rounded = 0, True
+    for step, metrics in rows:
+        step_lines += 1
+        numbers = {name: float(value) for name, value in metrics.items() if _is_number(value)}
+        if not numbers:
+            continue
+        is_rounded &= all(
+            THREE_DECIMALS.fullmatch(metrics[name]) is not None for name in numbers if MEAN.fullmatch(name)
+        )
+        while found and next(reversed(found)) > step:
+            found.popitem()
+        found[step] = numbers
     if not found:
         seen = f"step lines: {step_lines:,}" if step_lines else "it has no 'step:N - ...' lines"
         raise UserError(
             f"{path}: no entropy/... metrics ({seen}); they are there when the run recorded: record while "
             "training, or plot its step files"
         )
-    return found
+    return found, is_rounded
 
 
 def analyse_log(path: str | Path) -> Analysis:
-    """What figures can show of a log; raises UserError where it has nothing after a tool call."""
-    log = read_log(path)
+    """What figures can show of a log; raises UserError where it has nothing after a tool call.
+
+    A log without means by round, as a table of few columns, has the mean over all rounds instead.
+    """
+    log, is_rounded = read_rows(path)
     curves = curves_of(log)
     if not any(number != START for number in curves):
-        raise UserError(f"{path}: its metrics have no entropy/round_N/mean: no tool was called")
-    analysis = Analysis((), from_log=True)
+        points = [(step, metrics[AFTER]) for step, metrics in log.items() if AFTER in metrics]
+        if not points:
+            raise UserError(f"{path}: its metrics have no entropy/round_N/mean: no tool was called")
+        all_steps, means = np.array(points, float).T
+        curves[ANY_ROUND] = Curve(all_steps, means)
+    analysis = Analysis((), from_log=True, is_rounded=is_rounded)
     analysis.rounds.steps = set(log)
     analysis.steps.curves = curves
     return analysis

@@ -12,7 +12,7 @@ from arpo_entropy_recorder.analysis.analysis import KINDS, Analysis
 from arpo_entropy_recorder.analysis.selection import MEAN
 from arpo_entropy_recorder.errors import printable, shorten
 
-SOURCES = ("recorded", "rescored", "simulated")
+SOURCES = ("recorded", "rescored", "imported", "simulated")
 
 
 def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps: bool = False) -> list[str]:
@@ -54,6 +54,15 @@ def warnings(analysis: Analysis, words: Callable[..., str] = str.format) -> list
             for name, count in sorted(origins.sources.items())
         )
         lines.append(words("Records of several sources are mixed: {sources}.", sources=sources))
+    if origins.sources["imported"]:
+        found = "; ".join(dict.fromkeys(filter(None, origins.imports.values()))) or "?"
+        lines.append(words("Imported: {source}.", source=shorten(printable(found), 120)))
+    if not analysis.has_results:
+        lines.append(words("No tool was called: these are the trajectories' starts alone."))
+    if origins.inexact:
+        lines.append(
+            words("Records whose prompt or turns may not be the policy's: {n:,}.", n=origins.inexact)
+        )
     if origins.incomplete:
         lines.append(words("Records of calls that were not recorded whole: {n:,}.", n=origins.incomplete))
     if origins.unsure:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from math import log
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
 from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.run_info import import_of
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
@@ -21,6 +23,7 @@ MAX_BOOTSTRAP = 200
 MIN_INTERVAL = 5
 NORMAL_975 = NormalDist().inv_cdf(0.975)
 LIVE = "recorded"  # the source of a record that names none
+ANY_ROUND = 10**9  # the round under which a log's mean over all rounds is shown, where it has none by round
 START = 0  # the round under which the trajectories' first records are shown
 
 
@@ -116,11 +119,13 @@ class Rounds:
 
 @dataclass
 class Origins:
-    """How many records are of each source, of calls that were recorded in part, and of a lineage that is not sure."""
+    """How many records are of each source, of calls recorded in part, of a lineage or a context that is not sure."""
 
     sources: Counter[str] = field(default_factory=Counter)
     incomplete: int = 0
     unsure: int = 0
+    inexact: int = 0
+    imports: dict[Path, str] = field(default_factory=dict)
 
     @property
     def simulated(self) -> bool:
@@ -132,6 +137,9 @@ class Origins:
         self.sources.update([LIVE] * len(step) if source is None else [name or LIVE for name in source])
         self.incomplete += int(np.count_nonzero(step.columns.get("incomplete", False)))
         self.unsure += int(np.count_nonzero(step.columns.get("unsure", False)))
+        if self.sources["imported"] and step.path is not None and step.path.parent not in self.imports:
+            self.imports[step.path.parent] = import_of(step.path.parent)
+        self.inexact += int(np.count_nonzero(step.columns.get("inexact", False)))
 
 
 def nats_of(entropy: float, vocab_size: int) -> float:

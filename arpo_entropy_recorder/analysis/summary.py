@@ -55,6 +55,7 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
         "sources": dict(analysis.origins.sources),
         "incomplete": analysis.origins.incomplete,
         "unsure": analysis.origins.unsure,
+        "inexact": analysis.origins.inexact,
         "left_out": dict(analysis.left_out),
         "groups": [
             {**labels, **_numbers(labels["group"], group, analysis.vocab_size)}

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="skip files, and lines of a dump, that cannot be read, and name them",
     )
     source.add_argument("--log-file", type=non_empty, metavar="PATH",
-                        help="console log of a training run that recorded")  # fmt: skip
+                        help="log of a training run that recorded: the console's, verl's file logger's, or a "
+                             "CSV export of wandb or TensorBoard; may be gzipped")  # fmt: skip
     source.add_argument("--rollout-dir", type=non_empty, metavar="DIR",
                         help="trajectories that verl dumped; their entropies go to DIR/entropies "
                              "(options: arpo-entropy rescore --help)")  # fmt: skip
@@ -121,11 +123,15 @@ def run(args: argparse.Namespace) -> int:
         args.paths = [str(out)]
     if args.log_file:
         from arpo_entropy_recorder.analysis.logfile import analyse_log
+        from arpo_entropy_recorder.analysis.statistics import ANY_ROUND
 
         with naming("--log_file"):
             analysis = analyse_log(args.log_file)
         steps, rounds = len(analysis.rounds.steps), sum(number > 0 for number in analysis.steps.curves)
-        summary = f"{counted(steps, 'step')} from the log, {counted(rounds, 'round')}"
+        shown = "all rounds in one" if ANY_ROUND in analysis.steps.curves else counted(rounds, "round")
+        summary = f"{counted(steps, 'step')} from the log, {shown}"
+        if analysis.is_rounded:
+            summary += "; the log has three decimals only, so that its means are known to 0.0005"
     else:
         from arpo_entropy_recorder.analysis.analysis import analyse
         from arpo_entropy_recorder.commands.reading import analyse_run, the_run
@@ -138,7 +144,10 @@ def run(args: argparse.Namespace) -> int:
         summary = (
             f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"
         )
-    draw_to(path, figure_name, analysis, words)
+        if not analysis.has_results:
+            summary = f"{counted(analysis.rounds.initial.n, 'start')} alone, as no tool was called"
+    with naming(f"{', '.join(args.paths)}:") if not analysis.has_results else nullcontext():
+        draw_to(path, figure_name, analysis, words)
     print(printable(f"{path}: {summary}"))
     return 0
 

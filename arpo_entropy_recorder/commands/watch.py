@@ -103,8 +103,14 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from arpo_entropy_recorder.errors import printable
 
     analysis = analyse_run(args, the_run(args), PARTS)
-    draw_to(path, args.figure, analysis, words)
+    what = f"{path} redrawn"
+    try:
+        draw_to(path, args.figure, analysis, words)
+    except UserError as error:
+        if analysis.has_results:
+            raise
+        what = f"not drawn, as no tool was called ({error})"
     console = Console()
     console.print(round_table(analysis, console.width))
-    line = printable(f"{path} redrawn; steps so far: {len(analysis.rounds.steps)}")
+    line = printable(f"{what}; steps so far: {len(analysis.rounds.steps)}")
     console.print(line, markup=False, highlight=False, soft_wrap=True)

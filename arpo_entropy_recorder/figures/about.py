@@ -33,13 +33,15 @@ def finish(
     return figure_of(axes)
 
 
+ROUNDED = "Its numbers have three decimals: ± 0.0005."
+
+
 def log_note(analysis: Analysis, words: Words) -> str:
     """What a log's means are means of, or nothing for records."""
+    if not analysis.from_log:
+        return ""
     # The trainer takes the metrics of a batch from the first worker's part of it.
-    return (
-        words(
-            "From a console log: means of the first data-parallel worker's records alone, without their spread."
-        )
-        if analysis.from_log
-        else ""
+    note = words(
+        "From a console log: means of the first data-parallel worker's records alone, without their spread."
     )
+    return f"{note} {words(ROUNDED)}" if analysis.is_rounded else note

@@ -60,6 +60,7 @@ CHINESE = {
     "From a console log: means of the first data-parallel worker's records alone, without their spread.": (
         "取自控制台日志：仅为第一个数据并行 worker 的记录的均值，不含离散程度。"
     ),
+    "Its numbers have three decimals: ± 0.0005.": "数值仅有三位小数：± 0.0005。",
     "Colour: mean of each round's records at each step; white: no record.": (
         "颜色：每个训练步各轮记录的均值；白色：无记录。"
     ),
@@ -77,7 +78,11 @@ CHINESE = {
     "Records of several sources are mixed: {sources}.": "混合了多种来源的记录：{sources}。",
     "Records of calls that were not recorded whole: {n:,}.": "来自未完整记录的调用的记录：{n:,} 条。",
     "Records whose tool, round or parent is not sure: {n:,}.": "工具、轮次或父轨迹不确定的记录：{n:,} 条。",
+    "Records whose prompt or turns may not be the policy's: {n:,}.": "提示或对话标记未能确定还原的记录：{n:,} 条。",
+    "No tool was called: these are the trajectories' starts alone.": "没有调用任何工具：仅有各轨迹的起始记录。",
+    "Imported: {source}.": "导入：{source}。",
     "recorded": "实时记录",
+    "imported": "导入",
     "rescored": "重新打分",
     "simulated": "模拟",
     "Only {kind} records.": "仅{kind}。",

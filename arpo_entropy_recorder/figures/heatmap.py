@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.statistics import START
+from arpo_entropy_recorder.analysis.statistics import ANY_ROUND, START
 from arpo_entropy_recorder.figures.about import finish, log_note
 from arpo_entropy_recorder.figures.marks import tick_spacing
 from arpo_entropy_recorder.figures.style import INK, figure_of, new_figure, styled
@@ -54,7 +54,8 @@ def plot(analysis: Analysis, words: Words) -> Figure:
             columns.insert(0, 0)
         axes.set_xticks([column + 0.5 for column in columns], [str(steps[column]) for column in columns])
         rows = range(0, len(rounds), -(-len(rounds) // 25))
-        names = [words("0 (start)") if rounds[row] == START else str(rounds[row]) for row in rows]
+        special = {START: words("0 (start)"), ANY_ROUND: words("after a tool result")}
+        names = [special.get(rounds[row], str(rounds[row])) for row in rows]
         axes.set_yticks([row + 0.5 for row in rows], names)
         axes.set(xlabel=words("Global step"), ylabel=words("Tool-call round"))
         caption = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
 from arpo_entropy_recorder.analysis.statistics import START
+from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import finish
 from arpo_entropy_recorder.figures.marks import (
     POINTS_SHOWN,
@@ -27,6 +28,10 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     The entropy before any tool result stands at round 0 as an orange diamond.
     """
     rounds = analysis.rounds
+    if not analysis.has_results:
+        raise UserError(
+            f"nothing to show: {NO_RESULTS}; from before one: {rounds.initial.n:,}; did the policy call any tool?"
+        )
     groups = dict(sorted(rounds.by_round.items()))
     everything = {START: rounds.initial, **groups} if rounds.initial.n else groups
     with styled(words):

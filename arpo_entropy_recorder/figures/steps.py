@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.breakdown import Curve
-from arpo_entropy_recorder.analysis.statistics import START
+from arpo_entropy_recorder.analysis.statistics import ANY_ROUND, START
 from arpo_entropy_recorder.figures.about import finish, log_note
 from arpo_entropy_recorder.figures.marks import entropy_axis, interval_words, whole_ticks
 from arpo_entropy_recorder.figures.style import INITIAL, add_legend, new_figure, styled
@@ -43,7 +43,8 @@ def plot(analysis: Analysis, words: Words) -> Figure:
         named = []
         for number, colour in zip(rounds, colours, strict=True):
             line = _line(axes, curves[number], width, few, color=colour, ls="-")
-            line.set_label(words("round {number}", number=number))
+            every = words("after a tool result")
+            line.set_label(every if number == ANY_ROUND else words("round {number}", number=number))
             named += [line] if few else []
         if START in curves:
             line = _line(axes, curves[START], width, few, color=INITIAL, ls=(0, (4, 2)))

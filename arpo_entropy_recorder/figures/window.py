@@ -16,8 +16,8 @@ from arpo_entropy_recorder.figures.words import Words
 def plot(analysis: Analysis, words: Words) -> Figure:
     """Draw the mean entropy of a segment's first k tokens, after a tool result and at the answer's start."""
     positions = analysis.positions
-    if not any(group.n for group in positions.after_tool):
-        raise UserError("no record after a tool call has a window; record with entropy_window = 20")
+    if not any(group.n for group in (*positions.after_tool, *positions.initial)):
+        raise UserError("no record has a window; record with entropy_window = 20")
     with styled(words):
         axes = new_figure().add_subplot()
         lines = []

@@ -40,7 +40,7 @@ def make_report(
     """The page, as HTML, on recorded `steps`, read once.
 
     With a `transcriber` it shows up to `trajectories` trajectories, those with the highest entropies after a
-    tool result, as far as the records hold tokens. Raises UserError where no record is after a tool call.
+    tool result, as far as the records hold tokens. Raises UserError where no record is a start or after a tool call.
     """
     facts = RunFacts()
     gathered = gather(facts.watch(steps), lambda: Gathered(highest=Highest(trajectories)), selection)

@@ -22,7 +22,8 @@ def read_run_info(directory: Path) -> list[dict[str, Any]]:
     """The entries, by `run`; none where there is no such file. Raises UserError for any other content.
 
     Keys: `run`, `name` of the run, `model` (last part of its path), `vocab_size`, `temperature`, `top_p`, `window`,
-    the versions `vllm`, `verl` and `recorder`, and `date` (UTC). What was not known is null.
+    the versions `vllm`, `verl` and `recorder`, and `date` (UTC). What was not known is null. For imported records
+    `imported` names the format and `forward` says whose forward pass the entropies are of.
     """
     path = directory / RUN_INFO
     try:
@@ -35,6 +36,12 @@ def read_run_info(directory: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, TypeError, KeyError) as error:
         problem = error
     raise UserError(f"{printable(path)}: cannot be read ({printable(problem)}); remove it, or go on without")
+
+
+def import_of(directory: Path) -> str:
+    """What imported records in `directory` are, for a reader; empty if it is not known. Raises UserError."""
+    runs = [run for run in read_run_info(directory) if run.get("imported")]
+    return "; ".join(dict.fromkeys(f"{run['imported']}, {run.get('forward')}" for run in runs))
 
 
 def write_run_info(directory: Path, run: int, info: Mapping[str, Any], rank: int = 0) -> None:

@@ -1,0 +1,66 @@
+"""A recording in which no tool was called: what is shown, and what refuses."""
+
+import json
+
+import pytest
+
+from arpo_entropy_recorder.cli import main
+
+
+@pytest.fixture
+def steps(tmp_path):
+    directory = tmp_path / "steps"
+    directory.mkdir()
+    for step in (1, 2):
+        records = [
+            {
+                "sample_idx": i,
+                "round": 0,
+                "is_after_tool_call": False,
+                "entropy": 0.1 * i,
+                "window": [0.1 * i, 0.2],
+            }
+            for i in range(6)
+        ]
+        (directory / f"entropy_step_{step}.json").write_text(json.dumps(records))
+    return directory
+
+
+@pytest.mark.parametrize("option", [[], ["--figure", "change"], ["--figure", "tools"]])
+def test_a_figure_of_results_refuses_and_names_the_directory(steps, tmp_path, option, capsys):
+    assert main(["plot", "--entropy_file", str(steps), "-o", str(tmp_path / "x.png"), *option]) == 2
+    line = capsys.readouterr().err
+    assert str(steps) in line
+    assert "after a tool call" in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("figure", ["steps", "heatmap", "window"])
+def test_other_figures_show_the_starts(steps, tmp_path, figure, capsys):
+    assert main(["plot", str(steps), "--figure", figure, "-o", str(tmp_path / "x.svg")]) == 0
+    assert "12 starts alone, as no tool was called" in capsys.readouterr().out
+    assert "No tool was called" in (tmp_path / "x.svg").read_text()
+
+
+def test_stats_and_report_show_the_starts_and_say_it(steps, tmp_path, capsys):
+    assert main(["stats", str(steps)]) == 0
+    said = capsys.readouterr().out
+    assert "0 (start)" in said
+    assert said.count("No tool was called: these are the trajectories' starts alone.") == 1
+    assert main(["report", str(steps), "-o", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "No tool was called" in page
+    assert "0 (start)" in page
+
+
+def test_watch_shows_the_table_and_says_it(steps, tmp_path, capsys, monkeypatch):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    assert main(["watch", str(steps), "-o", str(tmp_path / "x.png")]) == 0
+    said = capsys.readouterr()
+    assert "0 (start)" in said.out
+    assert "not drawn, as no tool was called" in said.out
+    assert "Traceback" not in said.err
