@@ -18,6 +18,7 @@ from arpo_entropy_recorder.errors import UserError, printable
 COMMANDS = {
     "record": "run a model with tools under vLLM and record its entropies",
     "rescore": "get the entropies of a run that recorded none from the trajectories it dumped",
+    "import": "turn entropies that another trainer recorded into step files",
     "plot": "draw the entropy-increase figure, and others, from step files or a log",
     "stats": "print the numbers behind the figures, and whether tool results raise the entropy",
     "compare": "compare runs: each one's answer, and how their ratios differ",

@@ -1,0 +1,119 @@
+"""Entropies that another tool recorded, as step files of our own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder import __version__
+from arpo_entropy_recorder.atomic import write_file
+from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.rescore import prime_rl
+from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
+from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name, temporary_name
+from arpo_entropy_recorder.step_files.run_info import read_run_info, write_run_info
+from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
+
+# By format: its name in figures, and whose forward pass the entropies are of.
+FORMATS = {"prime-rl": ("prime-rl token exports", "the trainer's forward pass")}
+# Entropies in float32 or bfloat16 may be a little above the logarithm.
+TOLERANCE = 1.01
+
+
+def import_steps(
+    form: str,
+    path: Path,
+    output: Path,
+    vocab_size: int,
+    window: int = 1,
+    model: str | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> tuple[int, int]:
+    """Write a step file for each finished step of `path` to `output`; returns the numbers of steps and records.
+
+    Nats are divided by ln(vocab_size). What the policy did not write between two of its segments counts as a tool's
+    result whose tool is not known. Raises UserError.
+    """
+    steps = prime_rl.find_steps(path, say)
+    _check_output(output, form)
+    records = 0
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for step, files in steps.items():
+            sequences = [sequence for file in files for sequence in prime_rl.read_sequences(file)]
+            columns = _columns(sequences, vocab_size, window)
+            texts = encode_records(columns, {"global_step": step, "call": 0, "run": 0})
+            name = StepKey(step, False).file_name
+            write_file(output / name, file_parts(texts), temporary_name(name, 0))
+            records += len(columns["round"])
+        info = {"name": path.resolve().name, "model": model, "vocab_size": vocab_size, "window": window}
+        title, forward = FORMATS[form]
+        info |= {"recorder": __version__, "imported": title, "forward": forward}
+        write_run_info(output, 0, info)
+    except OSError as error:
+        raise UserError(
+            f"{printable(output)}: cannot be written: {error.strerror}; choose another directory"
+        ) from error
+    return len(steps), records
+
+
+def _check_output(output: Path, form: str) -> None:
+    """Raise UserError if `output` holds step files that are not from an import of this format."""
+    if not output.is_dir() or not any(parse_name(file.name) for file in output.iterdir()):
+        return
+    runs = read_run_info(output)
+    if len(runs) != 1 or runs[0].get("imported") != FORMATS[form][0]:
+        raise UserError(
+            f"{printable(output)}: has step files that were not imported from {form} (by {RUN_INFO}); choose another "
+            "directory"
+        )
+
+
+def _columns(sequences: Sequence[prime_rl.Sequence], vocab_size: int, window: int) -> dict[str, Any]:
+    prompts: dict[str, int] = {}
+    rows: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "sample_idx",
+            "prompt_idx",
+            "prompt",
+            "round",
+            "is_after_tool_call",
+            "token_id",
+            "tokens",
+        )
+    }
+    windows: list[np.ndarray] = []
+    for sample_idx, sequence in enumerate(sequences):
+        segments = sequence.segments
+        digest = prompt_digest(sequence.tokens[: segments[0][0]])
+        for number, (start, end) in enumerate(segments):
+            rows["sample_idx"].append(sample_idx)
+            rows["prompt_idx"].append(prompts.setdefault(digest, len(prompts)))
+            rows["prompt"].append(digest)
+            rows["round"].append(number)
+            rows["is_after_tool_call"].append(number > 0)
+            rows["token_id"].append(sequence.tokens[start])
+            rows["tokens"].append(sequence.tokens[start:end])
+            nats = sequence.nats[start : min(end, start + window)]
+            if (nats > math.log(vocab_size) * TOLERANCE).any():
+                raise UserError(
+                    f"{sequence.where} 'entropy': {np.nanmax(nats):.3f} nats are more than the logarithm of "
+                    f"{vocab_size:,}; give the vocabulary of the model that was trained"
+                )
+            windows.append(normalised(nats.astype(np.float32), vocab_size))
+    columns: dict[str, Any] = {
+        **rows,
+        **{
+            name: np.array(rows[name]) for name in ("sample_idx", "prompt_idx", "round", "is_after_tool_call")
+        },
+        "parent_idx": [None] * len(windows),
+        "tool": [None] * len(windows),
+        "entropy": np.array([values[0] for values in windows], np.float32),
+        "source": ["imported"] * len(windows),
+    }
+    return columns | ({"window": windows} if window > 1 else {})
