@@ -43,7 +43,10 @@ def headings(text):
     }
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/arpo.md", "docs/records.md", "tests/README.md"])
+PAGES = ("README.md", "docs/arpo.md", "docs/records.md", "docs/rollouts.md", "tests/README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_into_the_repository_leads_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", text):
