@@ -59,12 +59,12 @@ def trend_of(
     confidence: float = CONFIDENCE,
     dated: bool = True,
 ) -> Trend | None:
-    """The trend of a run of MIN_STEPS steps at least, else None.
+    """The trend of a run of MIN_STEPS steps at least; None of fewer, and without any prompt.
 
     `steps` are the recorded global steps in order, int64[steps]; of each prompt `at` is the row of its step,
     int64[n], in order, `after` and `before` its A and B (`ratio`), float64[n]. Without `dated` there is no `since`.
     """
-    if len(steps) < MIN_STEPS:
+    if len(steps) < MIN_STEPS or not len(at):
         return None
     sums = six_sums(after, before, at, len(steps))
     first, last = (phase_of(steps, sums, span, confidence) for span in phases(sums[:, N]))

@@ -10,6 +10,7 @@ from arpo_entropy_recorder.analysis.first_tokens import Dominant
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of
 from arpo_entropy_recorder.analysis.selection import MEAN
+from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL
 from arpo_entropy_recorder.analysis.trend import CONFIDENCE, Phase, Trend
 
 # The trend is told for the tools that are called most.
@@ -92,6 +93,8 @@ def tool_lines(pairs: Pairs) -> list[str]:
 
 def _trend_verdict(trend: Trend) -> str:
     first, last = trend.first.ratio, trend.last.ratio
+    if last.n < MIN_INTERVAL:
+        return f"No answer for the end: of the prompts there {last.n} have both entropies, {MIN_INTERVAL} are needed"
     if isnan(last.ratio):
         return "No ratio at the end, where the starts are not clearly above 0"
     if last.low > 1:

@@ -171,3 +171,12 @@ def test_the_phase_table_keeps_its_digits_in_any_width(stories, width, columns):
         assert cell in text
     assert max(map(len, text.splitlines())) <= width
     assert phase_table(made([2.0] * 19).pairs) is None
+
+
+def test_a_long_run_without_pairs_has_no_answer():
+    starts = [make_step([(0, False, 0.3)] * 4, number) for number in range(1, 26)]
+    assert headline(analyse(starts).pairs).startswith("No answer: no trajectory has both")
+    pair = make_step([(0, False, 0.3), (1, True, 0.6)], 1, sample_idx=np.zeros(2))
+    said = headline(analyse([pair, *starts[1:]]).pairs)
+    assert said.startswith("No answer for the end: of the prompts there 0 have both entropies, 5 are needed")
+    assert "nan" not in said
