@@ -152,6 +152,11 @@ class Pairs:
         """How many trajectories each of `steps` has, with a tool result, with both entropies, int64[steps, 3]."""
         return np.array([self.trajectories_of[step] for step in self.steps], int).reshape(-1, 3)
 
+    def with_tool(self, span: slice) -> float:
+        """Of the trajectories in the rows `span` of `steps`, the share with a tool result; NaN without any."""
+        every, given, _ = self.counts[span].sum(0).tolist()
+        return given / every if every else math.nan
+
     @property
     def trajectories(self) -> int:
         """How many trajectories have both entropies."""

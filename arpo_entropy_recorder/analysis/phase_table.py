@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, isnan, nan
 
 from rich import box
 from rich.cells import cell_len
@@ -31,14 +31,14 @@ def phase_table(pairs: Pairs, width: int = 80, vocab_size: int | None = None) ->
     trend = pairs.trend()
     if trend is None:
         return None
-    rows = [_row("", phase, pairs.counts[phase.span].sum(0).tolist()) for phase in (trend.first, trend.last)]
+    rows = [_row("", phase, pairs.with_tool(phase.span)) for phase in (trend.first, trend.last)]
     level = {"ratio": short(trend.level), "97.5 %": interval(trend.level_low, trend.level_high)}
     rows.append({"steps": "after, last / first", **level})
     tools = tool_trends(pairs)
     for tool, of_tool in tools.items() if len(tools) > 1 else ():
         label = Text(tool)
         label.truncate(MAX_NAME, overflow="ellipsis")
-        rows += [_row(f"{label.plain} ", phase, None) for phase in (of_tool.first, of_tool.last)]
+        rows += [_row(f"{label.plain} ", phase) for phase in (of_tool.first, of_tool.last)]
     shown = list(COLUMNS)
     for dropped in DISPENSABLE:
         # Each column has a space on both sides, and the table one.
@@ -75,12 +75,12 @@ def units(entropy: float, vocab_size: int) -> str:
     return f"{short(nats)} nats, as {exp(nats):.3g} equally likely tokens"
 
 
-def _row(name: str, phase: Phase, counts: list[int] | None) -> dict[str, str]:
+def _row(name: str, phase: Phase, with_tool: float = nan) -> dict[str, str]:
     ratio: Ratio = phase.ratio
     return {
         "steps": f"{name}{phase.first} to {phase.last}",
         "prompts": f"{ratio.n:,}",
-        "tool": f"{counts[1] / counts[0]:.0%}" if counts and counts[0] else "",
+        "tool": "" if isnan(with_tool) else f"{with_tool:.0%}",
         "start": short(ratio.before),
         "after": short(ratio.after),
         "ratio": short(ratio.ratio),

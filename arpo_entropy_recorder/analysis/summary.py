@@ -9,9 +9,10 @@ from math import exp, isfinite
 from typing import Any, TextIO
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, ratio_of
 from arpo_entropy_recorder.analysis.statistics import START, Group, nats_of
-from arpo_entropy_recorder.analysis.trend import Phase, Trend
+from arpo_entropy_recorder.analysis.trend import Phase
 from arpo_entropy_recorder.analysis.verdict import answer, tool_trends
 
 COLUMNS = (
@@ -43,7 +44,7 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
     test = analysis.pairs.test()
     return {
         "answer": answer(analysis, remedy),
-        "trend": _trend(analysis.pairs.trend()),
+        "trend": _trend(analysis.pairs),
         "ratio": _ratio(analysis.pairs.steps.tolist(), ratio_of(analysis.pairs.sums.sum(0))),
         "tools": {
             tool: {"first": _phase(trend.first), "last": _phase(trend.last)}
@@ -96,12 +97,16 @@ def _groups(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Group]]:
         yield {"group": CHANGES, "round": number}, group
 
 
-def _trend(trend: Trend | None) -> dict[str, Any] | None:
+def _trend(pairs: Pairs) -> dict[str, Any] | None:
+    """The trend; beside each phase's n the share of its trajectories that were given a tool result."""
+    trend = pairs.trend()
     if trend is None:
         return None
     return {
-        "first": _phase(trend.first),
-        "last": _phase(trend.last),
+        **{
+            name: {**_phase(phase), "with_tool": _plain(pairs.with_tool(phase.span))}
+            for name, phase in (("first", trend.first), ("last", trend.last))
+        },
         "level": {
             "first": _plain(trend.first.ratio.after),
             "last": _plain(trend.last.ratio.after),

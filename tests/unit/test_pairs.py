@@ -270,6 +270,7 @@ def test_a_prompts_means_are_those_of_its_trajectories():
         assert pairs.by_tool[tool].sums(pairs.steps)[0, :3] == pytest.approx(numbers)
     with_tool = {record["sample_idx"] for record in records if record["is_after_tool_call"]}
     assert pairs.counts[0, :2].tolist() == [24, len(with_tool)]
+    assert pairs.with_tool(slice(0, 1)) == len(with_tool) / 24
 
 
 def test_rows_with_the_same_prompt_name_are_one_prompt():

@@ -136,6 +136,7 @@ def test_the_json_has_the_trend(stories):
     assert trend["last"]["n"] == last[0]
     assert trend["last"]["ratio"] == pytest.approx(last[1] / last[2])
     assert trend["last"]["low"] < trend["last"]["ratio"] < trend["last"]["high"] < 1
+    assert trend["last"]["with_tool"] == pairs.with_tool(slice(-5, None))
     level = trend["level"]
     assert level["ratio"] == pytest.approx(level["last"] / level["first"])
     assert level["low"] < level["ratio"] < level["high"]
