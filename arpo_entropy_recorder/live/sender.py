@@ -35,6 +35,11 @@ class Entropies(Protocol):
         """Wait until they are there; nats, NaN where there is none."""
 
 
+class _Nothing:
+    def wait(self) -> list[float]:
+        return []
+
+
 class Sender:
     """Sends from a thread of its own. What does not fit into its bounded queues is dropped and counted."""
 
@@ -55,10 +60,13 @@ class Sender:
             self.lose(len(places), "the sender's queue was full")
 
     def lose(self, count: int, reason: str) -> None:
-        """Report `count` lost values (0: unknown) with the next message that gets through."""
+        """Report `count` lost values (0: unknown), as soon as a message gets through."""
         with self._lock:
             self.dropped += count
             self._lost[reason] += count
+        # Wakes the thread, since there may be no values any more; a full queue does so, too.
+        with suppress(queue.Full):
+            self._queue.put_nowait(([], _Nothing()))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Send what waits, and end the thread."""
@@ -85,6 +93,7 @@ class Sender:
             now = time.monotonic()
             if now >= next_hello:
                 self._say_hello(socket)
+                self._report_lost(socket)
                 next_hello = now + HELLO_SECONDS
             try:
                 item = self._queue.get(timeout=next_hello - now)

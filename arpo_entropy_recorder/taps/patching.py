@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from arpo_entropy_recorder.taps.tap import Unsupported
@@ -25,6 +26,8 @@ class MethodPatches:
         """Have `owner.name` call `before` first, with the arguments that it is given itself."""
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            # Wrapped, so that a look at its parameters sees the original's.
+            @wraps(original)
             def patched(*args: Any, **kwargs: Any) -> Any:
                 before(*args, **kwargs)
                 return original(*args, **kwargs)

@@ -132,6 +132,11 @@ def test_workers_say_hello_with_their_counters(job, collector):
     assert worker["counters"] == {"steps": 7, "values_sent": 0, "values_dropped": 0}
 
 
+def test_a_loss_is_told_though_no_value_follows(collector, sender):
+    sender.lose(0, "the tap failed: RuntimeError")
+    assert until(lambda: collector.status()["lost"]) == {"the tap failed: RuntimeError": 0}
+
+
 def test_a_copy_that_fails_is_counted_as_lost(collector, sender):
     sender.put([(key(1), 0), (key(2), 0)], Arrived(RuntimeError("secret")))
     sender.put([(key(3), 0)], Arrived([1.0]))

@@ -239,6 +239,16 @@ def test_v1_without_a_way_to_tell_chunks_is_refused():
         ResidentV1Tap.check(runner)
 
 
+def test_a_runner_that_has_one_can_be_checked_again():
+    """As the recorder of an LLM does, before it takes the tap's place."""
+    runner = RunnerV1()
+    Recorded(ResidentV1Tap, runner, 1)
+    ResidentV1Tap.check(runner)
+    runner = RunnerV2()
+    Recorded(ResidentV2Tap, runner, 1)
+    ResidentV2Tap.check(runner)
+
+
 # Model runner V2.
 
 
