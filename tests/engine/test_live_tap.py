@@ -14,8 +14,6 @@ from engines import KIND
 if KIND == "v0":
     pytest.skip("the tap that stays needs vLLM 0.10, NOT tried here: make test", allow_module_level=True)
 
-from vllm import SamplingParams
-
 from arpo_entropy_recorder.live.collector import Collector
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 from arpo_entropy_recorder.live.mark import MARK, new_mark
@@ -45,6 +43,9 @@ class Live:
 
     def generate(self, tokenizer, texts, temperature=1.0, marked=True, max_tokens=TOKENS, **options):
         """[(prompt ids, temperature, output ids, key)] of one `generate` call."""
+        # Imported after engines.py has said which model runner it shall have.
+        from vllm import SamplingParams
+
         prompts = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
         marks = [new_mark(self.job.token) for _ in prompts]
         temperatures = np.broadcast_to(temperature, len(prompts)).tolist()
