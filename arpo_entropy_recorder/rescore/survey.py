@@ -54,7 +54,9 @@ class Survey:
         if self.unmarked:
             lines.append(f"{self.unmarked:,} {of} without turn markers, which could not be put back")
         if self.ambiguous:
-            lines.append(f"{self.ambiguous:,} {of} whose turns may be others: read as one user's turn")
+            lines.append(
+                f"{self.ambiguous:,} {of} whose prompt may be several turns: read as one user's turn"
+            )
         if not self.unmarked and not self.ambiguous:
             lines.append(f"{self.lines:,} lines, all with their turn markers")
         if self.ids_differ:

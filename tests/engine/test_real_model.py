@@ -15,7 +15,7 @@ from demo_model import MODEL, ROOT, needs_model
 from engines import KIND, Oracle
 
 from arpo_entropy_recorder.rescore.dumps import read_dumps
-from arpo_entropy_recorder.rescore.retokenize import tokenize
+from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
 
 NATS = 1e-4
@@ -117,12 +117,15 @@ def test_bfloat16_equals_the_rows_sampled_from(oracle, tmp_path):
 def test_rescoring_the_dump_gives_the_live_entropies(float32, oracle, tmp_path):
     """As far as its text retokenizes to the tokens that were sampled: behind that the contexts are others."""
     out, pairs, _ = float32
-    settings = RescoreSettings(str(MODEL), str(out / "rollouts"), window=20, dtype="float32")
+    settings = RescoreSettings(
+        str(MODEL), str(out / "rollouts"), window=20, dtype="float32", several_turns=True
+    )
     rescore(tmp_path, settings)
     again = json.loads((tmp_path / "entropy_step_1.json").read_text())
     again = {(entry["sample_idx"], entry["round"]): entry["window"] for entry in again}
     (dump,) = read_dumps(out / "rollouts" / "1.jsonl")
-    texts = [tokenize(line, oracle.tokenizer, settings.tools).tokens for line in dump.lines]
+    retokenizer = Retokenizer(oracle.tokenizer, settings.tools, several_turns=True)
+    texts = [retokenizer.read(line).tokens for line in dump.lines]
     apart, compared = [], 0
     for entry, segment in pairs:
         live, told = segment["context"] + segment["tokens"], texts[entry["sample_idx"]]
