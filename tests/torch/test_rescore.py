@@ -392,7 +392,7 @@ def test_a_batchs_own_tensors_have_the_entropies_of_the_plain_form(toy_agent, or
     pad = tokenizer.pad_token_id
     prompt = encode_prompts(["Q"], tokenizer)[0]
     response = tokenizer.encode(GOOD["output"], add_special_tokens=False)
-    mask = [int(not 10 <= at < len(response) - 1) for at in range(len(response))]
+    mask = [int(not 2 <= at < len(response) - 1) for at in range(len(response))]
     left, right = [pad] * 3, [pad] * 2
     forms = {
         "plain": {"prompt_ids": prompt, "response_ids": response},
