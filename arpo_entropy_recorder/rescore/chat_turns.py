@@ -52,6 +52,11 @@ class ChatTurns:
         """True if special tokens stand in the text: it was decoded with them."""
         return self._special.search(text) is not None
 
+    def begins_with(self, text: str, prompt: str) -> bool:
+        """True if `text` begins with `prompt`, special tokens in either aside."""
+        start = self._plain(prompt).strip()
+        return bool(start) and self._plain(text).lstrip().startswith(start)
+
     def _restore_prompt(self, text: str) -> Restored | None:
         """Token ids of a prompt with its markers; None where the template does not give this text.
 

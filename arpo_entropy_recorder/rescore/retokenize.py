@@ -23,6 +23,7 @@ from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
 from arpo_entropy_recorder.rescore.line import Line, Prompt
 from arpo_entropy_recorder.rescore.segments import TURN_OPEN, Part, split_response
 from arpo_entropy_recorder.rescore.tokenized import Span, Tokenized
+from arpo_entropy_recorder.rescore.whole import is_sure
 from arpo_entropy_recorder.rollout.prompts import encode_prompts
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
@@ -126,6 +127,13 @@ class Retokenizer:
         return kept
 
     def _from_text(self, line: Line, prompt: Prompt, response: str, ids_differ: bool = False) -> Tokenized:
+        # Without markers on one side alone, the two are not equal character by character.
+        is_known = is_sure(text := str(prompt)) and self.turns.has_markers(response)
+        if is_known and self.turns.begins_with(response, text):
+            raise UserError(
+                f"{line.where}: the response begins with the prompt, with other markers; name it as the whole sequence, "
+                "with a prompt that has the same markers"
+            )
         found = self._prompt(prompt, line.where)
         tokens, spans = list(found.ids), []
         parts, exact_rounds = self._parts(response)

@@ -110,7 +110,7 @@ def survey(
             f"{printable(settings.rollout_dir)}: empty: no trajectory in it; give what trainer.rollout_data_dir named"
         )
     found.validations, found.perhaps_validations = find_validations(shapes)
-    if masked.results and not found.masked_results and "mask" not in dict(settings.keys):
+    if masked.results.total() and not found.masked_results and "mask" not in dict(settings.keys):
         raise SettingError(
             "keys",
             "is not given, and the mask counts what the tags show as tools' results as the policy's; say mask=KEY "

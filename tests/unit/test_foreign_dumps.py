@@ -311,3 +311,22 @@ def test_text_is_used_where_the_ids_are_another_tokenizers(tmp_path):
     dump(tmp_path, "1.jsonl", [SLIME])
     found = look(tmp_path)
     assert (found.results["result"], found.ids_differ) == (1, 1)
+
+
+def test_a_whole_text_with_markers_beside_a_prompt_without_is_refused():
+    chat = [{"role": "user", "content": "Which river is longer?"}]
+    prompt = TOKENIZER.decode(TOKENIZER.encode(chatml(chat)), skip_special_tokens=True)
+    with pytest.raises(UserError, match="line 1: the response begins with the prompt, with other markers"):
+        read({"input": prompt, "output": chatml(chat) + OUTPUT})
+
+
+def test_a_mask_is_no_contradiction_where_the_policy_speaks_of_the_tag(tmp_path):
+    ids, mentions = TOKENIZER.encode("user\nq\nassistant\n"), TOKENIZER.encode("I see <result> here")
+    response = TOKENIZER.encode(OUTPUT)
+    other = [int(at < 12 or at >= len(response) - 1) for at in range(len(response))]
+    entry = {"prompts": ids, "responses": mentions, "response_mask": [1] * len(mentions)}
+    dump(tmp_path, "1.jsonl", [entry])
+    with pytest.raises(UserError, match="no tool result"):
+        look(tmp_path)
+    dump(tmp_path, "1.jsonl", [entry, {"prompts": ids, "responses": response, "response_mask": other}])
+    assert look(tmp_path).masked_results == 1

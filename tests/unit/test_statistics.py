@@ -107,7 +107,7 @@ def test_sampled_greedy_and_validation_records_are_never_mixed():
     for step, kind, n in ((validation, "validation", 2), (greedy, "greedy", 1)):
         analysis = analyse([step])
         assert (analysis.rounds.after_tool.n, analysis.kind, analysis.left_out) == (n, kind, Counter())
-    with pytest.raises(UserError, match="nothing to show"):
+    with pytest.raises(UserError, match="no steps there"):
         analyse([])
 
 
