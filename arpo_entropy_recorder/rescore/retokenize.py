@@ -131,8 +131,8 @@ class Retokenizer:
         is_known = is_sure(text := str(prompt)) and self.turns.has_markers(response)
         if is_known and self.turns.begins_with(response, text):
             raise UserError(
-                f"{line.where}: the response begins with the prompt, with other markers; name it as the whole sequence, "
-                "with a prompt that has the same markers"
+                f"{line.where}: the response begins with the prompt, with other markers; name it as the whole "
+                "sequence, with a prompt that has the same markers"
             )
         found = self._prompt(prompt, line.where)
         tokens, spans = list(found.ids), []
