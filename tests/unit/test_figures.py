@@ -258,9 +258,10 @@ def test_what_a_figure_needs_and_the_records_lack_is_one_clear_line(name, missin
         draw_steps(name, [make_step([(1, True, 0.5)])])
 
 
-def test_no_record_after_a_tool_call_stops_every_figure():
-    with pytest.raises(UserError, match="no record with an entropy is after a tool call"):
-        analyse([make_step([(0, False, 0.5)])])
+@pytest.mark.parametrize("name", ["rounds", "change", "tools"])
+def test_no_record_after_a_tool_call_stops_a_figure_of_results(name):
+    with pytest.raises(UserError, match="after a tool call"):
+        draw_steps(name, [make_step([(0, False, 0.5)])])
 
 
 def test_the_bootstraps_of_a_step_figure_and_a_heat_map_are_made_once(monkeypatch):
