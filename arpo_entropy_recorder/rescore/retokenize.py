@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
 from arpo_entropy_recorder.rescore.line import Line, Prompt
+from arpo_entropy_recorder.rescore.padding import FOREIGN_PADDING, Padding
 from arpo_entropy_recorder.rescore.segments import TURN_OPEN, Part, split_response
 from arpo_entropy_recorder.rescore.tokenized import Span, Tokenized
 from arpo_entropy_recorder.rescore.whole import is_sure
@@ -28,8 +29,6 @@ from arpo_entropy_recorder.rollout.prompts import encode_prompts
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 STOP_TAG = re.compile(r"</([\w.-]+)>[^<]{0,8}$")
-# At least as many equal tokens at an end, if they are not the tokenizer's padding, are another one's.
-FOREIGN_PADDING = 3
 
 
 class PromptIds(NamedTuple):
@@ -72,9 +71,7 @@ class Retokenizer:
     ) -> None:
         self.tokenizer, self.tools, self.tags = tokenizer, tuple(tools), tuple(tags)
         self.turns = ChatTurns(tokenizer, several_turns)
-        # Trainers take the end-of-text token where a tokenizer has no padding.
-        self._eos = tokenizer.eos_token_id
-        self._pad = self._eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self._padding = Padding.of(tokenizer)
 
     def read(self, line: Line) -> Tokenized:
         """A dumped line's tokens. Raises UserError for one with nothing to score, or one that is not certain."""
@@ -108,23 +105,6 @@ class Retokenizer:
             return PromptIds(ids, self._decode(ids), bool(self.tokenizer.chat_template))
         ids = [token for token in prompt if isinstance(token, int)]
         return PromptIds(ids, self._decode(ids), True)
-
-    def _unpadded(self, prompt: list[int], where: str) -> list[int]:
-        """A prompt's tokens without padding on either side. Raises UserError for padding by an unknown token."""
-        start, stop = 0, len(prompt)
-        while start < stop and prompt[start] == self._pad:
-            start += 1
-        while stop > start and prompt[stop - 1] == self._pad:
-            stop -= 1
-        if self._pad == self._eos and stop == len(prompt) - 1:
-            stop += 1  # a single end-of-text token at the end is the prompt's own
-        kept = prompt[start:stop]
-        if len(kept) > FOREIGN_PADDING and len(set(kept[:FOREIGN_PADDING])) == 1:
-            raise UserError(
-                f"{where}: the prompt begins with token {kept[0]} several times, which is not the tokenizer's "
-                "padding; add attention_mask, or leave the padding out"
-            )
-        return kept
 
     def _from_text(self, line: Line, prompt: Prompt, response: str, ids_differ: bool = False) -> Tokenized:
         # Without markers on one side alone, the two are not equal character by character.
@@ -168,12 +148,12 @@ class Retokenizer:
     def _from_ids(self, line: Line, response: list[int]) -> Tokenized:
         prompt = line.prompt
         if not line.is_unpadded and isinstance(prompt, list) and not (prompt and isinstance(prompt[0], dict)):
-            prompt = self._unpadded([token for token in prompt if isinstance(token, int)], line.where)
+            prompt = self._padding.unpadded([token for token in prompt if isinstance(token, int)], line.where)
         found = self._prompt(prompt, line.where)
         if line.mask is not None:
             response, parts = self._masked(line, response, line.mask)
         else:
-            padded, response = response, response if line.is_unpadded else self._trimmed(response)
+            padded, response = response, response if line.is_unpadded else self._padding.trimmed(response)
             parts = self._tagged(response)
             self._check_end(line, parts, padded, response)
         spans, start = [], len(found.ids)
@@ -193,7 +173,7 @@ class Retokenizer:
         if len(parts) < 2 or parts[-1][0].is_result or not parts[-2][0].is_result:
             return
         last = response[len(response) - parts[-1][1] :]
-        if last == [self._pad] and padded[-2:] == [self._pad] * 2:
+        if last == [self._padding.token] and padded[-2:] == [self._padding.token] * 2:
             parts.pop()
         elif len(last) >= FOREIGN_PADDING and len(set(last)) == 1:
             raise UserError(
@@ -201,26 +181,13 @@ class Retokenizer:
                 "padding? add attention_mask, or leave the padding out"
             )
 
-    def _trimmed(self, response: list[int]) -> list[int]:
-        """A response's tokens without padding on either side."""
-        start = 0
-        while start < len(response) and response[start] == self._pad:
-            start += 1
-        if start == len(response):  # nothing but padding, or an end-of-text token that was sampled
-            return response[: int(bool(response) and self._pad == self._eos)]
-        last = len(response)
-        while response[last - 1] == self._pad:
-            last -= 1
-        # The padding token may also be the end-of-text token: then the first of a run of them was sampled.
-        if self._pad is not None and self._pad == self._eos and last < len(response):
-            last += 1
-        return response[start:last]
-
     def _masked(
         self, line: Line, response: list[int], mask: list[bool]
     ) -> tuple[list[int], list[tuple[Part, int]]]:
         """The response up to the policy's last token, and its parts with their numbers of tokens."""
-        start = next((i for i, token in enumerate(response) if token != self._pad or mask[i]), len(response))
+        start = next(
+            (i for i, token in enumerate(response) if token != self._padding.token or mask[i]), len(response)
+        )
         stop = max((i + 1 for i, owned in enumerate(mask) if owned), default=start)
         response, mask = response[start:stop], mask[start:stop]
         if mask and not mask[0]:
