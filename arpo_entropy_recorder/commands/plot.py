@@ -7,9 +7,15 @@ Give exactly one source: step files (PATH or --entropy-file, which is the same),
 figures:
 {figures}
 
+Entropies are drawn on log axes; below their last power of ten a grey lane goes down to 0. Nats are on a second axis
+where entropy_run.json beside the step files tells the vocabulary's size. For a paper or a slide, title and caption
+are printed, not drawn.
+
 examples:
   arpo-entropy plot checkpoints
   arpo-entropy plot checkpoints/entropy_step_100.json -o step_100.png
+  arpo-entropy plot checkpoints --for paper -o rounds.pdf
+  arpo-entropy plot checkpoints --style guide
   arpo-entropy plot 'checkpoints/entropy_step_*.json' -f steps --format pdf
   arpo-entropy plot --log-file run.log
   arpo-entropy plot --rollout-dir rollouts --model checkpoints/actor
@@ -27,7 +33,8 @@ from typing import TYPE_CHECKING
 from arpo_entropy_recorder.atomic import OutputError
 from arpo_entropy_recorder.commands.arguments import add_selection, naming, non_empty, output_path
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES, GUIDE, draw
+from arpo_entropy_recorder.figures.media import MEDIA, SCREEN, Medium
 from arpo_entropy_recorder.figures.words import LANGUAGES, Words, choose_words, counted
 
 if TYPE_CHECKING:
@@ -85,6 +92,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which figure (default: rounds; steps with --log-file)",
     )
     add_selection(parser)
+    parser.add_argument("--style", choices=["guide"],
+                        help="rounds as the guide describes it: points, mean and standard deviation, "
+                             "from 0 to 1")  # fmt: skip
     add_picture_options(parser)
     parser.add_argument("--num-rounds", type=int, metavar="N",
                         help=f"tool-call rounds, with --simulate (default: {ROUNDS})")  # fmt: skip
@@ -96,8 +106,11 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """The options that every command with a picture has."""
     parser.add_argument("-o", "--output", type=output_path, metavar="PATH",
                         help="the picture, as .png, .pdf or .svg (default: entropy_increase.png); "
-                             "other figures have entropy_FIGURE.png")  # fmt: skip
+                             "a --figure other than rounds has entropy_FIGURE.png")  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, help="kind of picture, if --output has no suffix")
+    parser.add_argument("--for", dest="medium", choices=MEDIA, default="screen",
+                        help="paper: 3.3 inches wide with text of 7 to 8 points; slide: 10 inches, 14 to 16 points "
+                             "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--lang", choices=LANGUAGES, default="auto",
                         help="language of the labels; auto takes the locale's (default: %(default)s)")  # fmt: skip
 
@@ -108,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.errors import printable
 
-    figure_name = args.figure or ("steps" if args.log_file else "rounds")
+    figure_name = _wanted(args)
     path = chosen_picture(args, figure_name)
     words, warning = choose_words(args.lang)
     if warning:
@@ -125,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         from arpo_entropy_recorder.analysis.logfile import analyse_log
         from arpo_entropy_recorder.analysis.statistics import ANY_ROUND
 
-        with naming("--log_file"):
+        with naming("--log-file"):
             analysis = analyse_log(args.log_file)
         steps, rounds = len(analysis.rounds.steps), sum(number > 0 for number in analysis.steps.curves)
         shown = "all rounds in one" if ANY_ROUND in analysis.steps.curves else counted(rounds, "round")
@@ -136,10 +149,9 @@ def run(args: argparse.Namespace) -> int:
         from arpo_entropy_recorder.analysis.analysis import analyse
         from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-        if args.simulate:
-            analysis = analyse(_simulated(args), FIGURES[figure_name].parts)
-        else:
-            analysis = analyse_run(args, the_run(args), FIGURES[figure_name].parts)
+        parts = FIGURES[figure_name].parts if figure_name != GUIDE.name else ()
+        simulate = args.simulate
+        analysis = analyse(_simulated(args), parts) if simulate else analyse_run(args, the_run(args), parts)
         rounds = len(analysis.rounds.by_round)
         summary = (
             f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"
@@ -147,26 +159,45 @@ def run(args: argparse.Namespace) -> int:
         if not analysis.has_results:
             summary = f"{counted(analysis.rounds.initial.n, 'start')} alone, as no tool was called"
     with naming(f"{', '.join(args.paths)}:") if not analysis.has_results else nullcontext():
-        draw_to(path, figure_name, analysis, words)
+        caption = draw_to(path, figure_name, analysis, words, MEDIA[args.medium])
     print(printable(f"{path}: {summary}"))
+    if caption:
+        print(printable(caption))
     return 0
 
 
-def draw_to(path: Path, figure_name: str, analysis: Analysis, words: Words) -> None:
-    """Draw a figure and save it. Raises UserError with the option that helps."""
+def _wanted(args: argparse.Namespace) -> str:
+    """The figure's name."""
+    if args.style:
+        if args.log_file or args.figure not in (None, "rounds"):
+            other = "--log-file" if args.log_file else f"--figure {args.figure}"
+            raise UserError(f"--style guide draws records by round, not {other}; leave one of them out")
+        return GUIDE.name
+    figure: str = args.figure or ("steps" if args.log_file else "rounds")
+    return figure
+
+
+def draw_to(
+    path: Path, figure_name: str, analysis: Analysis, words: Words, medium: Medium = SCREEN
+) -> str | None:
+    """Draw a figure and save it; returns title and caption, where they are not in the picture.
+
+    Raises UserError with the option that helps.
+    """
     from arpo_entropy_recorder.figures.picture import save
 
     with naming(f"--figure {figure_name}:"):
-        figure = draw(figure_name, analysis, words)
+        figure = draw(figure_name, analysis, words, medium)
     with naming("--output", OutputError):
-        save(figure, path)
+        save(figure, path, medium)
+    return str(figure.get_label()) or None
 
 
 def chosen_picture(args: argparse.Namespace, figure_name: str) -> Path:
     """Where the picture goes: --output, or the guide's name for its figure and names like it for the others."""
     from arpo_entropy_recorder.figures.picture import picture_path
 
-    default = f"entropy_{'increase' if figure_name == 'rounds' else figure_name}.{args.format or 'png'}"
+    default = f"entropy_{'increase' if figure_name in ('rounds', GUIDE.name) else figure_name}.{args.format or 'png'}"
     path: Path = args.output or Path(default)
     if args.format and not path.suffix and path.name:
         path = path.with_suffix(f".{args.format}")
@@ -184,7 +215,7 @@ def _simulated(args: argparse.Namespace) -> Iterator[Step]:
     try:
         return simulate_steps(**{name: value for name, value in given.items() if value is not None})
     except UserError as error:  # it begins with the parameter's name, which is the option's
-        raise UserError(f"--{error}") from error
+        raise UserError(f"--{str(error).replace('_', '-', 1)}") from error
 
 
 def _one_source(args: argparse.Namespace) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
 from arpo_entropy_recorder.analysis.notes import notes
-from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of
+from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.figures.media import SCREEN
+from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of, on_page
 from arpo_entropy_recorder.figures.words import Words
 
 
@@ -21,16 +23,43 @@ def finish(
     The caption's sentences, empty ones left out, are followed by what is to be known of the records. The mark
     lies behind the data, or in front of it where the axes are `filled`.
     """
-    simulated = analysis.origins.simulated
-    add_title(axes, title + words(" (simulated)") if simulated else title)
-    add_caption(axes, [*caption, *notes(analysis, words, with_steps=True)], words.chinese is not None)
+    caption = [*caption, *notes(analysis, words, with_steps=True)]
+    return conclude(axes, analysis.origins.simulated, words, title, caption, filled)
+
+
+def conclude(
+    axes: Axes, simulated: bool, words: Words, title: str, caption: list[str], filled: bool = False
+) -> Figure:
+    """`finish` with a whole caption, and told whether any of the data are simulated.
+
+    On a page, title and caption are the figure's label and not in the picture.
+    """
+    title = title + words(" (simulated)") if simulated else title
+    if on_page():
+        figure_of(axes).set_label(f"{title}. {' '.join(filter(None, caption))}")
+    else:
+        add_title(axes, title)
+        add_caption(axes, caption, words.chinese is not None)
     if simulated:  # it must not pass for a measurement
-        look: dict[str, Any] = {"fontsize": 56, "fontweight": words.title_weight, "color": "#B00020"}
+        look: dict[str, Any] = {
+            "fontsize": 56 * figure_of(axes).get_figwidth() / SCREEN.width,
+            "fontweight": words.title_weight,
+            "color": "#B00020",
+        }
         look |= {"alpha": 0.5, "zorder": 5} if filled else {"alpha": 0.2, "zorder": 0.5}
         axes.text(
             0.5, 0.5, "SIMULATED", transform=axes.transAxes, rotation=16, ha="center", va="center", **look
         )
     return figure_of(axes)
+
+
+def require_results(analysis: Analysis) -> None:
+    """Raise UserError where there are starts alone."""
+    if not analysis.has_results:
+        n = analysis.rounds.initial.n
+        raise UserError(
+            f"nothing to show: {NO_RESULTS}; from before one: {n:,}; did the policy call any tool?"
+        )
 
 
 ROUNDED = "Its numbers have three decimals: ± 0.0005."

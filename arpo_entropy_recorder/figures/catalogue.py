@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.figures.media import SCREEN, Medium
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ FIGURES = {
         FigureSpec(
             "rounds",
             "After each tool result",
-            "Each record's entropy by tool-call round, with mean and standard deviation.",
-            "entropy of the first token by tool-call round: each record, mean and standard deviation",
+            "Each record's entropy by tool-call round, with quantiles and mean.",
+            "entropy of the first token by tool-call round: each record, quantiles, mean",
             ".rounds",
         ),
         FigureSpec(
@@ -55,8 +56,8 @@ FIGURES = {
         FigureSpec(
             "steps",
             "Over training",
-            "Each round's mean entropy over the global steps of training.",
-            "each round's mean over the global steps of training (the figure for a log)",
+            "Entropies after tool results and before any over the global steps of training, with quantiles.",
+            "after tool results and before any over the global steps; of a log each round's mean",
             ".steps",
             ("steps",),
             from_log=True,
@@ -66,7 +67,7 @@ FIGURES = {
             "heatmap",
             "By step and round",
             "Heat map of mean entropy by global step and round.",
-            "the same means, step by round, as colours",
+            "each round's mean, step by round, as colours",
             ".heatmap",
             ("steps",),
             from_log=True,
@@ -75,16 +76,16 @@ FIGURES = {
         FigureSpec(
             "tools",
             "By tool",
-            "Entropy by round and tool, with means.",
-            "by round and tool",
+            "Entropy after each tool's results, with quantiles and mean.",
+            "a row for each tool, highest median first",
             ".tools",
             ("tools",),
         ),
         FigureSpec(
             "window",
             "Within a segment",
-            "Mean entropy of a segment's first tokens, after a tool result and at the start.",
-            "how entropy fades over a segment's first tokens (needs entropy_window > 1)",
+            "Entropy of a segment's first tokens, after a tool result and at the start, with quantiles.",
+            "over a segment's first tokens (needs entropy_window > 1)",
             ".window",
             ("positions",),
         ),
@@ -92,10 +93,17 @@ FIGURES = {
 }
 
 
-def draw(name: str, analysis: Analysis, words: Words = ENGLISH) -> Figure:
-    """The figure `name`, a key of FIGURES; raises UserError where the analysis lacks what it shows."""
-    spec = FIGURES[name]
+# `rounds` as the guide describes it.
+GUIDE = FigureSpec("guide", "", "", "", ".guide")
+
+
+def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium = SCREEN) -> Figure:
+    """The figure `name`, a key of FIGURES or "guide"; raises UserError where the analysis lacks what it shows."""
+    from arpo_entropy_recorder.figures.style import styled
+
+    spec = GUIDE if name == GUIDE.name else FIGURES[name]
     if analysis.from_log and not spec.from_log:
         enough = " or ".join(other.name for other in FIGURES.values() if other.from_log)
         raise UserError(f"a log holds means alone, not records; choose {enough}")
-    return import_module(spec.module, __package__).plot(analysis, words)
+    with styled(words, medium):
+        return import_module(spec.module, __package__).plot(analysis, words)

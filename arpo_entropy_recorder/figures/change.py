@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import isfinite
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
@@ -12,16 +11,18 @@ from arpo_entropy_recorder.analysis.pairs import PROMPTS, PairedTest
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import finish
 from arpo_entropy_recorder.figures.marks import (
-    POINTS_SHOWN,
-    cloud,
-    interval_words,
-    means,
+    points,
+    points_shown,
     round_axis,
-    round_width,
+    rounds_that_fit,
     shown_of,
 )
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, MUTED, new_figure, styled
+from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, signed_scale_of
+from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, MUTED, new_figure, scale
 from arpo_entropy_recorder.figures.words import Words
+
+WIDTH = 0.56
 
 
 def plot(analysis: Analysis, words: Words) -> Figure:
@@ -31,27 +32,31 @@ def plot(analysis: Analysis, words: Words) -> Figure:
         raise UserError("no record after a tool call has an initial entropy of its trajectory")
     test = pairs.test()
     groups = dict(sorted(pairs.by_round.items()))
+    spreads = {number: spread_of([group]) for number, group in groups.items()}
+    axes = new_figure().add_subplot()
+    limits = signed_scale_of(groups.values())
+    most, shown = max(points_shown(axes) // len(groups), 50), 0
+    for number, group in groups.items():
+        values = group.points(most)
+        points(axes, number, values, limits.top, AFTER_TOOL, WIDTH)
+        shown += len(values)
+    boxes(axes, spreads, AFTER_TOOL, 0.5 * WIDTH, "")
+    axes.axhline(0, color=MUTED, lw=1 * scale(), zorder=1)
+    log_axis(axes, limits, words("Change of normalised entropy"), signed=True)
+    nats_axis(axes, limits, analysis.vocab_size, words, signed=True)
     counts = {number: group.n for number, group in groups.items()}
-    with styled(words):
-        axes = new_figure(round_width(len(groups))).add_subplot()
-        most = max(POINTS_SHOWN // len(groups), 50)
-        shown = sum(cloud(axes, number, group, most, AFTER_TOOL) for number, group in groups.items())
-        means(axes, groups, "", "o", AFTER_TOOL, bar="interval")
-        axes.axhline(0, color=MUTED, lw=1, zorder=1)
-        round_axis(axes, counts, words)
-        points = np.concatenate([group.points() for group in groups.values()])
-        low, high = np.floor(min(points.min(), 0) * 5) / 5, np.ceil(max(points.max(), 0) * 5) / 5
-        axes.set(ylim=(low, high if high > low else 0.2), ylabel=words("Change of normalised entropy"))
-        caption = [
-            shown_of(words, shown, sum(counts.values())),
-            words("Marks: mean."),
-            interval_words(words, words("Bar")),
-            *_test_words(test, words),
-            words("Records without a known start: {n:,}.", n=pairs.unpaired) if pairs.unpaired else "",
-        ]
-        return finish(
-            axes, analysis, words, words("Change of entropy against the trajectory's own start"), caption
-        )
+    round_axis(axes, counts, words, *rounds_that_fit(axes, counts))
+    caption = [
+        *box_words(words, spreads.values()),
+        shown_of(words, shown, sum(counts.values())),
+        lane_words(limits, words, signed=True),
+        nats_words(analysis.vocab_size, words),
+        *_test_words(test, words),
+        words("Records without a known start: {n:,}.", n=pairs.unpaired) if pairs.unpaired else "",
+    ]
+    return finish(
+        axes, analysis, words, words("Change of entropy against the trajectory's own start"), caption
+    )
 
 
 def _test_words(test: PairedTest, words: Words) -> list[str]:

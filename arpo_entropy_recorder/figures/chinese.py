@@ -19,7 +19,6 @@ CHINESE = {
     "Entropy after tool results over training": "训练过程中工具反馈后的熵",
     "Entropy after tool results, by step and round": "工具反馈后的熵：按训练步与轮次",
     "Entropy after a tool result, by tool": "工具反馈后的熵：按工具",
-    "How entropy fades within a segment": "片段内熵的衰减",
     "Change of entropy against the trajectory's own start": "工具反馈后的熵相对该轨迹初始熵的变化",
     "after a tool result (mean ± sd)": "工具反馈后（均值 ± 标准差）",
     "before any tool call (mean ± sd)": "首次工具调用前（均值 ± 标准差）",
@@ -38,25 +37,11 @@ CHINESE = {
     "Entropy in nats over ln(vocabulary size).": "熵以 nat 计，除以 ln(词表大小)。",
     "Dotted: mean before any tool call.": "点线：首次工具调用前的均值。",
     "Under each round: its number of records.": "轮次下方为记录数。",
-    "Marks: mean.": "标记：均值。",
-    "Bar": "误差棒",
-    "Band": "色带",
-    "{what}: 95 % interval of the mean, taking records as independent (percentile bootstrap, 999 resamples; "
-    "normal above n = {most}; none below n = 5).": (
-        "{what}：均值的 95 % 区间，视各记录为独立（百分位自助法，重采样 999 次；"
-        "n > {most} 时用正态近似；n < 5 时不画）。"
-    ),
     "Lines: mean of each round's records at each step.": "折线：每个训练步各轮记录的均值。",
-    "Small points: the records, where a step has fewer than 5.": "小点：训练步不足 5 条时的各条记录。",
-    "Lines: mean over segments that reach this token; n: segments in all.": (
-        "折线：达到该 token 的片段的均值；n：片段总数。"
-    ),
-    "Lines: running means over {width} steps; faint lines: mean of each round's records at each step.": (
-        "折线：{width} 个训练步的滑动平均；浅色细线：每个训练步各轮记录的均值。"
-    ),
-    "Dot: fewer than 5 records.": "圆点：不足 5 条记录。",
     "Dashed: 0.6, the guide's mark of a high entropy.": "虚线：0.6，指南中高熵的标准。",
-    "0.6, the guide's mark of a high entropy, lies above this picture.": "指南中高熵的标准 0.6 高于本图范围。",
+    "0.6, the guide's mark of a high entropy, lies above this picture.": (
+        "指南中高熵的标准 0.6 高于本图范围。"
+    ),
     "From a console log: means of the first data-parallel worker's records alone, without their spread.": (
         "取自控制台日志：仅为第一个数据并行 worker 的记录的均值，不含离散程度。"
     ),
@@ -95,4 +80,44 @@ CHINESE = {
     "sampled": "采样记录",
     "greedy": "贪心解码记录",
     "validation": "验证记录",
+    "Nats": "nat",
+    "After / before": "之后 / 之前",
+    "Mean entropy": "平均熵",
+    "Entropy of a segment's first tokens": "片段前若干 token 的熵",
+    "Entropy after tool results over that before any": "工具反馈后的熵与首次调用前的熵之比",
+    "Dot: median; box: middle half; line: p10 to p90; tick: mean.": (
+        "圆点：中位数；方框：中间一半；细线：p10 至 p90；短横：均值。"
+    ),
+    "No box below n = {least}.": "n < {least} 时不画方框。",
+    "Line: median; dark band: middle half; light band: p10 to p90.": (
+        "折线：中位数；深色带：中间一半；浅色带：p10 至 p90。"
+    ),
+    "Tick: mean.": "短横：均值。",
+    "Points: the records, where there are fewer than {least}.": "小点：不足 {least} 条时的各条记录。",
+    "Grey: from {floor:g} down to 0, drawn linearly.": "灰色：0 至 {floor:g}，按线性绘制。",
+    "Grey: changes below {floor:g}, drawn linearly.": "灰色：小于 {floor:g} 的变化，按线性绘制。",
+    "Dotted: median before any tool call.": "点线：首次工具调用前的中位数。",
+    "Under the rounds: their numbers of records.": "轮次下方为记录数。",
+    "Normalised: nats / ln({size:,}).": "归一化：nat / ln({size:,})。",
+    "Tools with fewer results, not shown: {n:,}.": "未显示的调用较少的工具：{n:,} 个。",
+    "n: segments; each token's numbers are those of the segments that reach it.": (
+        "n：片段数；每个 token 取达到它的片段。"
+    ),
+    "Steps are drawn in bins of {width:,}.": "每 {width:,} 个训练步合为一组。",
+    "Dot: fewer than {least} records.": "圆点：不足 {least} 条记录。",
+    "Values beyond the colours' ends have the end's colour.": "超出色标两端的值取端点颜色。",
+    "Above: sum of the prompts' mean entropies after tool results over that of their starts.": (
+        "上图：各提示工具反馈后平均熵之和与其初始熵之和的比。"
+    ),
+    "Each point adds up {width} steps.": "每个点合计 {width} 个训练步。",
+    "Band: 95 % interval over prompts (Fieller); no ratio where it has no bound.": (
+        "色带：按提示计算的 95 % 区间（Fieller）；区间无界时不画比值。"
+    ),
+    "Thin: one seed each; thick: their geometric mean, without an interval.": (
+        "细线：各个种子；粗线：其几何平均，不含区间。"
+    ),
+    "Below: the means over prompts; several runs: after tool results.": (
+        "下图：各提示的均值；多次训练时仅为工具反馈后。"
+    ),
+    "Below: the means over prompts.": "下图：各提示的均值。",
 }

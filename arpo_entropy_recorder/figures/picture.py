@@ -9,7 +9,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.atomic import check_output, written_whole
-from arpo_entropy_recorder.figures.style import RC
+from arpo_entropy_recorder.figures.media import SCREEN, Medium
+from arpo_entropy_recorder.figures.style import rc_of
 
 # Leave out when and by what a picture was made: the same data gives the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
@@ -24,8 +25,8 @@ def picture_path(output: str | Path) -> Path:
     return check_output(Path(output), [f".{kind}" for kind in METADATA])
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the picture under a temporary name and rename it to `path`, so that nobody sees half of one."""
+def save(figure: Figure, path: Path, medium: Medium = SCREEN) -> None:
+    """Write a picture drawn for `medium`: under a temporary name, renamed to `path`, so nobody sees half of one."""
     kind = path.suffix.lower().lstrip(".")
-    with written_whole(path) as tmp_path, rc_context(RC):
+    with written_whole(path) as tmp_path, rc_context(rc_of(medium)):
         figure.savefig(tmp_path, format=kind, metadata=METADATA[kind])

@@ -1,60 +1,62 @@
-"""The entropy-increase figure: first-token entropy after each tool result, by round."""
+"""By round: how the entropy of the first token after each tool result spreads."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.statistics import START
-from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.about import finish
+from arpo_entropy_recorder.figures.about import finish, require_results
 from arpo_entropy_recorder.figures.marks import (
-    POINTS_SHOWN,
-    SHORT_COUNTS,
-    cloud,
-    entropy_axis,
-    means,
+    points,
+    points_shown,
     round_axis,
-    round_width,
+    rounds_that_fit,
     shown_of,
 )
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, styled
+from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
+from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, scale
 from arpo_entropy_recorder.figures.words import Words
+
+WIDTH = 0.56
 
 
 def plot(analysis: Analysis, words: Words) -> Figure:
-    """Draw every record as a point, and each round's mean with a bar of one standard deviation.
-
-    The entropy before any tool result stands at round 0 as an orange diamond.
-    """
+    """Draw each round's records with their quantiles on a log axis, and those before any tool call at round 0."""
     rounds = analysis.rounds
-    if not analysis.has_results:
-        raise UserError(
-            f"nothing to show: {NO_RESULTS}; from before one: {rounds.initial.n:,}; did the policy call any tool?"
-        )
+    require_results(analysis)
     groups = dict(sorted(rounds.by_round.items()))
-    everything = {START: rounds.initial, **groups} if rounds.initial.n else groups
-    with styled(words):
-        axes = new_figure(round_width(len(everything))).add_subplot()
-        most = max(POINTS_SHOWN // len(everything), 50)
-        shown = sum(cloud(axes, number, group, most, AFTER_TOOL) for number, group in groups.items())
-        marks = [means(axes, groups, words("after a tool result (mean ± sd)"), "o", AFTER_TOOL)]
-        if rounds.initial.n:
-            shown += cloud(axes, START, rounds.initial, most, INITIAL)
-            label = words("before any tool call (mean ± sd)")
-            marks.append(means(axes, {START: rounds.initial}, label, "D", INITIAL))
-            axes.axhline(rounds.initial.mean, color=INITIAL, lw=1, ls=(0, (1, 2)), zorder=1)
-        dashed = entropy_axis(axes, words)
-        round_axis(axes, {number: group.n for number, group in everything.items()}, words)
-        add_legend(axes, marks)
-        caption = [
-            shown_of(words, shown, rounds.after_tool.n + rounds.initial.n),
-            words("Marks and bars: mean ± 1 standard deviation (n - 1) of all records of each round."),
-            words("Entropy in nats over ln(vocabulary size)."),
-            dashed,
-            words("Dotted: mean before any tool call.") if rounds.initial.n else "",
-            words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
-        ]
-        return finish(
-            axes, analysis, words, words("Entropy of the first token after each tool result"), caption
-        )
+    if rounds.initial.n:
+        groups = {START: rounds.initial, **groups}
+    spreads = {number: spread_of([group]) for number, group in groups.items()}
+    axes = new_figure().add_subplot()
+    limits = scale_of(spreads.values())
+    most, shown, marks = max(points_shown(axes) // len(groups), 50), 0, []
+    for chosen, colour, label in (
+        ([number for number in groups if number != START], AFTER_TOOL, words("after a tool result")),
+        ([START] if rounds.initial.n else [], INITIAL, words("before any tool call")),
+    ):
+        for number in chosen:
+            values = groups[number].points(most)
+            points(axes, number, values, limits.top, colour, WIDTH)
+            shown += len(values)
+        if chosen:
+            kept = {number: spreads[number] for number in chosen}
+            marks.append(boxes(axes, kept, colour, 0.5 * WIDTH, label))
+    if dotted := spreads.get(START):
+        axes.axhline(dotted.p50, color=INITIAL, lw=1.1 * scale(), ls=(0, (1, 2)), zorder=1)
+    log_axis(axes, limits, words("Normalised entropy"))
+    nats_axis(axes, limits, analysis.vocab_size, words)
+    counts = {number: group.n for number, group in groups.items()}
+    round_axis(axes, counts, words, *rounds_that_fit(axes, counts))
+    add_legend(axes, marks)
+    caption = [
+        *box_words(words, spreads.values()),
+        shown_of(words, shown, sum(counts.values())),
+        lane_words(limits, words),
+        nats_words(analysis.vocab_size, words),
+        words("Dotted: median before any tool call.") if rounds.initial.n else "",
+        words("Under the rounds: their numbers of records."),
+    ]
+    return finish(axes, analysis, words, words("Entropy of the first token after each tool result"), caption)

@@ -1,4 +1,4 @@
-"""Over training: a line for each round."""
+"""Over training: how entropies after tool results and before any spread, or the means that a log tells."""
 
 from __future__ import annotations
 
@@ -10,93 +10,147 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.breakdown import Curve
-from arpo_entropy_recorder.analysis.statistics import ANY_ROUND, START
+from arpo_entropy_recorder.analysis.statistics import ANY_ROUND, START, Group
 from arpo_entropy_recorder.figures.about import finish, log_note
-from arpo_entropy_recorder.figures.marks import entropy_axis, interval_words, whole_ticks
-from arpo_entropy_recorder.figures.style import INITIAL, add_legend, new_figure, styled
+from arpo_entropy_recorder.figures.bins import Bins, bins_of
+from arpo_entropy_recorder.figures.marks import points, step_axis
+from arpo_entropy_recorder.figures.scales import (
+    lane_words,
+    log_axis,
+    nats_axis,
+    nats_words,
+    scale_for,
+    scale_of,
+)
+from arpo_entropy_recorder.figures.spread import (
+    MARKED,
+    MIN_SPREAD,
+    Spread,
+    band_words,
+    bands,
+    has_neighbour,
+    spread_of,
+)
+from arpo_entropy_recorder.figures.style import (
+    AFTER_TOOL,
+    INITIAL,
+    add_legend,
+    figure_of,
+    new_figure,
+    scale,
+)
 from arpo_entropy_recorder.figures.words import Words
 
-NAMED_ROUNDS = 6  # of more, a scale of colours takes the place of names, and bands would hide the lines
-# Above so many steps a line is a running mean over a fiftieth of them, with the steps' own means faintly under it.
-UNSMOOTHED_STEPS = 150
-WINDOWS = 50
-MARKED_STEPS = 30
+NAMED_ROUNDS = 6  # of more, a scale of colours takes the place of names
 # Navy to teal: ordered in grey too, and far from round 0's orange, also for the colour-blind
 SEQUENCE = ListedColormap(colormaps["YlGnBu_r"](np.linspace(0, 0.58, 256)))
 
 
 def plot(analysis: Analysis, words: Words) -> Figure:
-    """Draw each round's mean entropy over the global steps, round 0 dashed; in a long run also its running mean."""
-    curves, steps = analysis.steps.curves, analysis.steps.numbers
+    """Draw medians with bands over the global steps, or of a log, which holds means alone, each round's mean."""
+    steps = analysis.steps.numbers
+    bins = bins_of(steps, MARKED)
+    axes = new_figure().add_subplot()
+    caption = (_means if analysis.from_log else _spreads)(axes, analysis, bins, words)
+    margin = max((bins.edges[-1] - bins.edges[0]) * 0.03, 0.5)
+    axes.set_xlim(steps[0] - margin, steps[-1] + margin)
+    step_axis(axes, int(steps[0]), int(steps[-1]), words)
+    caption += [bin_words(bins, words), log_note(analysis, words)]
+    return finish(axes, analysis, words, words("Entropy after tool results over training"), caption)
+
+
+def bin_words(bins: Bins, words: Words) -> str:
+    """How many steps are drawn as one."""
+    if bins.width == bins.spacing:
+        return ""
+    return words("Steps are drawn in bins of {width:,}.", width=bins.width)
+
+
+def _spreads(axes: Axes, analysis: Analysis, bins: Bins, words: Words) -> list[str]:
+    """All records after a tool result and those before any: medians with bands, or points where there are few."""
+    after: list[list[Group]] = [[] for _ in range(bins.number)]
+    start: list[list[Group]] = [[] for _ in range(bins.number)]
+    for step, cells in analysis.steps.cells.items():
+        at = int(bins.at(np.array(step)))
+        for number, group in cells.items():
+            (start if number == START else after)[at].append(group)
+    drawn: list[Spread] = []
+    named, few = [], []
+    for groups, colour, style, label in (
+        (after, AFTER_TOOL, "-", words("after a tool result")),
+        (start, INITIAL, (0, (4, 2)), words("before any tool call")),
+    ):
+        spreads = [spread_of(group) for group in groups]
+        if any(spread.n for spread in spreads):
+            named.append(bands(axes, bins.centres, spreads, colour, style, label))
+            drawn += spreads
+            few += [
+                (x, np.concatenate([group.points() for group in group_list]), colour)
+                for x, spread, group_list in zip(bins.centres, spreads, groups, strict=True)
+                if 0 < spread.n < MIN_SPREAD
+            ]
+    limits = scale_of(drawn, whole=False)
+    for x, values, colour in few:
+        points(axes, x, values, limits.top, colour, 0.0)
+    log_axis(axes, limits, words("Normalised entropy"))
+    nats_axis(axes, limits, analysis.vocab_size, words)
+    add_legend(axes, named)
+    return [
+        *band_words(words, means=bins.number <= MARKED),
+        words("Points: the records, where there are fewer than {least}.", least=MIN_SPREAD) if few else "",
+        lane_words(limits, words),
+        nats_words(analysis.vocab_size, words),
+    ]
+
+
+def _means(axes: Axes, analysis: Analysis, bins: Bins, words: Words) -> list[str]:
+    """Each round's mean, round 0 dashed."""
+    curves = analysis.steps.curves
     rounds = [number for number in curves if number != START]
-    few, width = len(rounds) <= NAMED_ROUNDS, 1
-    if len(steps) > UNSMOOTHED_STEPS:
-        width = len(steps) // WINDOWS
-    with styled(words):
-        figure = new_figure()
-        axes = figure.add_subplot()
-        colours = SEQUENCE(np.linspace(0, 1, len(rounds)))
-        named = []
-        for number, colour in zip(rounds, colours, strict=True):
-            line = _line(axes, curves[number], width, few, color=colour, ls="-")
-            every = words("after a tool result")
-            line.set_label(every if number == ANY_ROUND else words("round {number}", number=number))
-            named += [line] if few else []
-        if START in curves:
-            line = _line(axes, curves[START], width, few, color=INITIAL, ls=(0, (4, 2)))
-            line.set_label(words("before any tool call"))
-            named.append(line)
-        dashed = entropy_axis(axes, words)
-        margin = max((steps[-1] - steps[0]) * 0.03, 0.5)
-        axes.set_xlim(steps[0] - margin, steps[-1] + margin)
-        axes.set_xticks(whole_ticks(int(steps[0]), int(steps[-1])))
-        axes.set_xlabel(words("Global step"))
-        if not few:
-            norm = BoundaryNorm(np.arange(len(rounds) + 1) - 0.5, len(rounds))
-            scale = figure.colorbar(ScalarMappable(norm, ListedColormap(colours)), ax=axes, pad=0.03)
-            ticks = range(0, len(rounds), -(-len(rounds) // 15))
-            scale.set_ticks(list(ticks), labels=[str(rounds[at]) for at in ticks], minor=False)
-            scale.ax.minorticks_off()
-            scale.set_label(words("Tool-call round"))
-        if named:
-            add_legend(axes, named)
-        detailed = few and width == 1
-        bands = detailed and any(np.isfinite(curve.interval[0]).any() for curve in curves.values())
-        points = detailed and any(len(curve.records) for curve in curves.values())
-        lines = words("Lines: mean of each round's records at each step.")
-        if width > 1:
-            lines = words(
-                "Lines: running means over {width} steps; faint lines: mean of each round's records at each step.",
-                width=width,
-            )
-        caption = [
-            lines,
-            words("Small points: the records, where a step has fewer than 5.") if points else "",
-            interval_words(words, words("Band")) if bands else "",
-            log_note(analysis, words),
-            dashed,
-        ]
-        return finish(axes, analysis, words, words("Entropy after tool results over training"), caption)
+    colours = SEQUENCE(np.linspace(0, 1, len(rounds)))
+    looks: dict[int, dict[str, Any]] = {
+        number: {"color": colour, "label": _name(number, words)}
+        for number, colour in zip(rounds, colours, strict=True)
+    }
+    if START in curves:
+        looks[START] = {"color": INITIAL, "ls": (0, (4, 2)), "label": words("before any tool call")}
+    named, known = [], []
+    for number, look in looks.items():
+        mean = _binned(curves[number], bins)
+        known += mean[~np.isnan(mean)].tolist()
+        lone = np.flatnonzero(~np.isnan(mean) & ~has_neighbour(mean)).tolist()
+        marked = slice(None) if bins.number <= MARKED else lone
+        named += axes.plot(bins.centres, mean, lw=1.6 * scale(), marker="o", ms=4 * scale(), markevery=marked,
+                           gid="curve", **look)  # fmt: skip
+    limits = scale_for(min((value for value in known if value > 0), default=0), max(known))
+    log_axis(axes, limits, words("Normalised entropy"))
+    if len(rounds) > NAMED_ROUNDS:
+        _colour_scale(axes, rounds, colours, words)
+        named = named[len(rounds) :]
+    if named:
+        add_legend(axes, named)
+    return [words("Lines: mean of each round's records at each step."), lane_words(limits, words)]
 
 
-def _line(axes: Axes, curve: Curve, width: int, detailed: bool, **look: Any) -> Line2D:
-    """Draw a curve; if `detailed` with its band and its few records.
+def _name(number: int, words: Words) -> str:
+    return words("after a tool result") if number == ANY_ROUND else words("round {number}", number=number)
 
-    If `width` is above 1, draw its running mean over as many steps, and the curve itself faintly.
-    """
-    under: Any = {"color": look["color"], "zorder": 2}
-    steps, mean = curve.steps, curve.mean
-    if width > 1:
-        axes.plot(steps, mean, lw=0.5, alpha=0.4, gid="raw", **under)
-        kernel = np.full(min(width, len(steps)), 1 / min(width, len(steps)))
-        steps, mean = (np.convolve(values, kernel, "valid") for values in (steps, mean))
-    elif detailed:
-        axes.fill_between(steps, *curve.interval, alpha=0.18, lw=0, **under)
-        axes.plot(*curve.records.T, ls="", marker="o", ms=3, alpha=0.45, gid="records", **under)
-    marker = "o" if len(steps) <= MARKED_STEPS else ""
-    (line,) = axes.plot(steps, mean, **look, lw=1.6, marker=marker, ms=4, gid="curve", zorder=3)
-    return line
+
+def _binned(curve: Curve, bins: Bins) -> np.ndarray:
+    """The mean of a log's means in each bin, float64[bins]; NaN where there is none."""
+    at = bins.at(curve.steps)
+    counts = np.bincount(at, minlength=bins.number)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(at, curve.mean, bins.number) / counts
+
+
+def _colour_scale(axes: Axes, rounds: list[int], colours: np.ndarray, words: Words) -> None:
+    norm = BoundaryNorm(np.arange(len(rounds) + 1) - 0.5, len(rounds))
+    bar = figure_of(axes).colorbar(ScalarMappable(norm, ListedColormap(colours)), ax=axes, pad=0.03)
+    ticks = range(0, len(rounds), -(-len(rounds) // 15))
+    bar.set_ticks(list(ticks), labels=[str(rounds[at]) for at in ticks], minor=False)
+    bar.ax.minorticks_off()
+    bar.set_label(words("Tool-call round"))

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
+from arpo_entropy_recorder.figures.media import SCREEN, Medium
 from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.figures.wrap import kept_together, wrapped
 
@@ -25,14 +26,11 @@ MARKERS = "osD^vPX<>"  # one more than colours, so that no two of many tools loo
 INK = "#222222"
 MUTED = "#666666"
 FAINT = "#BBBBBB"
-CAPTION_POINTS = 8.5
-ONE_ROW = 0.22  # inches, of a legend
+ONE_ROW = 0.22  # inches of a screen, of a legend
 MAX_MARGIN = 0.9  # inches, on the left of axes
 
 RC: Any = {
     "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.titlesize": 12,
     "axes.titlelocation": "left",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -46,25 +44,58 @@ RC: Any = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
     "svg.hashsalt": "arpo-entropy-recorder",  # otherwise ids in an SVG differ from run to run
     "pdf.fonttype": 42,
 }
 
 
+def rc_of(medium: Medium = SCREEN) -> Any:
+    """matplotlib's settings for a medium; a figure is drawn and saved with the same."""
+    return RC | {
+        "font.size": medium.text,
+        "axes.titlesize": 1.2 * medium.text,
+        "legend.fontsize": medium.legend,
+        "figure.labelsize": medium.small,
+        "figure.figsize": (medium.width, medium.height),
+        "savefig.dpi": medium.dpi,
+    }
+
+
 @contextmanager
-def styled(words: Words) -> Iterator[None]:
-    """Figures made in this context have the common style and the language's fonts."""
+def styled(words: Words, medium: Medium = SCREEN) -> Iterator[None]:
+    """Figures made in this context have the common style, the medium's sizes and the language's fonts."""
     # `font.family` as the list itself, so that a glyph that the first font lacks is taken from the next
-    with rc_context({**RC, "font.family": list(words.families), "axes.titleweight": words.title_weight}):
+    family: Any = {"font.family": list(words.families), "axes.titleweight": words.title_weight}
+    with rc_context(rc_of(medium) | family):
         yield
 
 
-def new_figure(width: float = 7.0, height: float = 4.8) -> Figure:
-    """An empty figure, in inches, whose parts are laid out so that no text is cut off."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.07))
+def scale() -> float:
+    """How large marks and lines are in this medium, against those on a screen."""
+    return float(rcParams["font.size"]) / SCREEN.text
+
+
+def on_page() -> bool:
+    """Whether the medium is a page, of which a figure is a part, and not a screen."""
+    return tuple(rcParams["figure.figsize"]) != (SCREEN.width, SCREEN.height)
+
+
+def small() -> float:
+    """The size of small text in this medium, in points."""
+    return float(rcParams["figure.labelsize"])
+
+
+def new_figure(width: float = SCREEN.width, height: float = SCREEN.height) -> Figure:
+    """An empty figure whose parts are laid out so that no text is cut off.
+
+    Width and height are inches of a screen; in another medium the width is always the medium's.
+    """
+    medium_width, medium_height = rcParams["figure.figsize"]
+    size = (width, height)
+    if on_page():
+        size = (medium_width, height * medium_height / SCREEN.height)
+    pads: Any = {"w_pad": 0.08 * scale(), "h_pad": 0.07 * scale()}
+    return Figure(figsize=size, dpi=100, layout=ConstrainedLayoutEngine(**pads))
 
 
 def figure_of(axes: Axes) -> Figure:
@@ -89,8 +120,8 @@ def add_title(axes: Axes, title: str) -> None:
     """The title above the axes and their legend; the figure grows by the legend's further rows."""
     figure, legend = figure_of(axes), axes.get_legend()
     inches = legend.get_window_extent().height / figure.dpi if legend else 0
-    figure.set_figheight(figure.get_figheight() + max(inches - ONE_ROW, 0))
-    axes.set_title(title, pad=12 + 72 * inches)
+    figure.set_figheight(figure.get_figheight() + max(inches - ONE_ROW * scale(), 0))
+    axes.set_title(title, pad=12 * scale() + 72 * inches)
 
 
 def take_words(figure: Figure) -> str:
@@ -105,9 +136,10 @@ def take_words(figure: Figure) -> str:
 def add_caption(axes: Axes, parts: list[str], chinese: bool = False) -> None:
     """Set the sentences `parts` below the axes, from their left edge on, wrapped to the figure's width."""
     figure = figure_of(axes)
-    inches = figure.get_figwidth() - MAX_MARGIN
-    cells = int(inches * 72 / (CAPTION_POINTS * (0.52 if chinese else 0.55)))
+    names = [label.get_window_extent().width for label in axes.get_yticklabels()]
+    inches = figure.get_figwidth() - max(MAX_MARGIN * scale(), max(names, default=0) / figure.dpi + 0.3)
+    cells = int(inches * 72 / (small() * (0.52 if chinese else 0.55)))
     lines = wrapped(("" if chinese else " ").join(filter(None, parts)), cells)
     edge = blended_transform_factory(axes.transAxes, figure.transSubfigure)
     figure.supxlabel("\n".join(lines), x=0, ha="left", transform=edge,
-                     fontsize=CAPTION_POINTS, color=MUTED, linespacing=1.35)  # fmt: skip
+                     color=MUTED, linespacing=1.35)  # fmt: skip

@@ -1,57 +1,71 @@
-"""One tool with another: the entropies after their results, side by side in each round."""
+"""One tool with another: how the entropies after their results spread, a row each."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.errors import UserError, shorten
+from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.figures.about import finish
-from arpo_entropy_recorder.figures.marks import (
-    POINTS_SHOWN,
-    cloud,
-    entropy_axis,
-    interval_words,
-    means,
-    round_axis,
-    round_width,
-    shown_of,
-)
-from arpo_entropy_recorder.figures.style import MARKERS, SERIES, add_legend, new_figure, styled
+from arpo_entropy_recorder.figures.marks import points, points_shown, short_count, shown_of
+from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
+from arpo_entropy_recorder.figures.spread import MIN_SPREAD, box_words, boxes, spread_of
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, MUTED, new_figure, scale, small
 from arpo_entropy_recorder.figures.words import Words
+
+MAX_TOOLS = 30
+NAME_WIDTH = 24
+HEIGHT = 0.5
 
 
 def plot(analysis: Analysis, words: Words) -> Figure:
-    """Draw the entropies of each round tool by tool, side by side; raises UserError where no tool is recorded."""
-    tools = analysis.tools
-    if not tools.groups:
+    """Draw a row for each tool, highest median first; raises UserError where no tool is recorded."""
+    totals = analysis.tools.totals
+    if not totals:
         raise UserError("no record after a tool call names its tool (key 'tool')")
-    names = sorted(tools.groups, key=lambda tool: -tools.totals[tool].n)
-    counts: dict[int, int] = {}
-    for groups in tools.groups.values():
-        for number, group in groups.items():
-            counts[number] = counts.get(number, 0) + group.n
-    lane = 0.8 / len(names)
-    with styled(words):
-        axes = new_figure(round_width(len(counts) * min(len(names), 3))).add_subplot()
-        most = max(POINTS_SHOWN // sum(map(len, tools.groups.values())), 30)
-        shown, marks = 0, []
-        for index, tool in enumerate(names):
-            colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-            shift = (index - (len(names) - 1) / 2) * lane
-            placed = {number + shift: group for number, group in sorted(tools.groups[tool].items())}
-            shown += sum(
-                cloud(axes, x, group, most, colour, lane * 0.7, marker) for x, group in placed.items()
-            )
-            label = f"{shorten(tool)} (n = {tools.totals[tool].n:,})"
-            marks.append(means(axes, placed, label, marker, colour, bar="interval"))
-        dashed = entropy_axis(axes, words)
-        round_axis(axes, counts, words)
-        add_legend(axes, marks)
-        caption = [
-            shown_of(words, shown, sum(counts.values())),
-            words("Marks: mean."),
-            interval_words(words, words("Bar")),
-            dashed,
-        ]
-        return finish(axes, analysis, words, words("Entropy after a tool result, by tool"), caption)
+    called = sorted(totals, key=lambda tool: -totals[tool].n)[:MAX_TOOLS]
+    spreads = {tool: spread_of([totals[tool]]) for tool in called}
+    # Tools of too few records come last.
+    called.sort(key=lambda tool: (spreads[tool].n < MIN_SPREAD, -spreads[tool].order))
+    rows = [(middle_cut(tool), totals[tool], spreads[tool], AFTER_TOOL) for tool in called]
+    start = analysis.rounds.initial
+    if start.n:
+        rows.insert(0, (words("before any tool call"), start, spread_of([start]), INITIAL))
+    axes = new_figure(height=1.9 + 0.42 * max(len(rows), 4)).add_subplot()
+    limits = scale_of(spread for _, _, spread, _ in rows)
+    most, shown = max(points_shown(axes) // len(rows), 30), 0
+    for at, (_, group, spread, colour) in enumerate(rows):
+        values = group.points(most)
+        points(axes, at, values, limits.top, colour, HEIGHT, sideways=True)
+        boxes(axes, {at: spread}, colour, 0.6 * HEIGHT, "", sideways=True)
+        shown += len(values)
+    if start.n:
+        axes.axvline(rows[0][2].p50, color=INITIAL, lw=1.1 * scale(), ls=(0, (1, 2)), zorder=1)
+    log_axis(axes, limits, words("Normalised entropy"), "x")
+    nats_axis(axes, limits, analysis.vocab_size, words, "x")
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.tick_params(axis="y", length=0)
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    for at, (_, group, _, _) in enumerate(rows):
+        axes.annotate(f"n = {short_count(group.n)}", (1, at), (6 * scale(), 0), xycoords=beside,
+                      textcoords="offset points", va="center", color=MUTED, fontsize=small())  # fmt: skip
+    caption = [
+        *box_words(words, spreads.values()),
+        shown_of(words, shown, sum(group.n for _, group, _, _ in rows)),
+        lane_words(limits, words),
+        nats_words(analysis.vocab_size, words),
+        words("Dotted: median before any tool call.") if start.n else "",
+        words("Tools with fewer results, not shown: {n:,}.", n=len(totals) - len(called))
+        if len(totals) > len(called)
+        else "",
+    ]
+    return finish(axes, analysis, words, words("Entropy after a tool result, by tool"), caption)
+
+
+def middle_cut(name: str, width: int = NAME_WIDTH) -> str:
+    """`name` as it may be shown, without its middle where it is longer than `width` characters."""
+    name = printable(name)
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"

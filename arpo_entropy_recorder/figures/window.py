@@ -1,4 +1,4 @@
-"""Further into a segment: the mean entropies of its first tokens."""
+"""Further into a segment: how the entropies of its first tokens spread."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from matplotlib.figure import Figure
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import finish
-from arpo_entropy_recorder.figures.marks import entropy_axis, interval_words, whole_ticks
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, styled
+from arpo_entropy_recorder.figures.marks import whole_ticks
+from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
+from arpo_entropy_recorder.figures.spread import band_words, bands, spread_of
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure
 from arpo_entropy_recorder.figures.words import Words
 
 
 def plot(analysis: Analysis, words: Words) -> Figure:
-    """Draw the mean entropy of a segment's first k tokens, after a tool result and at the answer's start."""
+    """Draw the entropies of a segment's first k tokens, after a tool result and at the answer's start."""
     positions = analysis.positions
     if not any(group.n for group in (*positions.after_tool, *positions.initial)):
         raise UserError("no record has a window; record with entropy_window = 20")
-    with styled(words):
-        axes = new_figure().add_subplot()
-        lines = []
-        for groups, label, colour, marker, style in (
-            (positions.after_tool, words("after a tool result"), AFTER_TOOL, "o", "-"),
-            (positions.initial, words("at the answer's start"), INITIAL, "D", "--"),
-        ):
-            known = [(at, group.mean, *group.interval()) for at, group in enumerate(groups, 1) if group.n]
-            if known:
-                at, mean, low, high = np.array(known).T
-                label = f"{label} (n = {groups[0].n:,})"
-                lines += axes.plot(
-                    at, mean, color=colour, marker=marker, ls=style, ms=5, lw=1.6, label=label, gid="curve"
-                )
-                axes.fill_between(at, low, high, color=colour, alpha=0.22, lw=0)
-        dashed = entropy_axis(axes, words)
-        axes.set_xticks(whole_ticks(1, len(positions.after_tool)))
-        axes.set_xlabel(words("Token of the segment (1: the first)"))
-        add_legend(axes, lines)
-        caption = [
-            words("Lines: mean over segments that reach this token; n: segments in all."),
-            interval_words(words, words("Band")),
-            dashed,
-        ]
-        return finish(axes, analysis, words, words("How entropy fades within a segment"), caption)
+    axes = new_figure().add_subplot()
+    at = np.arange(1, len(positions.after_tool) + 1)
+    lines, drawn = [], []
+    for groups, label, colour, style in (
+        (positions.after_tool, words("after a tool result"), AFTER_TOOL, "-"),
+        (positions.initial, words("at the answer's start"), INITIAL, "--"),
+    ):
+        if any(group.n for group in groups):
+            spreads = [spread_of([group]) for group in groups]
+            label = f"{label} (n = {groups[0].n:,})"
+            lines.append(bands(axes, at[: len(spreads)], spreads, colour, style, label))
+            drawn += spreads
+    limits = scale_of(drawn, whole=False)
+    log_axis(axes, limits, words("Normalised entropy"))
+    nats_axis(axes, limits, analysis.vocab_size, words)
+    axes.set_xticks(whole_ticks(1, len(at)))
+    axes.set_xlabel(words("Token of the segment (1: the first)"))
+    add_legend(axes, lines)
+    caption = [
+        words("n: segments; each token's numbers are those of the segments that reach it."),
+        *band_words(words),
+        lane_words(limits, words),
+        nats_words(analysis.vocab_size, words),
+    ]
+    return finish(axes, analysis, words, words("Entropy of a segment's first tokens"), caption)

@@ -19,7 +19,7 @@ from arpo_entropy_recorder.analysis.verdict import basis, tool_lines, verdict
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.picture import METADATA
-from arpo_entropy_recorder.figures.style import RC, take_words
+from arpo_entropy_recorder.figures.style import rc_of, take_words
 from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.markup import DASH, decimal, image, scrollable, tag
@@ -134,7 +134,7 @@ def _figure(spec: FigureSpec, figure: Figure) -> Element:
 def _picture(figure: Figure, alt: str) -> Element:
     def rendered(kind: str) -> bytes:
         data = BytesIO()
-        with rc_context(RC):
+        with rc_context(rc_of()):
             figure.savefig(data, format=kind, metadata=METADATA[kind])
         return data.getvalue()
 

@@ -10,7 +10,8 @@ from arpo_entropy_recorder.step_files.read import Step
 
 def draw_steps(name, steps, **how):
     """The figure of this name, of these steps."""
-    return draw(name, analyse(steps, FIGURES[name].parts), **how)
+    parts = FIGURES[name].parts if name in FIGURES else ()
+    return draw(name, analyse(steps, parts), **how)
 
 
 def make_step(records, global_step=1, validate=False, stale=False, **columns):

@@ -67,7 +67,7 @@ def test_a_log_without_metrics_says_what_to_do(tmp_path):
     (tmp_path / "run.log").write_text("step:1 - x:1\n")
     assert_refused(
         arpo_entropy("plot", "--log_file", "run.log", cwd=tmp_path),
-        "--log_file run.log: ",
+        "--log-file run.log: ",
         "step files",
         cwd=tmp_path,
     )

@@ -1,33 +1,43 @@
 """How a figure looks: what stands out, which colours are told apart, and that no text is in the way of another."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from made_steps import draw_steps, make_run, make_step, texts_of
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
+from arpo_entropy_recorder.analysis.analysis import Analysis, analyse
+from arpo_entropy_recorder.analysis.breakdown import Curve
 from arpo_entropy_recorder.analysis.simulate import simulate_steps
-from arpo_entropy_recorder.figures.catalogue import FIGURES
+from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+from arpo_entropy_recorder.figures.media import MEDIA
 from arpo_entropy_recorder.figures.style import take_words
 
 
 @pytest.mark.parametrize("rounds", [2, 6, 30])
-def test_rounds_go_from_dark_to_light_in_blues_that_are_far_from_the_starts_orange(rounds):
-    axes = draw_steps("steps", simulate_steps(rounds, 50)).axes[0]
-    *after, start = [to_rgb(line.get_color()) for line in axes.get_lines() if line.get_gid() == "curve"]
+def test_a_logs_rounds_go_from_dark_to_light_in_blues_far_from_the_starts_orange(rounds):
+    log = Analysis((), from_log=True)
+    log.steps.curves = {number: Curve(np.arange(1, 4.0), np.full(3, 0.1)) for number in range(rounds + 1)}
+    picture = draw("steps", log)
+    *after, start = [
+        to_rgb(line.get_color()) for line in picture.axes[0].get_lines() if line.get_gid() == "curve"
+    ]
     assert len(after) == rounds
     greys = [np.dot(colour, (0.299, 0.587, 0.114)) for colour in after]
     assert greys == sorted(greys)
     assert all(blue > red for red, _, blue in after)
     assert start[2] < start[0]
+    assert len(picture.axes) == 1 + (rounds > 6)  # many rounds are told by a scale of colours
+    assert_tidy(picture)
 
 
 @pytest.mark.parametrize("sizes", [{1: 1, 2: 20}, {1: 400, 2: 3}])
-@pytest.mark.parametrize("name", ["rounds", "tools", "change"])
-def test_a_mean_is_larger_than_any_record_and_lies_over_them(name, sizes):
+def test_the_guides_means_are_larger_than_any_record_and_lie_over_them(sizes):
     records = [(0, False, 0.2), *((number, True, 0.5) for number, n in sizes.items() for _ in range(n))]
-    sample, tool = np.zeros(len(records), int), np.array([None] + ["python"] * (len(records) - 1))
-    axes = draw_steps(name, [make_step(records, sample_idx=sample, tool=tool)]).axes[0]
+    axes = draw_steps("guide", [make_step(records)]).axes[0]
     clouds = [artist for artist in axes.collections if isinstance(artist, PathCollection)]
     largest = max(size**0.5 for cloud in clouds for size in cloud.get_sizes())
     for container in axes.containers:
@@ -36,40 +46,47 @@ def test_a_mean_is_larger_than_any_record_and_lies_over_them(name, sizes):
         assert mark.get_zorder() > max(cloud.get_zorder() for cloud in clouds)
 
 
-@pytest.mark.parametrize("name", ["rounds", "tools", "change"])
-@pytest.mark.parametrize("count", [1, 2, 3, 40])
-def test_the_records_lie_around_their_mean(name, count):
+@pytest.mark.parametrize(("name", "across"), [("guide", 0), ("rounds", 0), ("tools", 1), ("change", 0)])
+@pytest.mark.parametrize("count", [1, 40])
+def test_the_records_lie_around_their_place_and_none_on_another(name, across, count):
     records = [(0, False, 0.2), *[(1, True, 0.5)] * count]
     sample, tool = np.zeros(count + 1, int), np.array([None] + ["python"] * count)
     axes = draw_steps(name, [make_step(records, sample_idx=sample, tool=tool)]).axes[0]
     (cloud,) = [artist for artist in axes.collections if artist.get_gid() == "points-1"]
-    x = cloud.get_offsets()[:, 0]
-    assert x.mean() == pytest.approx(1)
-    assert len(set(x.tolist())) == count
-    assert np.abs(x - 1).max() < 0.31
+    place = cloud.get_offsets()[:, across]
+    assert place.mean() == pytest.approx(1)
+    assert len(set(place.tolist())) == count
+    assert np.abs(place - 1).max() < 0.31
 
 
-def test_eight_tools_have_colours_of_their_own_and_their_records_the_tools_marker():
-    tools = np.array([f"tool {number}" for number in range(8)])
-    axes = draw_steps("tools", [make_step([(1, True, 0.5)] * 8, tool=tools)]).axes[0]
-    marks = [container.lines[0] for container in axes.containers]
-    assert len({mark.get_markerfacecolor() for mark in marks}) == 8
-    clouds = [artist for artist in axes.collections if isinstance(artist, PathCollection)]
-    assert len({cloud.get_paths()[0].vertices.tobytes() for cloud in clouds}) == 8
+def test_tools_are_a_sorted_list_with_few_records_last_and_names_cut_in_the_middle():
+    tools = {
+        "a": (0.2, 9),
+        "b": (0.5, 9),
+        "few": (0.9, 4),
+        "name " * 5 + "of 1": (0.3, 9),
+        "c$_x$": (0.01, 5),
+    }
+    records = [(1, True, entropy) for entropy, n in tools.values() for _ in range(n)]
+    column = np.array([name for name, (_, n) in tools.items() for _ in range(n)], object)
+    picture = draw_steps("tools", [make_step([(0, False, 0.1), *records], tool=np.append([None], column))])
+    axes = picture.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["before any tool call", "b", "name name na…e name of 1", "a", "c$_x$", "few"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # from top to bottom
+    assert_tidy(picture)
 
 
-def test_no_two_of_many_tools_look_alike():
-    tools = np.array([f"tool {number}" for number in range(40)])
-    lines = [
-        container.lines[0]
-        for container in draw_steps("tools", [make_step([(1, True, 0.5)] * 40, tool=tools)])
-        .axes[0]
-        .containers
-    ]
-    assert len({(line.get_marker(), line.get_markerfacecolor()) for line in lines}) == 40
+def test_of_very_many_tools_those_called_most_are_shown_and_the_others_counted():
+    tools = np.array([f"tool {number}" for number in range(40) for _ in range(1 + (number < 30))])
+    picture = draw_steps("tools", [make_step([(1, True, 0.5)] * len(tools), tool=tools)])
+    names = {label.get_text() for label in picture.axes[0].get_yticklabels()}
+    assert names == {f"tool {number}" for number in range(30)}
+    assert "not shown: 10." in picture.get_supxlabel().replace("\n", " ")
+    assert_tidy(picture)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", [*FIGURES, "guide"])
 def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_where_there_is_one(name):
     picture = draw_steps(name, make_run(steps=4, trajectories=30))
     axes = picture.axes[0]
@@ -79,7 +96,7 @@ def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_whe
     explained = "Dashed: 0.6, the guide's mark of a high entropy." in picture.get_supxlabel().replace(
         "\n", " "
     )
-    assert dashed == explained == (name not in ("heatmap", "change"))
+    assert dashed == explained == (name == "guide")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -92,22 +109,36 @@ def test_a_page_that_has_title_and_caption_as_text_gets_a_picture_without_them(n
     assert_tidy(picture)
 
 
-@pytest.mark.parametrize(("rounds", "tools"), [(1, 5), (10, 5), (2, 30)])
-def test_many_tools_with_long_names_stand_between_title_and_axes(rounds, tools):
-    names = np.array([f"{index} {'a very long name of a tool, ' * 2}" for index in range(tools)])
-    step = make_step([(number, True, 0.5) for number in range(1, rounds + 1) for _ in names],
-                     tool=np.tile(names, rounds))  # fmt: skip
-    picture = draw_steps("tools", [step])
-    assert_tidy(picture)
-    axes = picture.axes[0]
-    assert axes.get_legend().get_window_extent().y0 >= axes.bbox.y1
-    assert axes.bbox.height > 2 * picture.dpi
+@pytest.mark.parametrize("name", [*FIGURES, "guide"])
+@pytest.mark.parametrize(
+    ("num_rounds", "num_samples", "medium"),
+    [(1, 1, "screen"), (5, 12_345, "paper"), (13, 2_000, "slide"), (40, 100, "screen"), (40, 100, "paper")],
+)
+def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples, medium):
+    assert_tidy(draw_of(name, num_rounds, num_samples, medium))
 
 
-@pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.parametrize(("num_rounds", "num_samples"), [(1, 1), (5, 12_345), (13, 20_000), (40, 100)])
-def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples):
-    assert_tidy(draw_steps(name, simulate_steps(num_rounds, num_samples)))
+@pytest.mark.parametrize("name", [*FIGURES, "guide"])
+def test_a_papers_figure_fits_its_column_in_text_of_7_to_8_points(name):
+    picture = draw_of(name, 5, 12_345, "paper")
+    assert picture.get_figwidth() == 3.3
+    sizes = {text.get_fontsize() for text in picture.findobj(Text) if text.get_text().strip("SIMULATED ")}
+    assert min(sizes) >= 7
+    assert max(sizes) <= 8
+
+
+@cache
+def simulated(num_rounds, num_samples):
+    analysis = analyse(simulate_steps(num_rounds, num_samples))
+    analysis.vocab_size = 151_936
+    return analysis
+
+
+@cache
+def draw_of(name, num_rounds, num_samples, medium):
+    """A simulated run's figure, with enough prompts for `effect`."""
+    analysis = simulated(num_rounds, max(num_samples, 5) if name == "effect" else num_samples)
+    return draw(name, analysis, medium=MEDIA[medium])
 
 
 def assert_tidy(picture):

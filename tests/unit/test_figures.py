@@ -1,5 +1,6 @@
 """Every figure's artists against the records themselves, in plain Python."""
 
+import math
 import statistics as oracle
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from arpo_entropy_recorder.analysis.simulate import simulate_steps
 from arpo_entropy_recorder.analysis.statistics import Group, Origins
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.figures.bins import bins_of
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.chinese import CHINESE
+from arpo_entropy_recorder.figures.scales import scale_for
+from arpo_entropy_recorder.figures.spread import spread_of
 from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.report.page import make_report
 
@@ -40,62 +44,68 @@ def mean_by(*keys):
     return {key: oracle.fmean(values) for key, values in groups.items()}
 
 
-def curves(axes):
-    return {line.get_label(): line.get_xydata() for line in axes.get_lines() if line.get_gid() == "curve"}
+def lines(axes, name):
+    return [line.get_xydata() for line in axes.get_lines() if line.get_gid() == name]
 
 
-def test_each_round_is_a_line_over_the_steps_with_the_interval_as_its_band():
+def test_steps_are_medians_of_all_records_after_a_result_and_before_any_with_bands():
     axes = draw_steps("steps", STEPS).axes[0]
-    expected = mean_by("step", "round")
-    drawn = curves(axes)
-    for number in range(4):
-        label = f"round {number}" if number else "before any tool call"
-        assert dict(drawn[label].tolist()) == pytest.approx({s: expected[s, number] for s in (1, 2, 3, 4)})
-    analysis = analyse(STEPS)
-    low, high = analysis.steps.cells[2][1].interval()
-    edges = [path.vertices for band in axes.collections for path in band.get_paths()]
-    at_step_2 = np.concatenate([vertices[vertices[:, 0] == 2, 1] for vertices in edges])
-    assert np.isclose(at_step_2, low).any()
-    assert np.isclose(at_step_2, high).any()
+    after, start = lines(axes, "median")
+    for drawn, wanted in ((after, lambda number: number > 0), (start, lambda number: number == 0)):
+        for step, median in drawn.tolist():
+            values = [e for at, _, number, _, e in rows() if at == step and wanted(number)]
+            assert median == pytest.approx(oracle.median(values))
+    assert [x for x, _ in after.tolist()] == [1, 2, 3, 4]
+    at_step_2 = [e for at, _, number, _, e in rows() if at == 2 and number > 0]
+    for name, share in (("p10-p90", 0.1), ("p10-p90", 0.9), ("box", 0.25), ("box", 0.75)):
+        bands = [band for band in axes.collections if band.get_gid() == name and band.get_paths()]
+        edges = np.concatenate([path.vertices for band in bands for path in band.get_paths()])
+        edge = np.quantile(at_step_2, share)
+        assert np.isclose(edges[edges[:, 0] == 2, 1], edge).any(), (name, share)
 
 
 def test_where_a_step_has_too_few_records_for_a_band_they_are_points():
-    axes = draw_steps(
-        "steps", [make_step([(1, True, 0.2), (1, True, 0.8)]), make_step([(1, True, 0.5)] * 9, 2)]
-    ).axes[0]
-    points = [line.get_xydata().tolist() for line in axes.get_lines() if line.get_gid() == "records"]
-    assert sorted(points[0]) == [[1, 0.2], [1, 0.8]]
+    steps = [make_step([(1, True, 0.2), (1, True, 0.8)]), make_step([(1, True, 0.5)] * 9, 2)]
+    axes = draw_steps("steps", steps).axes[0]
+    points = [a.get_offsets().tolist() for a in axes.collections if isinstance(a, PathCollection)]
+    assert sorted(xy for cloud in points for xy in cloud) == [[1, 0.2], [1, 0.5]]  # 0.8 lies beyond the axis
+    assert axes.get_ylim()[1] == 0.5
     assert "fewer than 5" in axes.figure.get_supxlabel()
     assert "fewer than 5" not in draw_steps("steps", [make_step([(1, True, 0.5)] * 9)]).get_supxlabel()
 
 
-def test_many_rounds_are_told_by_a_scale_without_bands_and_few_steps_by_points():
-    picture = draw_steps("steps", make_run(steps=3, trajectories=60, rounds=30))
-    assert len(picture.axes) == 2
-    assert all(line.get_marker() == "o" for line in picture.axes[0].get_lines() if line.get_gid() == "curve")
-    assert not picture.axes[0].collections
-    assert "Band" not in picture.get_supxlabel()
+@pytest.mark.parametrize(
+    ("steps", "spacing", "width", "count"),
+    [
+        ([7], 1, 1, 1),
+        (range(1, 51), 1, 1, 50),
+        (range(1, 301), 1, 10, 30),
+        (range(10, 310, 10), 10, 10, 30),
+        ([0, 50, 10**12], 50, 25 * 10**9, 41),
+    ],
+)
+def test_long_runs_are_binned_by_round_numbers_of_steps(steps, spacing, width, count):
+    steps = np.array(list(steps))
+    bins = bins_of(steps)
+    assert bins == (steps[0], spacing, width, count)
+    assert bins.at(steps).min() >= 0
+    assert bins.at(steps).max() == count - 1
+    assert ((bins.edges[bins.at(steps)] < steps) & (steps < bins.edges[bins.at(steps) + 1])).all()
 
 
-def test_a_long_runs_lines_are_running_means_over_the_steps_own_and_the_caption_says_so():
-    entropies = np.random.default_rng(0).random(160)
-    gone = (40, 41)  # steps without a record of round 1
-    kept = [step for step in range(1, 161) if step not in gone]
-    steps = [
-        make_step([(0, False, 0.5)] + [(1, True, entropies[step - 1])] * (step in kept), step)
-        for step in range(1, 161)
-    ]
+def test_a_long_runs_medians_are_those_of_bins_and_break_where_no_step_was_recorded():
+    kept = [step for step in range(1, 161) if not 61 <= step <= 85]
+    random = np.random.default_rng(0)
+    entropies = {step: random.random(5) for step in kept}
+    steps = [make_step([(1, True, entropy) for entropy in entropies[step]], step) for step in kept]
     picture = draw_steps("steps", steps)
-    expected = [
-        [sum(three) / 3, sum(entropies[step - 1] for step in three) / 3]
-        for three in zip(kept, kept[1:], kept[2:], strict=False)
-    ]
-    assert np.allclose(curves(picture.axes[0])["round 1"], expected)
-    own = next(line.get_xydata() for line in picture.axes[0].get_lines() if line.get_gid() == "raw")
-    assert own.tolist() == [[step, entropies[step - 1]] for step in kept]
-    caption = picture.get_supxlabel().replace("\n", " ")
-    assert "running means over 3 steps; faint lines: mean of each round's records at each step" in caption
-    assert "running" not in draw_steps("steps", steps[:150]).get_supxlabel()
+    (drawn,) = lines(picture.axes[0], "median")
+    assert len(drawn) == 16
+    for centre, median in drawn.tolist():
+        inside = [e for step in kept if abs(step - centre) < 5 for e in entropies[step]]
+        assert len(inside) == 0 if median != median else median == pytest.approx(oracle.median(inside))
+    assert np.isnan(drawn[:, 1]).tolist() == [x - 5 >= 60 and x + 5 <= 86 for x, _ in drawn.tolist()]
+    assert "Steps are drawn in bins of 10." in picture.get_supxlabel().replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", ["steps", "heatmap"])
@@ -119,10 +129,10 @@ def test_the_heat_maps_cells_are_the_means_with_a_dot_for_few_records_and_empty_
     axes = draw_steps("heatmap", [*STEPS, gap]).axes[0]
     (mesh,) = [artist for artist in axes.collections if isinstance(artist, QuadMesh)]
     (dots,) = [artist for artist in axes.collections if artist.get_gid() == "few"]
-    dotted = {(x - 0.5, y - 0.5) for x, y in dots.get_offsets().tolist()}
+    dotted = {(x - 1, y - 0.5) for x, y in dots.get_offsets().tolist()}
     expected = {**mean_by("step", "round"), (9, 0): 0.1, (9, 3): 0.8}
     counts = Counter((step, number) for step, _, number, _, _ in rows())
-    for column, step in enumerate([1, 2, 3, 4, 9]):
+    for column, step in enumerate(range(1, 10)):
         for number in range(4):
             cell = mesh.get_array()[number, column]
             if (step, number) in expected:
@@ -132,6 +142,7 @@ def test_the_heat_maps_cells_are_the_means_with_a_dot_for_few_records_and_empty_
             few = (step, number) in expected and counts[step, number] < 5
             assert ((column, number) in dotted) == few
     assert "Dot: fewer than 5 records" in axes.figure.get_supxlabel().replace("\n", " ")
+    assert mesh.norm.vmin > 0.1  # cells of few records set no limit of the colours
     many = draw_steps("heatmap", simulate_steps(3, 100))
     assert "Dot" not in many.get_supxlabel()
     assert not any(artist.get_gid() == "few" for artist in many.axes[0].collections)
@@ -142,17 +153,12 @@ def test_a_heat_map_of_one_value_has_a_readable_scale():
     scale = draw_steps("heatmap", [make_step([(1, True, 0.7)] * 3)]).axes[1]
     low, high = scale.get_ylim()
     assert low < 0.7 < high
-    assert high - low >= 0.01
+    assert high == pytest.approx(2 * low)
 
 
 @pytest.mark.parametrize(("highest", "end"), [(0.33, 0.4), (0.09, 0.1), (0.012, 0.015), (0.0, 0.0125)])
-@pytest.mark.parametrize("name", ["rounds", "steps", "tools", "window"])
-def test_the_axis_ends_a_little_above_low_entropies_and_the_caption_says_that_06_lies_above(
-    name, highest, end
-):
-    tools, window = np.array([None, *["python"] * 9]), np.full((10, 2), highest)
-    records = [(0, False, highest), *[(1, True, highest)] * 9]
-    picture = draw_steps(name, [make_step(records, tool=tools, window=window)])
+def test_the_guides_axis_ends_above_low_entropies_and_the_caption_says_so(highest, end):
+    picture = draw_steps("guide", [make_step([(0, False, highest), *[(1, True, highest)] * 9])])
     axes = picture.axes[0]
     assert axes.get_ylim() == pytest.approx((0, end))
     assert axes.get_yticks()[-1] == pytest.approx(end)
@@ -162,31 +168,83 @@ def test_the_axis_ends_a_little_above_low_entropies_and_the_caption_says_that_06
     assert not any(np.allclose(line.get_ydata(), 0.6) for line in axes.get_lines() if len(line.get_ydata()))
 
 
-def test_one_record_or_bar_above_a_half_takes_the_whole_axis():
+def test_one_record_or_bar_above_a_half_takes_the_guides_whole_axis():
     low = [(1, True, 0.02)] * 20
-    assert draw_steps("rounds", [make_step([*low, (1, True, 0.51)])]).axes[0].get_ylim() == (0, 1)
+    assert draw_steps("guide", [make_step([*low, (1, True, 0.51)])]).axes[0].get_ylim() == (0, 1)
     wide = [(1, True, 0.0), (1, True, 0.45)]  # mean + sd = 0.54
-    assert draw_steps("rounds", [make_step(wide)]).axes[0].get_ylim() == (0, 1)
-    assert draw_steps("steps", [make_step([(1, True, 0.02)] * 20)]).axes[0].get_ylim() != (0, 1)
+    assert draw_steps("guide", [make_step(wide)]).axes[0].get_ylim() == (0, 1)
 
 
-def test_each_tools_marks_are_its_means_per_round():
+@pytest.mark.parametrize(
+    ("low", "high", "limits"),
+    [
+        (0.03, 0.9, (0.01, 1)),
+        (0.2, 0.3, (0.1, 0.5)),
+        (1e-9, 0.11, (1e-4, 0.2)),
+        (0, 0, (0.1, 1)),
+        (1e-8, 3e-6, (1e-6, 5e-6)),
+    ],
+)
+def test_a_log_axis_has_the_large_values_and_a_lane_for_the_others(low, high, limits):
+    assert scale_for(low, high) == pytest.approx(limits)
+
+
+def test_small_groups_set_no_limit_and_what_lies_beyond_is_a_triangle_at_the_edge():
+    records = [(1, True, entropy) for entropy in (0.01, 0.02, 0.03, 0.02, 0.02)]
+    axes = draw_steps("rounds", [make_step([*records, (2, True, 0.9), (2, True, 0.015)])]).axes[0]
+    assert axes.get_ylim() == pytest.approx((0, 0.05))
+    small = [a for a in axes.collections if a.get_gid() == "points-2"]
+    assert sorted(round(float(a.get_offsets()[0, 1]), 9) for a in small) == [0.015, 0.05]
+    assert "No box below n = 5." in axes.figure.get_supxlabel().replace("\n", " ")
+    assert len(lines(axes, "median")[0]) == 1
+
+
+def test_a_box_has_the_quantiles_the_median_and_the_mean_of_its_round():
+    axes = draw_steps("rounds", STEPS).axes[0]
+    values = {number: [e for *_, at, _, e in rows() if at == number] for number in range(4)}
+    for name, of in (("median", oracle.median), ("mean", oracle.fmean)):
+        drawn = dict(xy for line in lines(axes, name) for xy in line.tolist())
+        assert drawn == pytest.approx({number: of(group) for number, group in values.items()})
+    boxes = {round(box.get_x() + box.get_width() / 2): box for box in axes.patches if box.get_gid() == "box"}
+    for number, group in values.items():
+        ends = boxes[number].get_y() + np.array([0, boxes[number].get_height()])
+        assert ends == pytest.approx(np.quantile(group, (0.25, 0.75)))
+
+
+def test_the_quantiles_of_groups_of_which_a_sample_is_kept_weigh_each_group_by_its_size():
+    large, small = Group(kept=100), Group()
+    large.add(np.full(1_000, 0.1))
+    small.add(np.full(100, 0.9))
+    assert spread_of([large, small])[3:] == pytest.approx((0.1, 0.1, 0.1, 0.1, 0.1), abs=1e-9)
+    assert spread_of([large, small]).mean == pytest.approx((100 + 90) / 1_100)
+
+
+def test_nats_are_on_a_second_axis_where_the_vocabulary_is_known():
+    analysis = analyse(STEPS, ())
+    assert len(draw("rounds", analysis).axes) == 1
+    analysis.vocab_size = 151_936
+    left, right = draw("rounds", analysis).axes
+    assert np.array(right.get_ylim()) == pytest.approx(np.array(left.get_ylim()) * math.log(151_936))
+    at = [
+        axes.transData.transform((0, value))[1]
+        for axes, value in ((left, 0.05), (right, 0.05 * math.log(151_936)))
+    ]
+    assert at[0] == pytest.approx(at[1])
+
+
+def test_each_tools_row_has_the_median_of_its_records():
     axes = draw_steps("tools", STEPS).axes[0]
-    expected = mean_by("tool", "round")
-    assert len(axes.containers) == 2
-    for container in axes.containers:
-        line = container.lines[0]
-        tool = line.get_label().split()[0]
-        for x, y in line.get_xydata():
-            assert y == pytest.approx(expected[tool, round(x)])
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    drawn = {names[round(y)]: x for line in lines(axes, "median") for x, y in line.tolist()}
+    for tool in ("python", "search"):
+        assert drawn[tool] == pytest.approx(oracle.median(e for _, _, _, name, e in rows() if name == tool))
     points = sum(len(a.get_offsets()) for a in axes.collections if isinstance(a, PathCollection))
-    assert points == sum(number > 0 for *_, number, _, _ in rows())
+    assert points == len(list(rows()))
 
 
-def test_the_window_is_averaged_token_by_token_over_what_is_there():
-    drawn = curves(draw_steps("window", STEPS).axes[0])
-    for label, wanted in (("after a tool result", True), ("at the answer's start", False)):
-        (xy,) = [data for name, data in drawn.items() if name.startswith(label)]
+def test_the_window_is_summed_up_token_by_token_over_what_is_there():
+    axes = draw_steps("window", STEPS).axes[0]
+    for median, mean, wanted in zip(lines(axes, "median"), lines(axes, "mean"), (True, False), strict=True):
         for at in range(4):
             values = [
                 value
@@ -196,7 +254,11 @@ def test_the_window_is_averaged_token_by_token_over_what_is_there():
                 )
                 if after == wanted and value == value
             ]
-            assert xy[at].tolist() == pytest.approx([at + 1, oracle.fmean(values)])
+            assert mean[at].tolist() == pytest.approx([at + 1, oracle.fmean(values)])
+            # of each token a sample of 200 is kept
+            assert median[at, 1] == pytest.approx(
+                oracle.median(values), abs=0.0 if len(values) <= 200 else 0.1
+            )
 
 
 def test_the_change_is_each_records_against_its_own_start():
@@ -210,7 +272,7 @@ def test_the_change_is_each_records_against_its_own_start():
         if isinstance(artist, PathCollection):
             number = int(artist.get_gid().removeprefix("points-"))
             assert sorted(artist.get_offsets()[:, 1]) == pytest.approx(sorted(expected[number]))
-    assert dict(axes.containers[0].lines[0].get_xydata().tolist()) == pytest.approx(
+    assert dict(lines(axes, "mean")[0].tolist()) == pytest.approx(
         {number: oracle.fmean(changes) for number, changes in expected.items()}
     )
     assert "Wilcoxon signed-rank p =" in axes.figure.get_supxlabel().replace("\n", " ")
@@ -258,26 +320,16 @@ def test_what_a_figure_needs_and_the_records_lack_is_one_clear_line(name, missin
         draw_steps(name, [make_step([(1, True, 0.5)])])
 
 
-@pytest.mark.parametrize("name", ["rounds", "change", "tools"])
+@pytest.mark.parametrize("name", ["rounds", "guide", "change", "tools"])
 def test_no_record_after_a_tool_call_stops_a_figure_of_results(name):
     with pytest.raises(UserError, match="after a tool call"):
         draw_steps(name, [make_step([(0, False, 0.5)])])
 
 
-def test_the_bootstraps_of_a_step_figure_and_a_heat_map_are_made_once(monkeypatch):
-    analysis = analyse(STEPS)
-    calls = []
-    interval = Group.interval
-    monkeypatch.setattr(Group, "interval", lambda group: calls.append(group) or interval(group))
-    draw("steps", analysis)
-    once = len(calls)
-    draw("heatmap", analysis)
-    assert once == len(calls) > 0
-
-
-def test_a_heat_map_alone_makes_no_bootstrap(monkeypatch):
+def test_no_figure_makes_a_bootstrap(monkeypatch):
     monkeypatch.setattr(Group, "interval", None)
-    draw_steps("heatmap", STEPS)
+    for name in FIGURES:
+        draw_steps(name, STEPS)
 
 
 def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The figure's artists hold the statistics, and everything on it fits: no pixel is compared."""
+"""The guide's figure: its artists hold the statistics, and everything on it fits: no pixel is compared."""
 
 import re
 import statistics as oracle
@@ -27,7 +27,7 @@ def draw_rounds(entropies):
     }
     columns["is_after_tool_call"] = columns["round"] > 0
     columns["sample_idx"] = np.arange(len(columns["round"]))
-    return draw("rounds", analyse([Step(global_step=7, validate=False, columns=columns)], ()))
+    return draw("guide", analyse([Step(global_step=7, validate=False, columns=columns)], ()))
 
 
 def clouds(figure):
@@ -95,7 +95,7 @@ def test_the_axis_counts_rounds_in_whole_numbers_with_the_records_under_each():
 
 def test_many_records_are_thinned_and_the_caption_says_so():
     analysis = analyse(simulate_steps(5, 20_000), ())
-    figure = draw("rounds", analysis)
+    figure = draw("guide", analysis)
     shown = sum(len(points) for points in clouds(figure).values())
     assert shown <= POINTS_SHOWN
     assert f"{shown:,} of 120,000 records" in figure.get_supxlabel().replace("\n", " ")
@@ -105,12 +105,12 @@ def test_many_records_are_thinned_and_the_caption_says_so():
 def test_what_was_left_out_is_in_the_caption():
     analysis = analyse(simulate_steps(), ())
     analysis.left_out = Counter(greedy=1234)
-    figure = draw("rounds", analysis)
+    figure = draw("guide", analysis)
     assert "Left out: 1,234 greedy." in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_simulated_data_says_so_in_the_picture_and_recorded_data_does_not():
-    made_up = draw("rounds", analyse(simulate_steps(), ()))
+    made_up = draw("guide", analyse(simulate_steps(), ()))
     assert "SIMULATED" in [text for text, _ in texts_of(made_up)]
     assert not any("simulated" in text.lower() for text, _ in texts_of(draw_rounds(ENTROPIES)))
 

@@ -1,0 +1,44 @@
+"""Global steps in bins of equal width, so that a long run is legible and a step without a record leaves a gap."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+MAX_BINS = 50
+FACTORS = (1, 2, 5)
+
+
+class Bins(NamedTuple):
+    """`number` bins of `width` global steps from `first` on; `spacing` is the one at which steps were recorded."""
+
+    first: int
+    spacing: int
+    width: int
+    number: int
+
+    def at(self, steps: np.ndarray) -> np.ndarray:
+        """The bin of each step, int64[n]."""
+        return (np.asarray(steps, int) - self.first) // self.width
+
+    @property
+    def centres(self) -> np.ndarray:
+        """The middle of each bin's steps, float64[number]."""
+        return self.first + self.width * np.arange(self.number) + (self.width - self.spacing) / 2
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Where bins begin and end, float64[number + 1], half way between two steps."""
+        return self.first + self.width * np.arange(self.number + 1) - self.spacing / 2
+
+
+def bins_of(steps: np.ndarray, most: int = MAX_BINS) -> Bins:
+    """At most `most` bins for global `steps`, int64[n] in order; one for each step where these are few enough."""
+    spacing = int(np.gcd.reduce(np.diff(steps))) if len(steps) > 1 else 1
+    length = int(steps[-1] - steps[0]) // spacing + 1
+    factor, power = 1, 1
+    while -(-length // factor) > most:
+        power = power if factor < 5 * power else 10 * power
+        factor = next(f * power for f in (*FACTORS, 10) if f * power > factor)
+    return Bins(int(steps[0]), spacing, factor * spacing, -(-length // factor))

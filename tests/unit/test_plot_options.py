@@ -1,0 +1,70 @@
+"""What `arpo-entropy plot` draws by default, in the guide's style, and for a paper."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.commands import plot
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "plot_entropy.py"
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    """20 steps of one prompt each, and a vocabulary."""
+    directory = tmp_path_factory.mktemp("run") / "entropies"
+    directory.mkdir()
+    for step in range(1, 21):
+        records = [
+            {
+                "sample_idx": 0,
+                "round": number,
+                "entropy": 0.01 + number / 100,
+                "is_after_tool_call": number > 0,
+            }
+            for number in range(2)
+        ]
+        (directory / f"entropy_step_{step}.json").write_text(json.dumps(records))
+    (directory / "entropy_run.json").write_text('[{"run": 0, "vocab_size": 1000}]')
+    return directory
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn, in place of pictures: name, vocabulary and medium."""
+    found = []
+
+    def draw_to(path, name, analysis, words, medium):
+        found.append((name, analysis.vocab_size, medium.width))
+
+    monkeypatch.setattr(plot, "draw_to", draw_to)
+    return found
+
+
+def test_the_guides_script_draws_its_figure_unless_another_is_asked_for(long_run, drawn, monkeypatch):
+    for words in ([], ["--figure", "steps"]):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--entropy_file", str(long_run), *words])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert [name for name, *_ in drawn] == ["guide", "steps"]
+
+
+@pytest.mark.parametrize("words", [["--figure", "steps"], ["--log-file", "run.log"]])
+def test_the_guides_style_is_refused_where_it_draws_nothing(words, capsys):
+    source = [] if "--log-file" in words else ["--simulate"]
+    assert main(["plot", *source, "--style", "guide", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--style guide" in line
+    assert words[0] in line
+
+
+def test_for_a_paper_title_and_caption_are_printed_and_not_drawn(tmp_path, capsys):
+    picture = tmp_path / "rounds.svg"
+    assert main(["plot", "--simulate", "--for", "paper", "--lang", "en", "-o", str(picture)]) == 0
+    _, caption = capsys.readouterr().out.splitlines()
+    assert caption.startswith("Entropy of the first token after each tool result (simulated). Dot: median;")
+    assert 'width="237.6pt"' in picture.read_text()
