@@ -7,14 +7,15 @@ Give exactly one source: step files (PATH or --entropy-file, which is the same),
 figures:
 {figures}
 
-Entropies are drawn on log axes; below their last power of ten a grey lane goes down to 0. Nats are on a second axis
-where entropy_run.json beside the step files tells the vocabulary's size. For a paper or a slide, title and caption
-are printed, not drawn.
+Entropies are drawn on log axes; below their last power of ten a grey lane goes down to 0. Without --figure a run of
+{least} steps and more is drawn as `effect`, a shorter one as `rounds`. Nats are on a second axis where
+entropy_run.json beside the step files tells the vocabulary's size. For a paper or a slide, title and caption are
+printed, not drawn.
 
 examples:
   arpo-entropy plot checkpoints
   arpo-entropy plot checkpoints/entropy_step_100.json -o step_100.png
-  arpo-entropy plot checkpoints --for paper -o rounds.pdf
+  arpo-entropy plot checkpoints --for paper -o effect.pdf
   arpo-entropy plot checkpoints --style guide
   arpo-entropy plot 'checkpoints/entropy_step_*.json' -f steps --format pdf
   arpo-entropy plot --log-file run.log
@@ -57,12 +58,15 @@ GOES_WITH = {
     "num_samples": ("simulate",),
 }
 ROUNDS, SAMPLES = 5, 100  # the defaults of simulate_steps
+# From so many steps on a run is a trend, as for `analysis.trend`, which cannot be imported for a help text.
+MIN_STEPS = 20
+DEFAULT = "effect"
 FORMATS = ("png", "pdf", "svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     lines = (f"  {spec.name:9} {spec.help}" for spec in FIGURES.values())
-    parser.description = str(__doc__).format(figures="\n".join(lines))
+    parser.description = str(__doc__).format(figures="\n".join(lines), least=MIN_STEPS)
     source = parser.add_argument_group("source (exactly one)")
     source.add_argument("paths", nargs="*", type=non_empty, metavar="PATH",
                         help="step files, a quoted glob of them, or a directory")  # fmt: skip
@@ -89,7 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--figure",
         choices=FIGURES,
         metavar="FIGURE",
-        help="which figure (default: rounds; steps with --log-file)",
+        help=f"which figure (default: effect from {MIN_STEPS} steps on, else rounds; steps with --log-file)",
     )
     add_selection(parser)
     parser.add_argument("--style", choices=["guide"],
@@ -122,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.errors import printable
 
     figure_name = _wanted(args)
-    path = chosen_picture(args, figure_name)
+    path = chosen_picture(args, figure_name or "rounds")
     words, warning = choose_words(args.lang)
     if warning:
         say(warning)
@@ -149,9 +153,10 @@ def run(args: argparse.Namespace) -> int:
         from arpo_entropy_recorder.analysis.analysis import analyse
         from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-        parts = FIGURES[figure_name].parts if figure_name != GUIDE.name else ()
+        parts = FIGURES[figure_name or DEFAULT].parts if figure_name != GUIDE.name else ()
         simulate = args.simulate
         analysis = analyse(_simulated(args), parts) if simulate else analyse_run(args, the_run(args), parts)
+        figure_name = figure_name or (DEFAULT if _is_long(analysis) else "rounds")
         rounds = len(analysis.rounds.by_round)
         summary = (
             f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"
@@ -159,22 +164,27 @@ def run(args: argparse.Namespace) -> int:
         if not analysis.has_results:
             summary = f"{counted(analysis.rounds.initial.n, 'start')} alone, as no tool was called"
     with naming(f"{', '.join(args.paths)}:") if not analysis.has_results else nullcontext():
-        caption = draw_to(path, figure_name, analysis, words, MEDIA[args.medium])
+        caption = draw_to(path, figure_name or DEFAULT, analysis, words, MEDIA[args.medium])
     print(printable(f"{path}: {summary}"))
     if caption:
         print(printable(caption))
     return 0
 
 
-def _wanted(args: argparse.Namespace) -> str:
-    """The figure's name."""
+def _wanted(args: argparse.Namespace) -> str | None:
+    """The figure's name; None where it depends on how many steps there are."""
     if args.style:
         if args.log_file or args.figure not in (None, "rounds"):
             other = "--log-file" if args.log_file else f"--figure {args.figure}"
             raise UserError(f"--style guide draws records by round, not {other}; leave one of them out")
         return GUIDE.name
-    figure: str = args.figure or ("steps" if args.log_file else "rounds")
+    figure: str | None = args.figure or ("steps" if args.log_file else None)
     return figure
+
+
+def _is_long(analysis: Analysis) -> bool:
+    """Whether the figure over training says something: enough steps, and trajectories that began in them."""
+    return len(analysis.rounds.steps) >= MIN_STEPS and bool(analysis.pairs.by_round)
 
 
 def draw_to(

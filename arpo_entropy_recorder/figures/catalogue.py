@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,15 @@ class FigureSpec(NamedTuple):
 FIGURES = {
     spec.name: spec
     for spec in (
+        FigureSpec(
+            "effect",
+            "After / before over training",
+            "Entropy after tool results over that before any, and its level, over the global steps of training.",
+            "after / before over the global steps with its interval, and the level",
+            ".effect",
+            ("pairs",),
+            min_steps=2,
+        ),
         FigureSpec(
             "rounds",
             "After each tool result",
@@ -107,3 +117,14 @@ def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium =
         raise UserError(f"a log holds means alone, not records; choose {enough}")
     with styled(words, medium):
         return import_module(spec.module, __package__).plot(analysis, words)
+
+
+def draw_runs(
+    runs: Mapping[str, Sequence[Analysis]], words: Words = ENGLISH, medium: Medium = SCREEN
+) -> Figure:
+    """The figure `effect` of several runs by their names; those of one name are its seeds. Raises UserError."""
+    from arpo_entropy_recorder.figures.effect import plot_runs
+    from arpo_entropy_recorder.figures.style import styled
+
+    with styled(words, medium):
+        return plot_runs(runs, words)

@@ -37,7 +37,7 @@ def steps(tmp_path):
     return directory
 
 
-@pytest.mark.parametrize("figure", ["steps", "heatmap", "tools", "window", "change"])
+@pytest.mark.parametrize("figure", ["effect", "steps", "heatmap", "tools", "window", "change"])
 def test_every_figure_is_drawn_from_files_under_a_name_of_its_own(tmp_path, steps, figure):
     result = arpo_entropy(
         "plot", "--entropy_file", steps, "--figure", figure, "--format", "svg", cwd=tmp_path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from arpo_entropy_recorder.analysis import trend
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.commands import plot
 
@@ -43,6 +44,14 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(plot, "draw_to", draw_to)
     return found
+
+
+def test_effect_is_the_default_from_as_many_steps_on_as_make_a_trend(long_run, drawn):
+    assert plot.MIN_STEPS == trend.MIN_STEPS == 20
+    assert main(["plot", str(long_run)]) == 0
+    fewer = [str(path) for path in sorted(long_run.glob("entropy_step_*.json"))[1:]]
+    assert main(["plot", *fewer, "--for", "slide"]) == 0
+    assert drawn == [("effect", 1000, 7.0), ("rounds", 1000, 10.0)]
 
 
 def test_the_guides_script_draws_its_figure_unless_another_is_asked_for(long_run, drawn, monkeypatch):
