@@ -155,7 +155,7 @@ class Run:
         from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 
         if figure is None:
-            figure = "effect" if "effect" in FIGURES and len(self.steps) >= MIN_STEPS else "rounds"
+            figure = "effect" if len(self.steps) >= MIN_STEPS else "rounds"
         if figure not in FIGURES:
             raise UserError(f"{figure}: no such figure; choose {', '.join(FIGURES)}")
         drawn = draw(figure, self.analysis)
@@ -188,6 +188,17 @@ class Comparison:
         infos = {name: [run.meta for run in seeds] for name, seeds in self.runs.items()}
         told = [found.line for found in self.differences]
         return [*answers, *told, seed_line(self._pairs), *unlike(infos)]
+
+    def plot(self, figure: str = "effect") -> Axes:
+        """Draw the runs beside each other: `effect` over training, or `rounds`; returns the first Axes."""
+        from arpo_entropy_recorder.figures.catalogue import RUN_FIGURES, draw_runs
+
+        if figure not in RUN_FIGURES:
+            raise UserError(f"{figure}: no such figure of several runs; choose {', '.join(RUN_FIGURES)}")
+        analyses = {name: [run.analysis for run in seeds] for name, seeds in self.runs.items()}
+        drawn = draw_runs(analyses, name=figure)
+        _show(drawn)
+        return drawn.axes[0]
 
     @property
     def _pairs(self) -> dict[str, list[Any]]:

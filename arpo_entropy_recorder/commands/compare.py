@@ -9,6 +9,7 @@ prompts otherwise, and over seeds where each has at least two.
 examples:
   arpo-entropy compare arpo=arpo/entropies grpo=grpo/entropies
   arpo-entropy compare arpo=seed0/entropies arpo=seed1/entropies grpo=grpo/entropies --validation
+  arpo-entropy compare arpo=arpo/entropies grpo=grpo/entropies -o effect.pdf --for paper
   arpo-entropy compare arpo=part1,part2 grpo=grpo/entropies --steps 1-200 --json
 """
 
@@ -17,25 +18,37 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from arpo_entropy_recorder.commands.arguments import add_step_files
+from arpo_entropy_recorder.commands.arguments import add_step_files, naming
+from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture
 from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.figures.catalogue import RUN_FIGURES
+from arpo_entropy_recorder.figures.media import MEDIA
+from arpo_entropy_recorder.figures.words import choose_words
+
+if TYPE_CHECKING:
+    from arpo_entropy_recorder.analysis.analysis import Analysis
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_step_files(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-f", "--figure", choices=RUN_FIGURES, default="effect", metavar="FIGURE",
+                        help="with --output: effect, after / before over training, or rounds, "
+                             "boxes by round (default: %(default)s)")  # fmt: skip
+    add_picture_options(parser, "none")
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.analysis import Analysis
     from arpo_entropy_recorder.analysis.compare import differences, seed_line, unlike
     from arpo_entropy_recorder.analysis.notes import notes
     from arpo_entropy_recorder.analysis.verdict import answer
     from arpo_entropy_recorder.commands.reading import a_run, analyse_run
     from arpo_entropy_recorder.commands.stats import OVER_MEAN
 
+    path = chosen_picture(args, args.figure) if args.output else None
     runs = [a_run(word, args) for word in args.paths]
     if len(runs) < 2:
         raise UserError("compare takes two runs or more, as NAME=DIR NAME=DIR; for one there is stats")
@@ -52,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     kinds = {analysis.kind for seeds in analyses.values() for analysis in seeds}
     if len(kinds) > 1:
         remarks.append(f"Records of different kinds are compared: {', '.join(sorted(kinds))}.")
+    if path is not None:
+        _draw(args, path, analyses)
     if args.json:
         import json
 
@@ -75,6 +90,23 @@ def run(args: argparse.Namespace) -> int:
     for line in remarks:
         print(printable(line))
     return 0
+
+
+def _draw(args: argparse.Namespace, path: Path, analyses: dict[str, list[Analysis]]) -> None:
+    """Draw the runs beside each other; says the path, and what is not in the picture, on stderr."""
+    from arpo_entropy_recorder.commands.plot import save_to
+    from arpo_entropy_recorder.commands.progress import say
+    from arpo_entropy_recorder.figures.catalogue import draw_runs
+
+    words, warning = choose_words(args.lang)
+    if warning:
+        say(warning)
+    with naming(f"--figure {args.figure}:"):
+        figure = draw_runs(analyses, words, MEDIA[args.medium], args.figure)
+    caption = save_to(path, figure, MEDIA[args.medium])
+    say(f"{path} drawn")
+    if caption:
+        say(caption)
 
 
 def _told(analysis: Any) -> dict[str, Any]:

@@ -39,6 +39,8 @@ from arpo_entropy_recorder.figures.media import MEDIA, SCREEN, Medium
 from arpo_entropy_recorder.figures.words import LANGUAGES, Words, choose_words, counted
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from arpo_entropy_recorder.analysis.analysis import Analysis
     from arpo_entropy_recorder.step_files.read import Step
 
@@ -106,11 +108,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help=f"records per round, with --simulate (default: {SAMPLES})")  # fmt: skip
 
 
-def add_picture_options(parser: argparse.ArgumentParser) -> None:
+def add_picture_options(
+    parser: argparse.ArgumentParser,
+    default: str = "entropy_increase.png; a --figure other than rounds has entropy_FIGURE.png",
+) -> None:
     """The options that every command with a picture has."""
     parser.add_argument("-o", "--output", type=output_path, metavar="PATH",
-                        help="the picture, as .png, .pdf or .svg (default: entropy_increase.png); "
-                             "a --figure other than rounds has entropy_FIGURE.png")  # fmt: skip
+                        help=f"the picture, as .png, .pdf or .svg (default: {default})")  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, help="kind of picture, if --output has no suffix")
     parser.add_argument("--for", dest="medium", choices=MEDIA, default="screen",
                         help="paper: 3.3 inches wide with text of 7 to 8 points; slide: 10 inches, 14 to 16 points "
@@ -194,10 +198,15 @@ def draw_to(
 
     Raises UserError with the option that helps.
     """
-    from arpo_entropy_recorder.figures.picture import save
-
     with naming(f"--figure {figure_name}:"):
         figure = draw(figure_name, analysis, words, medium)
+    return save_to(path, figure, medium)
+
+
+def save_to(path: Path, figure: Figure, medium: Medium = SCREEN) -> str | None:
+    """Save a figure; returns title and caption, where they are not in the picture. Raises UserError."""
+    from arpo_entropy_recorder.figures.picture import save
+
     with naming("--output", OutputError):
         save(figure, path, medium)
     return str(figure.get_label()) or None

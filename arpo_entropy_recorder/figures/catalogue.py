@@ -107,6 +107,10 @@ FIGURES = {
 GUIDE = FigureSpec("guide", "", "", "", ".guide")
 
 
+# Figures of several runs: a module with `plot_runs(runs, words) -> Figure`, where `runs` are analyses by name.
+RUN_FIGURES = {"effect": ".effect", "rounds": ".compared_rounds"}
+
+
 def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium = SCREEN) -> Figure:
     """The figure `name`, a key of FIGURES or "guide"; raises UserError where the analysis lacks what it shows."""
     from arpo_entropy_recorder.figures.style import styled
@@ -120,11 +124,16 @@ def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium =
 
 
 def draw_runs(
-    runs: Mapping[str, Sequence[Analysis]], words: Words = ENGLISH, medium: Medium = SCREEN
+    runs: Mapping[str, Sequence[Analysis]],
+    words: Words = ENGLISH,
+    medium: Medium = SCREEN,
+    name: str = "effect",
 ) -> Figure:
-    """The figure `effect` of several runs by their names; those of one name are its seeds. Raises UserError."""
-    from arpo_entropy_recorder.figures.effect import plot_runs
+    """The figure `name`, a key of RUN_FIGURES, of runs by their names; those of one name are seeds.
+
+    Raises UserError where a run lacks what it shows.
+    """
     from arpo_entropy_recorder.figures.style import styled
 
     with styled(words, medium):
-        return plot_runs(runs, words)
+        return import_module(RUN_FIGURES[name], __package__).plot_runs(runs, words)

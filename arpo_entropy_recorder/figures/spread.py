@@ -61,7 +61,7 @@ def spread_of(groups: Iterable[Group]) -> Spread:
 
 
 def boxes(
-    axes: Axes, spreads: Mapping[int, Spread], colour: str, width: float, label: str, sideways: bool = False
+    axes: Axes, spreads: Mapping[Any, Spread], colour: str, width: float, label: str, sideways: bool = False
 ) -> Line2D:
     """Draw a box of the middle half at each place, a line from p10 to p90, a dot at the median, a tick at the mean.
 

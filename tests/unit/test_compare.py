@@ -1,15 +1,20 @@
 """Two runs are compared at the same steps, prompt by prompt where they share prompts, and seeds are never pooled."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from made_steps import make_step
+from matplotlib.legend import Legend
 from real_like_runs import write_run
 
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.compare import common_steps, difference, differences, seed_line, unlike
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.figures.catalogue import draw_runs
+from arpo_entropy_recorder.step_files.read import read_steps
 
 
 def a_run(random, ratio, steps=1, prompts=30, names="shared", difficulty=None, own=0.3):
@@ -147,3 +152,27 @@ def test_a_pattern_of_several_runs_wants_names(runs, capsys):
     assert main(["compare", f"{runs}/*/entropies", str(runs / "hold/entropies")]) == 2
     said = capsys.readouterr().err
     assert f"name each run: collapse={runs}/collapse/entropies hold={runs}/hold/entropies" in said
+
+
+@pytest.mark.parametrize("figure", ["effect", "rounds"])
+def test_compare_draws_runs_beside_each_other(runs, tmp_path, capsys, figure):
+    words = [f"{story}={runs / story / 'entropies'}" for story in ("hold", "collapse")]
+    path = tmp_path / "runs.png"
+    assert main(["compare", *words, "-f", figure, "-o", str(path)]) == 0
+    assert path.stat().st_size > 10_000
+    assert f"{path} drawn" in capsys.readouterr().err
+    assert main(["compare", *words]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["runs.png"]
+
+
+def test_boxes_of_several_runs_stand_beside_each_other(runs):
+    steps = {name: list(read_steps([runs / name / "entropies"])) for name in ("hold", "collapse")}
+    analyses = {name: [analyse(found)] for name, found in steps.items()}
+    figure = draw_runs(analyses, name="rounds")
+    boxes = [bar for bar in figure.axes[0].patches if bar.get_gid() == "box"]
+    rounds = sum(1 + len(seeds[0].rounds.by_round) for seeds in analyses.values())
+    assert len(boxes) == rounds
+    spans = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in boxes)
+    assert all(left[1] < right[0] for left, right in pairwise(spans))
+    names = {text.get_text() for legend in figure.findobj(Legend) for text in legend.get_texts()}
+    assert names == {"hold", "collapse"}
