@@ -40,7 +40,13 @@ def test_options_are_shown_with_dashes(command):
     assert not re.findall(r"--\w*_", parser(command).format_usage())
 
 
-REQUIRED = {"record": ["--model", "m"], "rescore": ["d", "--model", "m"], "watch": ["d"], "plot": ["d"]}
+REQUIRED = {
+    "import": ["prime-rl", "d", "--vocab-size", "9"],
+    "record": ["--model", "m"],
+    "rescore": ["d", "--model", "m"],
+    "watch": ["d"],
+    "plot": ["d"],
+}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "stats"])
