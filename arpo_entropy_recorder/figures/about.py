@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -42,7 +43,7 @@ def conclude(
         add_caption(axes, caption, words.chinese is not None)
     if simulated:  # it must not pass for a measurement
         look: dict[str, Any] = {
-            "fontsize": 56 * figure_of(axes).get_figwidth() / SCREEN.width,
+            "fontsize": 56 * rcParams["figure.figsize"][0] / SCREEN.width,
             "fontweight": words.title_weight,
             "color": "#B00020",
         }
