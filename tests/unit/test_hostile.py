@@ -63,7 +63,7 @@ def shown(capsys, *words):
     return status, text
 
 
-FIGURES = ("effect", "rounds", "steps", "heatmap", "tools", "window", "change")
+FIGURES = ("rounds", "steps", "heatmap", "tools", "window", "change")
 
 
 @pytest.mark.parametrize("figure", FIGURES)
