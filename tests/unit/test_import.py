@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.figures.catalogue import draw
+from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.values import prompt_digest
 
 VOCAB = 1000
@@ -91,8 +94,8 @@ def test_figures_say_what_was_imported(tmp_path, capsys):
     assert main(["stats", str(tmp_path / "out")]) == 0
     line_said = "Imported: prime-rl token exports, the trainer's forward pass."
     assert line_said in " ".join(capsys.readouterr().out.split())
-    assert main(["plot", str(tmp_path / "out"), "-o", str(tmp_path / "x.svg")]) == 0
-    assert "Imported: prime-rl" in (tmp_path / "x.svg").read_text()
+    figure = draw("rounds", analyse(read_steps([tmp_path / "out"])))
+    assert line_said in " ".join(figure.get_supxlabel().split())
 
 
 def test_a_step_that_is_being_written_is_left_out_and_named(tmp_path, capsys):
