@@ -36,8 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--window", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=192)
-    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=96)
+    parser.add_argument("--tokens", type=int, default=60)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--graphs", action="store_true", help="leave CUDA graphs on")
     args = parser.parse_args()
@@ -125,7 +125,7 @@ def _run(llm: Any, job: Any, collector: Any, args: argparse.Namespace, marked: b
         SamplingParams(
             temperature=1.0,
             ignore_eos=True,
-            max_tokens=args.tokens - number % 40,
+            max_tokens=args.tokens - number % 24,
             extra_args={MARK: mark} if marked else None,
         )
         for number, (_, mark) in enumerate(marks)

@@ -156,7 +156,7 @@ def test_unmarked_requests_and_other_jobs_marks_cost_nothing(live, oracle, monke
 
 
 def test_steps_without_a_first_token_do_no_work(live, oracle):
-    requests = live.generate(oracle.tokenizer, texts(3))
+    requests = live.generate(oracle.tokenizer, texts(3), max_tokens=40)
     live.take(requests)
     counters = live.tap.counters()
     assert counters["values"] == 3 * WINDOW
