@@ -21,8 +21,8 @@ def export(steps: Iterable[Step], path: Path) -> int:
     """Write every record of `steps`, one row each, to a .parquet or .csv file; returns the number of rows.
 
     The columns are the schema's keys, `validate`, and `stale` (recorded before a resume that went back to an
-    earlier step, and not again yet); null where a record has no such key. CSV has no lists, so `window` and
-    `tokens` are left out of it. Holds one step at a time and renames the file into place.
+    earlier step, and not again yet); null where a record has no such key. CSV has no lists, so `window`,
+    `tokens` and `tools` are left out of it. Holds one step at a time and renames the file into place.
     Raises UserError where pyarrow is missing or the file cannot be written.
     """
     try:

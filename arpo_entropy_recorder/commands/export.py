@@ -3,8 +3,8 @@
 Columns are the keys of a record (null where it lacks one), `validate`, and `stale`: recorded before a resume went
 back to an earlier step, and not recorded again yet. All records are included, unless options choose among them:
 filter padding, greedy, validation and stale ones by `padding`, `do_sample`, `validate` and `stale`. With --tool those
-before any tool result stay; --over mean puts the window's mean into `entropy`. Needs pyarrow. CSV leaves `window` and
-`tokens` out.
+before any tool result stay; --over mean puts the window's mean into `entropy`. Needs pyarrow. CSV leaves `window`,
+`tokens` and `tools` out.
 
 examples:
   arpo-entropy export checkpoints -o entropies.parquet

@@ -67,8 +67,8 @@ def decode(data: bytes, path: object) -> Columns:
     """The columns of a step file's records, by schema key; keys that no record has are absent.
 
     Ints are int64, with -1 for null; flags are bool; `entropy` is float64 `[n]` and `window` float64 `[n, k]`,
-    with NaN for null and for values that are not there; `tool`, `source` and `tokens` are object arrays of
-    str, None and int64 arrays. Raises ReadError, naming `path`.
+    with NaN for null and for values that are not there; `tool`, `source`, `tools` and `tokens` are object arrays
+    of str, None, lists of these and int64 arrays. Raises ReadError, naming `path`.
     """
     return concatenate([_columns(records) for records in _parsed(data, path)])
 
@@ -175,8 +175,10 @@ def _absent(field: Field) -> Any:
 def _column(field: Field, values: list[Any]) -> np.ndarray:
     if field.items and field.kind is float:
         return _padded(values)
-    if field.items:
+    if field.items and field.kind is int:
         return _objects([np.array(value, np.int64) for value in values])
+    if field.items:
+        return _objects(values)
     if field.kind is str:
         kept: dict[str, str] = {}
         texts = np.empty(len(values), dtype=object)

@@ -79,7 +79,7 @@ def body(data: bytes) -> bytes:
 
 
 def _texts(column: np.ndarray | Sequence[Any]) -> list[bytes]:
-    """Each value of a column as JSON."""
+    """Each value of a column of numbers, flags, texts or lists of numbers as JSON."""
     if isinstance(column, np.ndarray):
         if column.dtype == object or column.dtype.kind in "US":
             return _texts(column.tolist())
@@ -96,7 +96,8 @@ def _texts(column: np.ndarray | Sequence[Any]) -> list[bytes]:
 
 
 def _is_sparse(field: Field, column: np.ndarray | Sequence[Any]) -> bool:
-    if field.absent is not None:
+    if field.absent is not None or str in field.items:
+        # The text of a list of texts is not cut at its commas.
         return True
     return not field.nullable and isinstance(column, list) and any(v is None for v in column)
 

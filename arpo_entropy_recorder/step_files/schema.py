@@ -82,6 +82,13 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("tool", (str, NULL), "tag of the tool whose result comes right before the segment, or null"),
     Field(
+        "tools",
+        (list,),
+        "names of the tools whose results come right before the segment, in the order of the calls; null for a name "
+        "that is none. Only where an agent loop tells them",
+        items=(str, NULL),
+    ),
+    Field(
         "is_after_tool_call",
         (bool,),
         "true exactly when the tokens right before the segment are a tool result",
@@ -101,6 +108,12 @@ FIELDS: tuple[Field, ...] = (
         items=(float, int, NULL),
     ),
     Field("tokens", (list,), "token ids of the whole segment, when record_tokens is true", items=(int,)),
+    Field(
+        "policy_step",
+        (int,),
+        "version of the policy that wrote the segment's first token, as the trainer numbers it; absent where it is "
+        "global_step or not told",
+    ),
     Field("call", (int,), "which generate_sequences call of the step, from 0"),
     Field("run", (int,), "how often a recorder had been started in this directory before: 0, then 1, ..."),
     Field("dp_rank", (int,), "data-parallel rank, when there are several"),
