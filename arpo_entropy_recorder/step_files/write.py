@@ -44,8 +44,9 @@ class StepWriter:
     A step's file is written whole at each flush, so that a later call of the step only adds to it; a step
     that is recorded again, after a resume, replaces the old one. Where nothing can be written the records
     wait in memory, of up to `max_pending_steps` steps; beyond that the oldest are dropped and counted in
-    `dropped_steps`. Rank 0 adds `run_info`, if given, to entropy_run.json as the entry of each run that it
-    starts. With `enabled` false (a tensor-parallel rank above 0) nothing happens at all.
+    `dropped_steps`. With `late_steps`, that many earlier steps stay in memory, and records that come late
+    are added to theirs instead of starting a new run. Rank 0 adds `run_info`, if given, to entropy_run.json as
+    the entry of each run that it starts. With `enabled` false (a tensor-parallel rank above 0) nothing happens.
 
     Raises UserError if another living process records into `directory` as the same rank.
     """
@@ -58,11 +59,13 @@ class StepWriter:
         dp_size: int = 1,
         enabled: bool = True,
         max_pending_steps: int = 100,
+        late_steps: int = 0,
         run_info: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = Path(directory).absolute()
         self.dp_rank, self.dp_size = dp_rank, dp_size
         self.max_pending_steps = max_pending_steps
+        self._late_steps = late_steps
         self.enabled = enabled
         self.dropped_steps = 0
         self._steps: dict[StepKey, _Step] = {}
@@ -107,14 +110,16 @@ class StepWriter:
             raise RuntimeError(f"a later recorder of this process writes to {printable(self.directory)}")
         key = StepKey(int(global_step), bool(validate))
         latest = self._latest.get(key.validate)
-        if latest is not None and key < latest:
+        is_late = latest is not None and key < latest
+        if latest is not None and is_late and not self.takes_late(global_step, validate):
             logger.warning(
                 "entropy recorder: step %d comes after step %d, as after a resume: a new run, whose steps replace "
                 "those of the same number in %s",
                 key.global_step, latest.global_step, printable(self.directory),
             )  # fmt: skip
             self._start_over()
-        if key != latest:
+            is_late = False
+        if key != latest and not is_late:
             self._latest[key.validate] = key
             self._steps.pop(key, None)
             self._forget_written()
@@ -128,6 +133,13 @@ class StepWriter:
                 "entropy recorder: the oldest waiting step was dropped, %d in all: more than %d steps wait for %s",
                 self.dropped_steps, self.max_pending_steps, printable(self.directory),
             )  # fmt: skip
+
+    def takes_late(self, global_step: int, validate: bool) -> bool:
+        """Whether records of this step go on with the run: the step is the latest, a new one, or among the kept."""
+        key = StepKey(int(global_step), bool(validate))
+        if (latest := self._latest.get(key.validate)) is None or key >= latest:
+            return True
+        return self._late_steps > 0 and key >= min(self._kept(key.validate))
 
     def flush(self) -> None:
         """Write all waiting steps. A failure is logged, and the next flush tries again."""
@@ -243,9 +255,16 @@ class StepWriter:
 
     def _forget_written(self) -> None:
         """Drop written steps, except those that a further call may add to."""
+        kept = {key for validate in self._latest for key in self._kept(validate)}
         for key, step in list(self._steps.items()):
-            if not step.waits and key != self._latest.get(key.validate):
+            if not step.waits and key not in kept:
                 del self._steps[key]
+
+    def _kept(self, validate: bool) -> list[StepKey]:
+        """The latest step of a kind, and up to `late_steps` in memory before it."""
+        latest = self._latest[validate]
+        earlier = sorted(key for key in self._steps if key.validate == validate and key < latest)
+        return [*earlier[-self._late_steps :], latest] if self._late_steps else [latest]
 
     def _told(self, error: Exception) -> tuple[str, str]:
         return printable(self.directory), printable(error)
