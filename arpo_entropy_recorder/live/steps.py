@@ -1,0 +1,213 @@
+"""Gathers trajectories by step, joins them with the values that came, and writes the steps that are finished."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from arpo_entropy_recorder.live.records import live_columns, wanted_values
+from arpo_entropy_recorder.live.trajectory import Trajectory
+from arpo_entropy_recorder.recorder.guard import ErrorBoundary
+from arpo_entropy_recorder.recorder.records import entropy_metrics
+from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.step_files.names import StepKey
+from arpo_entropy_recorder.step_files.write import StepWriter
+
+logger = logging.getLogger(__name__)
+
+# How long a finished step waits for values that have not come; halved each time that some never did.
+WAIT_S, SHORTEST_WAIT_S = 5.0, 0.1
+# Trajectories that may wait for their step's end, 1 to 2 kB each.
+MAX_TRAJECTORIES = 200_000
+# In asynchronous training a trajectory may end some steps after the one that it was started in.
+LATE_STEPS = 16
+PLUGIN = "arpo_entropy"
+
+
+class ValueSource(Protocol):
+    """Where the values of requests come in: `live.collector.Collector`."""
+
+    def take(self, wanted: Mapping[str, int], timeout_s: float) -> Mapping[str, Sequence[float | None]]:
+        """The nats of each key's first positions."""
+
+    def status(self) -> dict[str, Any]:
+        """Its counters, and the workers that have said hello."""
+
+
+class LiveSteps:
+    """The steps of one job. Its methods may be called from several threads; none raises, unless `strict` is set."""
+
+    def __init__(self, source: ValueSource, settings: Settings) -> None:
+        self._source, self._settings = source, settings
+        self.boundary = ErrorBoundary(settings.strict)
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._waiting: dict[StepKey, list[Trajectory]] = {}
+        self._writer: StepWriter | None = None
+        self._run_info: dict[str, Any] = {}
+        self._wait_s = WAIT_S
+        self._warned_of_nulls = False
+        # What the metrics of the latest training step are made of.
+        self._metrics_step = -1
+        self._metrics_of: list[Trajectory] = []
+        self._metrics_values: dict[str, Sequence[float | None]] = {}
+        self.counts = dict.fromkeys(
+            ("trajectories", "records", "nulls", "dropped", "without_step", "too_late"), 0
+        )
+
+    def describe(self, info: Mapping[str, Any]) -> None:
+        """What is known of the run, for entropy_run.json; the first word counts."""
+        with self._lock:
+            self._run_info = {**info, **self._run_info}
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Keep a trajectory until its step is finished."""
+        with self._lock:
+            self.counts["trajectories"] += 1
+            if (step := _step_of(trajectory)) is None:
+                self.counts["without_step"] += 1
+                return
+            self._waiting.setdefault(StepKey(step, trajectory.validate), []).append(trajectory)
+            while sum(map(len, self._waiting.values())) > MAX_TRAJECTORIES:
+                self.counts["dropped"] += len(self._waiting.pop(min(self._waiting)))
+
+    def finish(self, step: int | None = None, with_metrics: bool = True) -> dict[str, float]:
+        """Write what is there of the steps up to `step` (None: of all), and return the step's metrics.
+
+        Waits some seconds at most for values. What comes later is added to its step the next time.
+        """
+        with self._writing:
+            _, metrics = self.boundary.run(self._finish, step, with_metrics)
+        return metrics or {}
+
+    def status(self) -> dict[str, Any]:
+        """The counters of trajectories and records, and the source's."""
+        with self._lock:
+            waiting = sum(map(len, self._waiting.values()))
+            return {**self.counts, "trajectories_waiting": waiting, "source": self._source.status()}
+
+    def close(self) -> None:
+        """Write all that is there and give the directory up."""
+        self.finish(with_metrics=False)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _finish(self, step: int | None, with_metrics: bool) -> dict[str, float]:
+        with self._lock:
+            ready = sorted(key for key in self._waiting if step is None or key.global_step <= step)
+            finished = [(key, self._waiting.pop(key)) for key in ready]
+        values = self._values_of([trajectory for _, trajectories in finished for trajectory in trajectories])
+        for key, trajectories in finished:
+            self.boundary.run(self._write, key, trajectories, values)
+        if self._writer is not None:
+            self._writer.flush()
+        return self._metrics(step) if with_metrics and step is not None else {}
+
+    def _values_of(self, trajectories: list[Trajectory]) -> dict[str, Sequence[float | None]]:
+        wanted = wanted_values(trajectories, self._settings.window)
+        values = dict(self._source.take(wanted, self._wait_s))
+        is_missing = any(value is None for found in values.values() for value in found)
+        self._wait_s = max(self._wait_s / 2, SHORTEST_WAIT_S) if is_missing else WAIT_S
+        return values
+
+    def _write(
+        self, key: StepKey, trajectories: list[Trajectory], values: Mapping[str, Sequence[float | None]]
+    ) -> None:
+        settings = self._settings
+        columns = live_columns(trajectories, values, key.global_step, settings.window, settings.record_tokens)
+        count = len(columns["entropy"])
+        if not count:
+            return
+        if self._writer is None:
+            self._writer = StepWriter(
+                settings.save_dir,
+                max_pending_steps=settings.pending_steps,
+                late_steps=LATE_STEPS,
+                run_info=self._all_run_info(trajectories[0].vocab_size),
+            )
+        if not self._writer.takes_late(*key):
+            self.counts["too_late"] += count
+            logger.warning("entropy recorder: %d records of step %s came too late", count, key.global_step)
+            return
+        nulls = int(np.isnan(columns["entropy"]).sum())
+        self.counts["records"] += count
+        self.counts["nulls"] += nulls
+        if nulls and not self._warned_of_nulls:
+            self._warned_of_nulls = True
+            logger.warning(
+                "entropy recorder: step %s: %d of %d entropies are null: %s; this is said once",
+                key.global_step, nulls, count, likely_cause(self._source.status()),
+            )  # fmt: skip
+        self._writer.add(*key, columns)
+        if not key.validate and key.global_step >= self._metrics_step:
+            if key.global_step > self._metrics_step:
+                self._metrics_step, self._metrics_of, self._metrics_values = key.global_step, [], {}
+            self._metrics_of += trajectories
+            self._metrics_values |= values
+
+    def _metrics(self, step: int) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        if step == self._metrics_step:
+            sampled = [trajectory for trajectory in self._metrics_of if not trajectory.is_greedy]
+            metrics = entropy_metrics(live_columns(sampled, self._metrics_values, step, 1))
+        writer = self._writer
+        for name, count in (
+            ("dropped", self.counts["dropped"] + self.counts["without_step"] + self.counts["too_late"]),
+            ("recorder_failures", self.boundary.failures),
+            ("pending_steps", writer.pending_steps if writer else 0),
+            ("dropped_steps", writer.dropped_steps if writer else 0),
+        ):
+            if count:
+                metrics[f"entropy/{name}"] = count
+        return metrics
+
+    def _all_run_info(self, vocab_size: int) -> dict[str, Any]:
+        workers = self._source.status().get("workers") or [{}]
+        directory = self._settings.save_dir.resolve()
+        return {
+            "name": directory.name,
+            "model": None,
+            "vocab_size": vocab_size,
+            "temperature": None,
+            "top_p": None,
+            "window": self._settings.window,
+            "vllm": workers[0].get("version"),
+            "verl": None,
+            "recorder": None,
+            **self._run_info,
+        }
+
+
+def likely_cause(status: Mapping[str, Any]) -> str:
+    """Why values may be missing, by what is known of the engines' workers."""
+    names = os.environ.get("VLLM_PLUGINS")
+    if names is not None and PLUGIN not in names.split(","):
+        return f"VLLM_PLUGINS={names} leaves {PLUGIN} out; add it"
+    workers = status.get("workers") or []
+    if refused := [worker["refused"] for worker in workers if worker.get("refused")]:
+        return f"an engine is not recorded: {refused[0]}"
+    if not workers:
+        if status.get("messages_refused"):
+            return "messages came, but with the token of another job"
+        return (
+            "no engine's worker has reported; is the package installed on its node, is vLLM 0.10 or later, and can "
+            "it reach the collector?"
+        )
+    if lost := status.get("lost"):
+        return "workers lost values: " + "; ".join(f"{reason} ({count})" for reason, count in lost.items())
+    if status.get("keys_evicted"):
+        return "more requests were under way than the collector holds"
+    return "a worker died, the network lost them, or the logits had none"
+
+
+def _step_of(trajectory: Trajectory) -> int | None:
+    """The trainer's step; where it gives none, as in fully asynchronous training, the version that began to write."""
+    if trajectory.step >= 0:
+        return trajectory.step
+    versions = (request.policy_step for segment in trajectory.segments if (request := segment.first_request))
+    return next((version for version in versions if version is not None), None)
