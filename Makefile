@@ -9,7 +9,7 @@ MODEL := models/SmolLM2-135M-Instruct-Q4_1
 # Two workers, whole files each, in the order of the folders: engines, the slowest, start first.
 PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help env env-pinned env-verl model demo demo-real test test-unit test-pinned test-0.8.4 \
+.PHONY: help env env-pinned env-verl model demo demo-real test test-unit test-pinned test-0.8.4 test-verl \
   test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
@@ -60,6 +60,10 @@ test-0.8.4: env-pinned ## what needs an engine or torch, on vLLM 0.8.4 itself, A
 	PYTHONPATH=$(CURDIR)/.venv-pinned/vllm-0.8.4 OMP_NUM_THREADS=1 $(PINNED_PY) $(PYTEST) \
 	  tests/engine tests/torch tests/faults --ignore=tests/engine/test_real_model.py $(ARGS)
 	@echo "NOT RUN: the real model, whose arithmetic is 0.8.5's (make test-pinned)"
+
+test-verl: env-verl ## the tests on verl's agent loop, of 0.9.1, 0.8.0, 0.7.1 and 0.6.1 (6 MB more)
+	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
+	VERL_VERSIONS=0.9.1,0.8.0,0.7.1,0.6.1 $(VERL_PY) -m pytest tests/verl $(ARGS)
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }

@@ -17,6 +17,7 @@ NEEDED = {
     "torch": ("torch", "transformers"),
     "engine": ("torch", "transformers", "vllm"),
     "arpo": ("torch", "transformers", "vllm"),
+    "verl": ("torch", "ray", "verl"),
     "faults": ("torch", "transformers", "vllm"),
 }
 MISSING = {

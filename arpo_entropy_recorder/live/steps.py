@@ -15,7 +15,7 @@ from arpo_entropy_recorder.live.trajectory import Trajectory
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.records import entropy_metrics
 from arpo_entropy_recorder.recorder.settings import Settings
-from arpo_entropy_recorder.step_files.names import StepKey
+from arpo_entropy_recorder.step_files.names import StepKey, run_name
 from arpo_entropy_recorder.step_files.write import StepWriter
 
 logger = logging.getLogger(__name__)
@@ -168,9 +168,8 @@ class LiveSteps:
 
     def _all_run_info(self, vocab_size: int) -> dict[str, Any]:
         workers = self._source.status().get("workers") or [{}]
-        directory = self._settings.save_dir.resolve()
         return {
-            "name": directory.name,
+            "name": run_name(self._settings.save_dir.resolve()),
             "model": None,
             "vocab_size": vocab_size,
             "temperature": None,

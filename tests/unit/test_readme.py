@@ -43,7 +43,14 @@ def headings(text):
     }
 
 
-PAGES = ("README.md", "docs/arpo.md", "docs/records.md", "docs/rollouts.md", "tests/README.md")
+PAGES = (
+    "README.md",
+    "docs/arpo.md",
+    "docs/verl.md",
+    "docs/records.md",
+    "docs/rollouts.md",
+    "tests/README.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,158 @@
+"""The job's collector as a named Ray actor, and how the job's processes reach it.
+
+The first process that needs the actor makes it, and with it the job's token and address. Both are handed out by Ray's
+own calls and never by its runtime environment, which Ray logs and shows in its dashboard. A process that starts an
+engine puts them into its environment, which the engine's processes inherit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from arpo_entropy_recorder.live.collector import Collector
+from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
+from arpo_entropy_recorder.live.steps import WAIT_S, LiveSteps
+from arpo_entropy_recorder.live.trajectory import Trajectory
+from arpo_entropy_recorder.recorder.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+NAME = "arpo_entropy_collector"
+# Calls that run at the same time: most of them wait for a lock for microseconds.
+THREADS = 8
+JOIN_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = WAIT_S + 25.0
+MAX_UNANSWERED = 3
+
+
+class CollectorActor:
+    """Receives values from the engines' workers and trajectories from the agent loops, and writes the step files."""
+
+    def __init__(self) -> None:
+        settings = Settings.read({})
+        job = Job(new_token(), _address(), settings.window, settings.save_dir)
+        self._collector = Collector(job)
+        self._job = replace(job, address=self._collector.address)
+        self._steps = LiveSteps(self._collector, settings)
+
+    def environ(self) -> dict[str, str]:
+        """The variables that tell a process of this job, its token among them."""
+        return self._job.environ()
+
+    def describe(self, info: Mapping[str, Any]) -> None:
+        """See `LiveSteps.describe`."""
+        self._steps.describe(info)
+
+    def add(self, trajectory: Trajectory) -> None:
+        """See `LiveSteps.add`."""
+        self._steps.add(trajectory)
+
+    def finish(self, step: int | None, with_metrics: bool) -> dict[str, float]:
+        """See `LiveSteps.finish`."""
+        return self._steps.finish(step, with_metrics)
+
+    def status(self) -> dict[str, Any]:
+        """See `LiveSteps.status`."""
+        return self._steps.status()
+
+
+class Membership:
+    """This process's part in the job: the actor's handle and the job, once it has joined."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._actor: Any = None
+        self._failed = False
+        self._unanswered = 0
+        self.job: Job | None = None
+
+    def join(self) -> bool:
+        """Find the actor or make it; returns whether this process belongs to a job that records. Never raises.
+
+        Without Ray there is nothing to join yet. An error is logged once and not tried again.
+        """
+        if self.job is not None or self._failed:
+            return self.job is not None
+        with self._lock:
+            try:
+                if self.job is None and not self._failed:
+                    self._join()
+            except Exception as error:
+                self._failed = True
+                self._warn(f"not recording in this process: {error}")
+        return self.job is not None
+
+    def enter_environment(self) -> None:
+        """Have engines that this process starts record for the job."""
+        if self.join() and self.job is not None:
+            os.environ.update(self.job.environ())
+
+    def tell(self, method: str, *args: Any) -> None:
+        """Call the actor and do not wait for it. Never raises."""
+        with suppress(Exception):
+            if self.join():
+                getattr(self._actor, method).remote(*args)
+
+    def ask(self, method: str, *args: Any) -> Any:
+        """The actor's answer; None if it has none in time. The first failure is logged.
+
+        An actor that is dead, or has not answered several times, is not asked again.
+        """
+        if not self.join() or self._actor is None:
+            return None
+        import ray
+
+        try:
+            return _answer(getattr(self._actor, method).remote(*args), CALL_TIMEOUT_S)
+        except Exception as error:
+            self._unanswered += 1
+            if self._unanswered == 1:
+                self._warn(
+                    f"the collector does not answer; records are lost and training goes on: {error!r:.300}"
+                )
+            if isinstance(error, ray.exceptions.RayActorError) or self._unanswered >= MAX_UNANSWERED:
+                self._actor = None
+            return None
+
+    def _join(self) -> None:
+        import ray
+
+        if not ray.is_initialized():
+            return
+        actor = (
+            ray.remote(CollectorActor)
+            .options(name=NAME, get_if_exists=True, num_cpus=0, max_concurrency=THREADS)
+            .remote()
+        )
+        self.job = Job.from_environ({**os.environ, **_answer(actor.environ.remote(), JOIN_TIMEOUT_S)})
+        self._actor = actor
+
+    @staticmethod
+    def _warn(what: str) -> None:
+        # A logging handler may itself raise.
+        with suppress(Exception):
+            logger.warning("entropy recorder: %s", what)
+
+
+MEMBERSHIP = Membership()
+
+
+def _answer(reference: Any, timeout_s: float) -> Any:
+    # Not ray.get, which warns in an asynchronous actor, also where another thread waits.
+    return reference.future().result(timeout_s)
+
+
+def _address() -> str:
+    """A socket in the file system where the cluster is one node, else a free port of this node."""
+    import ray
+
+    if sum(bool(node["Alive"]) for node in ray.nodes()) <= 1:
+        return new_local_address()
+    ip = ray.util.get_node_ip_address().strip("[]")
+    return f"tcp://[{ip}]:*" if ":" in ip else f"tcp://{ip}:*"
