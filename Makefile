@@ -9,7 +9,7 @@ MODEL := models/SmolLM2-135M-Instruct-Q4_1
 # Two workers, whole files each, in the order of the folders: engines, the slowest, start first.
 PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help env env-pinned env-verl model demo demo-real test test-unit test-pinned test-0.8.4 test-verl \
+.PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-pinned test-0.8.4 test-verl \
   test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
@@ -43,6 +43,11 @@ demo-real: model ## three steps of a real model of 135 M parameters: a table and
 	.venv/bin/arpo-entropy plot demo-real/entropies --figure change -o demo-real/change.png
 	.venv/bin/arpo-entropy report demo-real/entropies --model $(MODEL) -o demo-real/report.html
 	@echo "The model: SmolLM2-135M-Instruct from a 4-bit GGUF, dequantised to float32, at temperature 1; not trained."
+
+demo-verl: env-verl ## two steps of stock verl's agent loop and vLLM server with a toy agent: a table and a figure
+	ARPO_ENTROPY_DIR=demo-verl/entropies $(VERL_PY) scripts/demo_verl/rollout.py demo-verl
+	.venv-verl/bin/arpo-entropy stats demo-verl/entropies
+	.venv-verl/bin/arpo-entropy plot demo-verl/entropies -o demo-verl/entropy_increase.png
 
 test: model ## the tests on the recent vLLM, some of them on the real model
 	OMP_NUM_THREADS=1 $(PY) $(PYTEST) $(ARGS)
