@@ -140,7 +140,7 @@ def test_help_is_a_manual_with_an_example_and_names_the_guides_options(tmp_path)
     ):
         assert f"--{option}" in manual
     for default in ("entropy_increase.png", "5", "100"):
-        assert f"(default: {default})" in " ".join(manual.split())
+        assert f"(default: {default}" in " ".join(manual.split())
 
 
 def test_plotting_and_help_load_neither_torch_nor_vllm_and_help_not_even_matplotlib(tmp_path):

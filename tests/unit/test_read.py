@@ -430,7 +430,7 @@ def nearly_records(draw):
     return records
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(records=nearly_records(), indent=st.sampled_from([None, 0, 2]))
 def test_structured_input_is_accepted_exactly_when_the_schema_says_so(place, records, indent):
     data = json.dumps(records, indent=indent).encode()
@@ -449,7 +449,7 @@ MUTATIONS = st.lists(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(records=nearly_records(), mutations=MUTATIONS, chunk=st.sampled_from([20, 1 << 20]))
 def test_damaged_files_are_an_error_or_right(place, records, mutations, chunk):
     data = b"[\n" + b",\n".join(json.dumps(r).encode() for r in records) + b"\n]\n"
@@ -476,7 +476,7 @@ def test_damaged_files_are_an_error_or_right(place, records, mutations, chunk):
         compare(step, accepted(data) or accepted(data.decode("utf-8", "replace").encode()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     data=st.binary(max_size=80)
     | st.text(alphabet='[]{}",:0123456789eE.-truefalsn \n', max_size=60).map(str.encode)

@@ -96,7 +96,7 @@ def test_a_reader_finds_answer_figures_numbers_and_settings(browser):
     ]
     assert all_of(browser, ".answer strong")[0].text == "Yes: after-tool entropy exceeds the initial one."
     pictures = all_of(browser, "figure img")
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     for picture in pictures:
         assert picture.get_property("naturalWidth") > 300
         assert len(picture.get_attribute("alt")) > 40

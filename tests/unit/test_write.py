@@ -168,7 +168,7 @@ def as_float32(records):
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batches=st.lists(calls(), min_size=1, max_size=3))
 def test_what_is_written_is_what_json_and_the_reader_read(tmp_path_factory, batches):
     directory = tmp_path_factory.mktemp("run")
