@@ -125,12 +125,13 @@ async def run(agent, out, options):
             request["nats"] = values[request["key"]]
 
     take(await phase("recorded", 24))
+    # A worker says hello before it sends a value, and to the next collector only some seconds later.
+    report["status"] = collector.status()
     collector.close()
     await phase("without_collector", 6)
     collector = Collector(job)
     take(await phase("afterwards", 6))
     engine.shutdown()
-    report["status"] = collector.status()
     report["written"] = sorted(str(path) for path in job.directory.rglob("*"))
     (out / "report.json").write_text(json.dumps(report))
 
