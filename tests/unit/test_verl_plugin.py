@@ -128,6 +128,6 @@ def test_runtime_environment_has_settings_and_no_token(monkeypatch):
     monkeypatch.setenv("ARPO_ENTROPY_JOB", "secret")
     monkeypatch.setenv("ARPO_ENTROPY_COLLECTOR", "ipc:///x")
     handed_on = with_settings({"env_vars": {"NCCL_DEBUG": "WARN"}})["env_vars"]
-    assert handed_on["ARPO_ENTROPY_DIR"] == "x"
+    assert handed_on["ARPO_ENTROPY_DIR"] == str(Path("x").absolute())
     assert handed_on["NCCL_DEBUG"] == "WARN"
     assert not handed_on.keys() & {"ARPO_ENTROPY_JOB", "ARPO_ENTROPY_COLLECTOR"}

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 NAME = "arpo_entropy_collector"
 # Calls that run at the same time: most of them wait for a lock for microseconds.
 THREADS = 8
-JOIN_TIMEOUT_S = 60.0
+JOIN_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = WAIT_S + 25.0
 MAX_UNANSWERED = 3
 
@@ -144,8 +144,11 @@ MEMBERSHIP = Membership()
 
 
 def _answer(reference: Any, timeout_s: float) -> Any:
-    # Not ray.get, which warns in an asynchronous actor, also where another thread waits.
-    return reference.future().result(timeout_s)
+    # In an asynchronous actor Ray warns of this once. Its futures would never be done there: a server joins while
+    # its class is imported, before the actor's event loop runs.
+    import ray
+
+    return ray.get(reference, timeout=timeout_s)
 
 
 def _address() -> str:

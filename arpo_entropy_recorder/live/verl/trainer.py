@@ -7,10 +7,12 @@ from typing import Any
 
 from arpo_entropy_recorder.live.job import COLLECTOR, JOB
 from arpo_entropy_recorder.live.verl.actor import MEMBERSHIP
+from arpo_entropy_recorder.recorder.settings import without_tilde
 
 # Only dicts with this key are what a trainer logs of a training step.
 TRAINING_KEY = "training/global_step"
 PREFIX = "ARPO_ENTROPY_"
+DIRECTORY = "ARPO_ENTROPY_DIR"
 
 
 def with_metrics(data: Any, step: Any) -> Any:
@@ -34,5 +36,9 @@ def with_settings(runtime_env: Any) -> Any:
     names += [
         name for name in ("VERL_USE_EXTERNAL_MODULES", "VERL_USE_EXTERNAL_PLUGINS") if name in os.environ
     ]
-    runtime_env.setdefault("env_vars", {}).update({name: os.environ[name] for name in names})
+    values = {name: os.environ[name] for name in names}
+    if values.get(DIRECTORY):
+        # Workers run elsewhere.
+        values[DIRECTORY] = str(without_tilde(values[DIRECTORY]).absolute())
+    runtime_env.setdefault("env_vars", {}).update(values)
     return runtime_env
