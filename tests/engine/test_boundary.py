@@ -233,7 +233,8 @@ def test_the_loops_own_metrics_keep_their_dict(engine, loop):
     rollout.arpo_entropy_recorder.boundary.failures = 4
     rollout.generate_sequences(batch())
     assert own == {"tools/total_calls": 3}
-    assert told.meta_info["metrics"] == own | {"entropy/recorder_failures": 4}
+    expected = own | {"entropy/recorder_failures": 4, "entropy/tool_results": 0, "entropy/null": 1}
+    assert told.meta_info["metrics"] == expected
 
 
 def test_a_tokenizer_without_a_padding_token(engine, loop, oracle, tmp_path):

@@ -18,7 +18,7 @@ from arpo_entropy_recorder.mixin import EntropyRecorderMixin
 from arpo_entropy_recorder.recorder import guard, v0_speedups
 from arpo_entropy_recorder.recorder.batch_rollout import BatchRollout
 from arpo_entropy_recorder.recorder.session import EntropyRecorder
-from arpo_entropy_recorder.step_files import merge, names, run_log, write
+from arpo_entropy_recorder.step_files import merge, names, run_log, values, write
 from arpo_entropy_recorder.taps.engine import EngineTap
 from arpo_entropy_recorder.taps.patching import MethodPatches
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
@@ -67,6 +67,8 @@ BOUNDARY = {
     code_of(RunnerV2Tap._before_runner_sample),
     code_of(RunnerV2Tap._before_apply_min_p),
     code_of(MethodPatches.call_before, "make", "patched"),
+    # Our own loop takes padding off by it, too, and would rightly fail.
+    code_of(values.unpadded),
 }
 # An OSError comes from files, and is waited for in these modules only.
 TOUCHES_FILES = (write, merge, run_log, names, atomic)
