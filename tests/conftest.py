@@ -17,13 +17,23 @@ NEEDED = {
     "torch": ("torch", "transformers"),
     "engine": ("torch", "transformers", "vllm"),
     "arpo": ("torch", "transformers", "vllm"),
-    "verl": ("torch", "ray", "verl"),
+    # Of verl 0.6 and later, not ARPO's.
+    "verl": ("torch", "ray", "verl.experimental"),
     "faults": ("torch", "transformers", "vllm"),
 }
+
+
+def is_installed(name):
+    """Whether a package is there; one inside of another is looked for without an import, which may take seconds."""
+    package, *inner = name.split(".")
+    spec = find_spec(package)
+    return spec is not None and any(Path(place, *inner).is_dir() for place in spec.submodule_search_locations)
+
+
 MISSING = {
     folder: missing
     for folder, packages in NEEDED.items()
-    if (missing := [package for package in packages if find_spec(package) is None])
+    if (missing := [package for package in packages if not is_installed(package)])
 }
 
 
