@@ -56,9 +56,10 @@ class ResultForm:
         """Whether `tokens`, appended after `tool` was called (None: no call), are a result; None: not known yet."""
         if not tokens:
             return False
-        if self._ends(tokens) or self._begins(tokens):
-            return True
+        # Tokens are compared first: what ends and begins a text may have to be decoded for.
         if any(opener and tokens[: len(opener)] == opener for opener in self._openers.values()):
+            return True
+        if self._ends(tokens) or self._begins(tokens):
             return True
         if tool is None or self._all_begin:
             return False
@@ -67,7 +68,7 @@ class ResultForm:
 
     def learn(self, tokens: list[int], tool: str | None) -> None:
         """Remember how `tokens`, a result of `tool`, begin."""
-        self._all_begin = self._begins(tokens) and (self._all_begin or not self._openers)
+        self._all_begin = (self._all_begin or not self._openers) and self._begins(tokens)
         head = tokens[:EDGE]
         known = self._openers.get(tool, head)
         equal = takewhile(lambda pair: pair[0] == pair[1], zip(known, head, strict=False))
