@@ -12,6 +12,7 @@ import numpy as np
 
 from arpo_entropy_recorder.live.records import live_columns, wanted_values
 from arpo_entropy_recorder.live.trajectory import Trajectory
+from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.records import entropy_metrics
 from arpo_entropy_recorder.recorder.settings import Settings
@@ -154,7 +155,7 @@ class LiveSteps:
         metrics: dict[str, float] = {}
         if step == self._metrics_step:
             sampled = [trajectory for trajectory in self._metrics_of if not trajectory.is_greedy]
-            metrics = entropy_metrics(live_columns(sampled, self._metrics_values, step, 1))
+            metrics = entropy_metrics(CallEntropies(live_columns(sampled, self._metrics_values, step, 1)))
         writer = self._writer
         for name, count in (
             ("dropped", self.counts["dropped"] + self.counts["without_step"] + self.counts["too_late"]),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder.recorder.batch import Batch
-from arpo_entropy_recorder.recorder.rise import counted_records, rise_metrics, start_records
+from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
+from arpo_entropy_recorder.recorder.rise import rise_metrics
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.recorder.trajectory import Segment
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
@@ -50,26 +51,23 @@ def call_columns(
     return columns
 
 
-def entropy_metrics(columns: dict[str, Any]) -> dict[str, float]:
+def entropy_metrics(call: CallEntropies) -> dict[str, float]:
     """Normalised entropies of one call's records, nulls and padding left out.
 
     `entropy/after_tool/mean`, `/std` (population), `/share_above_0.6` (superseded by the rise),
     `entropy/initial/mean` (trajectories' first records, before any tool call), `entropy/round_<r>/mean` (after the
     r-th result) and those of `rise_metrics`. A figure without records is absent.
     """
-    entropy = np.asarray(columns["entropy"], dtype=np.float64)
-    rounds = np.asarray(columns["round"])
-    after = np.asarray(columns["is_after_tool_call"])
-    counted = counted_records(columns)
-    metrics = rise_metrics(columns)
-    initial = entropy[counted & start_records(columns)]
+    entropy, chosen = call.entropy, call.counted & call.after
+    metrics = rise_metrics(call)
+    initial = entropy[call.counted & call.starts]
     if initial.size:
         metrics["entropy/initial/mean"] = float(initial.mean())
-    after_tool = entropy[counted & after]
+    after_tool = entropy[chosen]
     if after_tool.size:
         metrics["entropy/after_tool/mean"] = float(after_tool.mean())
         metrics["entropy/after_tool/std"] = float(after_tool.std())
         metrics[f"entropy/after_tool/share_above_{HIGH_ENTROPY}"] = float((after_tool > HIGH_ENTROPY).mean())
-    for r in np.unique(rounds[counted & after]):
-        metrics[f"entropy/round_{r}/mean"] = float(entropy[counted & after & (rounds == r)].mean())
+    for r in np.unique(call.rounds[chosen]):
+        metrics[f"entropy/round_{r}/mean"] = float(entropy[chosen & (call.rounds == r)].mean())
     return metrics

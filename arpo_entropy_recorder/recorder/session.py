@@ -11,11 +11,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from arpo_entropy_recorder.recorder.batch import Batch
+from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.records import call_columns, entropy_metrics
 from arpo_entropy_recorder.recorder.rise import RiseLog
@@ -43,6 +45,11 @@ class Call:
     incomplete: bool = False
     # In how many places the call's output says otherwise.
     disagreements: int = 0
+
+    @cached_property
+    def entropies(self) -> CallEntropies:
+        """What metrics and log need of `columns`, once these are there."""
+        return CallEntropies(self.columns)
 
 
 class EntropyRecorder:
@@ -181,7 +188,7 @@ class EntropyRecorder:
         self._writer.add(call.global_step, call.batch.validate, call.columns)
         self._writer.flush()
         if call.batch.do_sample and not call.batch.validate:
-            self._rise.add(call.global_step, call.columns)
+            self._rise.add(call.global_step, call.entropies)
 
     def _warn_of_nulls(self, call: Call) -> None:
         nulls = int(np.isnan(call.columns["entropy"]).sum())
@@ -211,7 +218,7 @@ class EntropyRecorder:
     def _metrics_of(self, call: Call | None) -> dict[str, float]:
         metrics: dict[str, float] = {}
         if call is not None and call.columns and (call.batch.do_sample or call.batch.validate):
-            metrics = entropy_metrics(call.columns)
+            metrics = entropy_metrics(call.entropies)
         for name, count in (
             ("lineage/disagreements", call.disagreements if call else 0),
             ("lineage/unsure", sum(segment.unsure for segment in call.segments) if call else 0),

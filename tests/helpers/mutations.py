@@ -218,7 +218,7 @@ MUTATIONS = [
         "unit/test_compare.py::test_the_paired_interval_is_that_of_leaving_prompts_out",
     ),
     Mutation(
-        "recorder/rise.py",
+        "recorder/call_entropies.py",
         "while ancestor not in starts and",
         "while False and",
         "unit/test_metrics.py::test_the_rise_is_that_of_the_analysis",

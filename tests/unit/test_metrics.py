@@ -8,6 +8,7 @@ import pytest
 from real_like_runs import write_run
 
 from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.records import entropy_metrics
 from arpo_entropy_recorder.recorder.rise import RiseLog
 from arpo_entropy_recorder.step_files.read import read_steps
@@ -21,7 +22,7 @@ COLUMNS = {
 
 
 def test_the_means_are_of_starts_and_of_what_follows_results():
-    metrics = entropy_metrics(COLUMNS)
+    metrics = entropy_metrics(CallEntropies(COLUMNS))
     assert metrics.pop("entropy/initial/mean") == pytest.approx(0.2)
     assert (
         metrics.pop("entropy/after_tool/mean") == metrics.pop("entropy/round_1/mean") == pytest.approx(0.625)
@@ -37,12 +38,14 @@ def test_the_means_are_of_starts_and_of_what_follows_results():
 
 def test_each_round_has_its_own_mean():
     metrics = entropy_metrics(
-        {
-            "sample_idx": np.array([0, 0, 0, 1, 1]),
-            "round": np.array([0, 1, 2, 0, 1]),
-            "is_after_tool_call": np.array([False, True, True, False, True]),
-            "entropy": np.array([0.1, 0.5, 0.9, 0.3, 0.7]),
-        }
+        CallEntropies(
+            {
+                "sample_idx": np.array([0, 0, 0, 1, 1]),
+                "round": np.array([0, 1, 2, 0, 1]),
+                "is_after_tool_call": np.array([False, True, True, False, True]),
+                "entropy": np.array([0.1, 0.5, 0.9, 0.3, 0.7]),
+            }
+        )
     )
     assert metrics["entropy/round_1/mean"] == pytest.approx(0.6)
     assert metrics["entropy/round_2/mean"] == pytest.approx(0.9)
@@ -51,7 +54,7 @@ def test_each_round_has_its_own_mean():
 
 def test_padding_and_nulls_are_left_out_and_a_figure_without_records_is_absent():
     padded = COLUMNS | {"padding": np.array([False, True, False, True, True, False])}
-    assert entropy_metrics(padded) == {
+    assert entropy_metrics(CallEntropies(padded)) == {
         "entropy/initial/mean": pytest.approx(0.1),
         "entropy/tool_results": 0,
         "entropy/null": 1,
@@ -63,7 +66,7 @@ def test_what_begins_amid_a_response_is_no_start():
     step["entropy"] = np.array([0.1, 0.5, 0.9])
     branch, elsewhere = step | {"parent_idx": [None, 0, 0]}, step | {"mid_start": np.array([0, 1, 1], bool)}
     found = {"entropy/initial/mean": 0.1, "entropy/tool_results": 0}
-    assert entropy_metrics(branch) == entropy_metrics(elsewhere) == found
+    assert entropy_metrics(CallEntropies(branch)) == entropy_metrics(CallEntropies(elsewhere)) == found
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,7 @@ def columns_of(file):
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_the_rise_is_that_of_the_analysis(run, step):
     file = run / f"entropy_step_{step}.json"
-    metrics = entropy_metrics(columns_of(file))
+    metrics = entropy_metrics(CallEntropies(columns_of(file)))
     pairs = analyse(read_steps([file])).pairs
     n, a, b, *_ = pairs.sums[0]
     assert n > 5
@@ -96,13 +99,15 @@ def test_the_rise_is_that_of_the_analysis(run, step):
 def test_the_most_called_tools_are_named_by_what_a_logger_takes():
     tools = [f"a/b {number}" for number in range(10) for _ in range(number + 1)]
     metrics = entropy_metrics(
-        {
-            "sample_idx": np.arange(len(tools)),
-            "round": np.ones(len(tools), int),
-            "is_after_tool_call": np.ones(len(tools), bool),
-            "entropy": np.full(len(tools), 0.5),
-            "tool": tools,
-        }
+        CallEntropies(
+            {
+                "sample_idx": np.arange(len(tools)),
+                "round": np.ones(len(tools), int),
+                "is_after_tool_call": np.ones(len(tools), bool),
+                "entropy": np.full(len(tools), 0.5),
+                "tool": tools,
+            }
+        )
     )
     named = {name for name in metrics if name.startswith("entropy/tool/")}
     assert named == {f"entropy/tool/a_b_{number}/mean" for number in range(2, 10)}
@@ -124,7 +129,7 @@ def warned(caplog, ratios):
     log = RiseLog()
     with caplog.at_level(logging.WARNING):
         for step, ratio in enumerate([*ratios, 1.0], 1):
-            log.add(step, a_call(ratio))
+            log.add(step, CallEntropies(a_call(ratio)))
     return [record.getMessage() for record in caplog.records]
 
 
@@ -154,7 +159,7 @@ def test_calls_of_one_step_are_one_step(caplog):
     log = RiseLog()
     with caplog.at_level(logging.WARNING):
         for step in range(1, 10):
-            log.add(step, a_call(None))
-            log.add(step, a_call(2.0))
-        log.add(10, a_call(2.0))
+            log.add(step, CallEntropies(a_call(None)))
+            log.add(step, CallEntropies(a_call(2.0)))
+        log.add(10, CallEntropies(a_call(2.0)))
     assert not caplog.records
