@@ -15,8 +15,9 @@ from arpo_entropy_recorder.live.trajectory import Trajectory
 from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.records import entropy_metrics
+from arpo_entropy_recorder.recorder.run_info import run_entry
 from arpo_entropy_recorder.recorder.settings import Settings
-from arpo_entropy_recorder.step_files.names import StepKey, run_name
+from arpo_entropy_recorder.step_files.names import StepKey
 from arpo_entropy_recorder.step_files.write import StepWriter
 
 logger = logging.getLogger(__name__)
@@ -169,18 +170,7 @@ class LiveSteps:
 
     def _all_run_info(self, vocab_size: int) -> dict[str, Any]:
         workers = self._source.status().get("workers") or [{}]
-        return {
-            "name": run_name(self._settings.save_dir.resolve()),
-            "model": None,
-            "vocab_size": vocab_size,
-            "temperature": None,
-            "top_p": None,
-            "window": self._settings.window,
-            "vllm": workers[0].get("version"),
-            "verl": None,
-            "recorder": None,
-            **self._run_info,
-        }
+        return run_entry(self._settings, vocab_size, workers[0].get("version"), self._run_info)
 
 
 def likely_cause(status: Mapping[str, Any]) -> str:

@@ -12,14 +12,13 @@ import itertools
 import re
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.live.mark import MARK, new_mark
 from arpo_entropy_recorder.live.trajectory import Books, Request, Trajectory
 from arpo_entropy_recorder.live.verl.actor import MEMBERSHIP
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
+from arpo_entropy_recorder.recorder.run_info import rollout_info
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.values import prompt_digest
 
@@ -124,7 +123,8 @@ def _open(worker: Any, args: tuple, kwargs: dict[str, Any]) -> Running | None:
     )
     if "run" not in _SAID:
         _SAID.add("run")
-        MEMBERSHIP.tell("describe", _run_info(worker.config))
+        model = worker.config.actor_rollout_ref.model
+        MEMBERSHIP.tell("describe", rollout_info(lambda: model.path, lambda name: getattr(rollout, name)))
     # verl 0.8 calls the worker's client llm_client, before that it is server_manager.
     client = getattr(worker, "llm_client", None) or getattr(worker, "server_manager", None)
     return Running(Books(trajectory, settings.record_tokens), client)
@@ -175,17 +175,6 @@ def _vocab_size(tokenizer: Any) -> int:
 @functools.cache
 def _settings() -> Settings:
     return Settings.read({})
-
-
-def _run_info(config: Any) -> dict[str, Any]:
-    rollout = config.actor_rollout_ref.rollout
-    return {
-        "model": Path(str(config.actor_rollout_ref.model.path)).name,
-        "temperature": float(rollout.temperature),
-        "top_p": float(rollout.top_p),
-        "verl": version("verl"),
-        "recorder": version("arpo-entropy-recorder"),
-    }
 
 
 def _say_once(what: str) -> None:
