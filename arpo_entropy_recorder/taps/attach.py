@@ -8,7 +8,7 @@ from arpo_entropy_recorder.taps.engine import check_features, check_version
 from arpo_entropy_recorder.taps.resident import ATTRIBUTE, ReadMark, ResidentTap
 from arpo_entropy_recorder.taps.resident_v1 import ResidentV1Tap
 from arpo_entropy_recorder.taps.resident_v2 import ResidentV2Tap
-from arpo_entropy_recorder.taps.tap import Unsupported
+from arpo_entropy_recorder.taps.tap import Unsupported, kind_for
 
 OLDEST = (0, 10)
 SUPPORTED = (
@@ -26,7 +26,7 @@ def resident_tap(worker: Any, window: int, read_mark: ReadMark) -> ResidentTap:
     try:
         check_version(OLDEST)
         check_features(worker.vllm_config)
-        kind = _kind_for(runner)
+        kind = kind_for(runner, (ResidentV1Tap, ResidentV2Tap))
         kind.check(runner)
     except Unsupported as error:
         raise Unsupported(f"{error}; {SUPPORTED}") from None
@@ -48,11 +48,3 @@ def data_parallel_rank(worker: Any) -> int:
     parallel = worker.vllm_config.parallel_config
     rank = getattr(parallel, "data_parallel_index", None)
     return int(parallel.data_parallel_rank if rank is None else rank)
-
-
-def _kind_for(runner: Any) -> type[ResidentTap]:
-    for base in type(runner).__mro__:
-        for kind in (ResidentV1Tap, ResidentV2Tap):
-            if base.__module__.startswith(kind.runner_module):
-                return kind
-    raise Unsupported(f"the model runner {type(runner).__module__}.{type(runner).__name__} is not known")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arpo_entropy_recorder.taps.patching import require_parameters
 from arpo_entropy_recorder.taps.resident import ResidentTap
-from arpo_entropy_recorder.taps.runner_v2 import SEQ_LENS, RunnerV2Tap
+from arpo_entropy_recorder.taps.runner_v2 import SEQ_LENS, RunnerV2Tap, are_processed, lengths_in
 
 
 class ResidentV2Tap(ResidentTap):
@@ -43,7 +43,7 @@ class ResidentV2Tap(ResidentTap):
         self._guard(self._learn, dict(zip(self._add_names, args, strict=False)) | kwargs)
 
     def _before_runner_sample(self, hidden_states: Tensor, input_batch: Any, *_: Any, **__: Any) -> None:
-        self._seq_lens = input_batch.seq_lens_cpu_upper_bound
+        self._seq_lens = lengths_in(input_batch)
 
     def _before_sample(self, *args: Any, **kwargs: Any) -> None:
         self._steps += 1
@@ -88,8 +88,7 @@ class ResidentV2Tap(ResidentTap):
                 places.append((self._requests[index][1], position))
         if not rows:
             return
-        needs_processing = getattr(self.runner.sampler, "needs_logits_processing", None)
-        if needs_processing is None or needs_processing[indices].any():
+        if are_processed(self.runner.sampler, indices):
             self._pending = (np.array(rows), places)
         else:
             self._record(arguments["logits"], rows, places, None)

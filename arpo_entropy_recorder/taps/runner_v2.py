@@ -21,6 +21,17 @@ from arpo_entropy_recorder.taps.tap import Tap, Unsupported
 SEQ_LENS = "seq_lens_upper_bound_np"
 
 
+def lengths_in(input_batch: Any) -> Any:
+    """The lengths on the host in a batch that the runner samples from; None if there are none."""
+    return getattr(input_batch, "seq_lens_cpu_upper_bound", None)
+
+
+def are_processed(sampler: Any, indices: np.ndarray) -> bool:
+    """Whether the sampler changes the logits of a step's requests, so that they are read at `apply_min_p`."""
+    needs_processing = getattr(sampler, "needs_logits_processing", None)
+    return needs_processing is None or bool(needs_processing[indices].any())
+
+
 class RunnerV2Tap(Tap):
     """A request keeps one index in the runner's tables; lengths on the host say at which token it is."""
 
@@ -80,7 +91,7 @@ class RunnerV2Tap(Tap):
             self.guard(self._observe, dict(zip(self._names, args, strict=False)) | kwargs)
 
     def _before_runner_sample(self, hidden_states: Tensor, input_batch: Any, *_: Any, **__: Any) -> None:
-        self._seq_lens = getattr(input_batch, "seq_lens_cpu_upper_bound", None)
+        self._seq_lens = lengths_in(input_batch)
 
     def _before_apply_min_p(self, logits: Tensor, *_: Any, **__: Any) -> None:
         if self._pending is not None:
@@ -110,8 +121,7 @@ class RunnerV2Tap(Tap):
         if not len(rows):
             return
         places = slots[rows] * window + positions[rows]
-        needs_processing = getattr(self.runner.sampler, "needs_logits_processing", None)
-        if needs_processing is None or needs_processing[indices].any():
+        if are_processed(self.runner.sampler, indices):
             self._pending = (rows, places)
         else:
             self.history.record(arguments["logits"], rows, places, None)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.taps.buffer import EntropyBuffer
@@ -20,6 +20,25 @@ from arpo_entropy_recorder.taps.buffer import EntropyBuffer
 
 class Unsupported(UserError):
     """This engine's logits cannot be reached; the message says what is supported."""
+
+
+class KnowsRunner(Protocol):
+    """A tap's class, by which module's model runners it is for."""
+
+    runner_module: str
+
+
+Kind = TypeVar("Kind", bound=KnowsRunner)
+
+
+def kind_for(runner: Any, kinds: Iterable[type[Kind]]) -> type[Kind]:
+    """The one of `kinds` for a model runner, by the vLLM class that it is or extends. Raises Unsupported."""
+    kinds = list(kinds)
+    for base in type(runner).__mro__:
+        for kind in kinds:
+            if base.__module__.startswith(kind.runner_module):
+                return kind
+    raise Unsupported(f"the model runner {type(runner).__module__}.{type(runner).__name__} is not known")
 
 
 class Tap(ABC):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from arpo_entropy_recorder.taps.resident import ATTRIBUTE
-from arpo_entropy_recorder.taps.tap import Tap, Unsupported
+from arpo_entropy_recorder.taps.tap import Tap, Unsupported, kind_for
 
 
 def tap_class(runner: Any) -> type[Tap]:
@@ -21,11 +21,7 @@ def tap_class(runner: Any) -> type[Tap]:
     for found in iter_modules([str(Path(__file__).parent)]):
         if found.name.startswith("runner_"):
             import_module(f"{__package__}.{found.name}")
-    for base in type(runner).__mro__:
-        for kind in Tap.__subclasses__():
-            if base.__module__.startswith(kind.runner_module):
-                return kind
-    raise Unsupported(f"the model runner {type(runner).__module__}.{type(runner).__name__} is not known")
+    return kind_for(runner, Tap.__subclasses__())
 
 
 def call_tap(worker: Any, method: str, *args: Any) -> Any:
