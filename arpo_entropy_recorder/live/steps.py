@@ -14,7 +14,7 @@ from arpo_entropy_recorder.live.records import live_columns, wanted_values
 from arpo_entropy_recorder.live.trajectory import Trajectory
 from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
-from arpo_entropy_recorder.recorder.records import entropy_metrics
+from arpo_entropy_recorder.recorder.records import count_metrics, entropy_metrics
 from arpo_entropy_recorder.recorder.run_info import run_entry
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.names import StepKey
@@ -97,7 +97,7 @@ class LiveSteps:
         """Write all that is there and give the directory up."""
         self.finish(with_metrics=False)
         if self._writer is not None:
-            self._writer.close()
+            self.boundary.run(self._writer.close)
 
     def _finish(self, step: int | None, with_metrics: bool) -> dict[str, float]:
         with self._lock:
@@ -158,15 +158,14 @@ class LiveSteps:
             sampled = [trajectory for trajectory in self._metrics_of if not trajectory.is_greedy]
             metrics = entropy_metrics(CallEntropies(live_columns(sampled, self._metrics_values, step, 1)))
         writer = self._writer
-        for name, count in (
-            ("dropped", self.counts["dropped"] + self.counts["without_step"] + self.counts["too_late"]),
-            ("recorder_failures", self.boundary.failures),
-            ("pending_steps", writer.pending_steps if writer else 0),
-            ("dropped_steps", writer.dropped_steps if writer else 0),
-        ):
-            if count:
-                metrics[f"entropy/{name}"] = count
-        return metrics
+        return metrics | count_metrics(
+            {
+                "dropped": self.counts["dropped"] + self.counts["without_step"] + self.counts["too_late"],
+                "recorder_failures": self.boundary.failures,
+                "pending_steps": writer.pending_steps if writer else 0,
+                "dropped_steps": writer.dropped_steps if writer else 0,
+            }
+        )
 
     def _all_run_info(self, vocab_size: int) -> dict[str, Any]:
         workers = self._source.status().get("workers") or [{}]

@@ -101,14 +101,13 @@ class Books:
         if not goes_on:
             segments.append(self._new_segment(prompt))
             self._parsed, self._called = None, []
+            self._known = list(prompt)
         segment = segments[-1]
         segment.requests.append(request)
         if self._under_way:
             for other in (*self._under_way, segment):
                 other.unsure = True
         self._under_way.append(segment)
-        if self._known is None or not goes_on:
-            self._known = list(prompt)
         return request
 
     def end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ def call_columns(
     if incomplete:
         columns["incomplete"] = [True] * len(segments)
     return columns
+
+
+def count_metrics(counts: Mapping[str, int]) -> dict[str, int]:
+    """`entropy/<name>` for each count that is not 0: a metric that is there is an alarm."""
+    return {f"entropy/{name}": count for name, count in counts.items() if count}
 
 
 def entropy_metrics(call: CallEntropies) -> dict[str, float]:

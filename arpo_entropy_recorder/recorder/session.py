@@ -19,7 +19,7 @@ import numpy as np
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
-from arpo_entropy_recorder.recorder.records import call_columns, entropy_metrics
+from arpo_entropy_recorder.recorder.records import call_columns, count_metrics, entropy_metrics
 from arpo_entropy_recorder.recorder.rise import RiseLog
 from arpo_entropy_recorder.recorder.run_info import gather_run_info
 from arpo_entropy_recorder.recorder.settings import Settings
@@ -219,13 +219,12 @@ class EntropyRecorder:
         metrics: dict[str, float] = {}
         if call is not None and call.columns and (call.batch.do_sample or call.batch.validate):
             metrics = entropy_metrics(call.entropies)
-        for name, count in (
-            ("lineage/disagreements", call.disagreements if call else 0),
-            ("lineage/unsure", sum(segment.unsure for segment in call.segments) if call else 0),
-            ("recorder_failures", self.failures),
-            ("pending_steps", self._writer.pending_steps),
-            ("dropped_steps", self._writer.dropped_steps),
-        ):
-            if count:
-                metrics[f"entropy/{name}"] = count
-        return metrics
+        return metrics | count_metrics(
+            {
+                "lineage/disagreements": call.disagreements if call else 0,
+                "lineage/unsure": sum(segment.unsure for segment in call.segments) if call else 0,
+                "recorder_failures": self.failures,
+                "pending_steps": self._writer.pending_steps,
+                "dropped_steps": self._writer.dropped_steps,
+            }
+        )
