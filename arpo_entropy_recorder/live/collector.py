@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.live.job import COLLECTOR, Job
 from arpo_entropy_recorder.live.messages import MAX_FRAME, BadMessage, Hello, Lost, decode
 from arpo_entropy_recorder.live.values import MAX_KEYS, MAX_POSITIONS, ValueTable
+from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +102,7 @@ class Collector:
                 try:
                     self._enter(frame)
                 except Exception:
-                    with suppress(Exception):
-                        logger.warning("entropy recorder: a message could not be entered", exc_info=True)
+                    warn(logger, "a message could not be entered", exc_info=True)
 
     def _enter(self, frame: bytes) -> None:
         with self._changed:

@@ -15,6 +15,7 @@ import msgspec
 
 from arpo_entropy_recorder.live.job import Job
 from arpo_entropy_recorder.live.messages import MAX_VALUES, Hello, Lost, Place, encode_report, encode_values
+from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,7 @@ class Sender:
             with _socket(self._job.address) as socket:
                 self._serve(socket)
         except Exception:
-            # A logging handler may itself raise.
-            with suppress(Exception):
-                logger.warning("entropy recorder: the sender stopped; entropies are lost", exc_info=True)
+            warn(logger, "the sender stopped; entropies are lost", exc_info=True)
 
     def _serve(self, socket: Any) -> None:
         next_hello, closing = 0.0, False

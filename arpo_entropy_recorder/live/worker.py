@@ -14,6 +14,7 @@ from arpo_entropy_recorder.live.job import Job
 from arpo_entropy_recorder.live.mark import read_mark
 from arpo_entropy_recorder.live.messages import Hello
 from arpo_entropy_recorder.live.sender import Sender
+from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,10 @@ def start_recording(worker: Any) -> Sender | None:
     try:
         tap = resident_tap(worker, job.window, partial(read_mark, job.token))
     except Unsupported as error:
-        logger.warning("entropy recorder: not recording: %s", error)
+        warn(logger, "not recording: %s", error)
         return Sender(job, msgspec.structs.replace(me, refused=str(error)))
     sender = Sender(job, me, tap.counters)
     tap.emit, tap.lose = sender.put, sender.lose
     tap.attach()
-    logger.warning("entropy recorder: marked requests are recorded in this worker (%s)", me.runner)
+    warn(logger, "marked requests are recorded in this worker (%s)", me.runner)
     return sender

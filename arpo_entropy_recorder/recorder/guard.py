@@ -28,6 +28,12 @@ def swallow_errors() -> Iterator[None]:
             raise
 
 
+def warn(logger: logging.Logger, message: str, *args: Any, exc_info: bool = False) -> None:
+    """Log a warning of the recorder. Never raises: a logging handler may itself do so."""
+    with suppress(Exception):
+        logger.warning("entropy recorder: " + message, *args, exc_info=exc_info)
+
+
 class ErrorBoundary:
     """Runs what may fail. The first failure is logged with its traceback, all are counted in `failures`.
 
@@ -51,12 +57,11 @@ class ErrorBoundary:
     def report(self, what: str, exc_info: bool = False) -> None:
         """Count a failure, and log the first one."""
         self.failures += 1
-        # A logging handler may itself raise.
-        with suppress(Exception):
-            if self.failures == 1:
-                logger.warning(
-                    "entropy recorder: %s. The rollout goes on; records of this call may be missing. "
-                    "Further failures are counted, not logged.",
-                    what,
-                    exc_info=exc_info,
-                )
+        if self.failures == 1:
+            warn(
+                logger,
+                "%s. The rollout goes on; records of this call may be missing. Further failures are counted, not "
+                "logged.",
+                what,
+                exc_info=exc_info,
+            )

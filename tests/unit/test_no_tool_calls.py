@@ -1,8 +1,7 @@
 """A recording in which no tool was called: what is shown, and what refuses."""
 
-import json
-
 import pytest
+from command_line import record, write_step
 
 from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.cli import main
@@ -15,17 +14,8 @@ def steps(tmp_path):
     directory = tmp_path / "steps"
     directory.mkdir()
     for step in (1, 2):
-        records = [
-            {
-                "sample_idx": i,
-                "round": 0,
-                "is_after_tool_call": False,
-                "entropy": 0.1 * i,
-                "window": [0.1 * i, 0.2],
-            }
-            for i in range(6)
-        ]
-        (directory / f"entropy_step_{step}.json").write_text(json.dumps(records))
+        records = [record(0.1 * i, 0, i, window=[0.1 * i, 0.2]) for i in range(6)]
+        write_step(directory / f"entropy_step_{step}.json", *records)
     return directory
 
 

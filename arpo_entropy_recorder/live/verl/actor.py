@@ -19,6 +19,7 @@ from arpo_entropy_recorder.live.collector import Collector
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 from arpo_entropy_recorder.live.steps import WAIT_S, LiveSteps
 from arpo_entropy_recorder.live.trajectory import Trajectory
+from arpo_entropy_recorder.recorder.guard import warn
 from arpo_entropy_recorder.recorder.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Membership:
                     self._join()
             except Exception as error:
                 self._failed = True
-                self._warn(f"not recording in this process: {error}")
+                warn(logger, "not recording in this process: %s", error)
         return self.job is not None
 
     def enter_environment(self) -> None:
@@ -113,9 +114,8 @@ class Membership:
         except Exception as error:
             self._unanswered += 1
             if self._unanswered == 1:
-                self._warn(
-                    f"the collector does not answer; records are lost and training goes on: {error!r:.300}"
-                )
+                told = f"{error!r:.300}"
+                warn(logger, "the collector does not answer; records are lost and training goes on: %s", told)
             if isinstance(error, ray.exceptions.RayActorError) or self._unanswered >= MAX_UNANSWERED:
                 self._actor = None
             return None
@@ -132,12 +132,6 @@ class Membership:
         )
         self.job = Job.from_environ({**os.environ, **_answer(actor.environ.remote(), JOIN_TIMEOUT_S)})
         self._actor = actor
-
-    @staticmethod
-    def _warn(what: str) -> None:
-        # A logging handler may itself raise.
-        with suppress(Exception):
-            logger.warning("entropy recorder: %s", what)
 
 
 MEMBERSHIP = Membership()

@@ -8,9 +8,10 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import ModuleType
 from typing import Any
+
+from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)
 Hook = Callable[[ModuleType], None]
@@ -59,5 +60,4 @@ def _run(hook: Hook, module: ModuleType) -> None:
     try:
         hook(module)
     except Exception:
-        with suppress(Exception):
-            logger.warning("entropy recorder: no hook on %s", module.__name__, exc_info=True)
+        warn(logger, "no hook on %s", module.__name__, exc_info=True)

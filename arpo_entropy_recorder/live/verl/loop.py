@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -17,10 +18,12 @@ from typing import Any, NamedTuple
 from arpo_entropy_recorder.live.mark import MARK, new_mark
 from arpo_entropy_recorder.live.trajectory import Books, Request, Trajectory
 from arpo_entropy_recorder.live.verl.actor import MEMBERSHIP
-from arpo_entropy_recorder.recorder.guard import ErrorBoundary
+from arpo_entropy_recorder.recorder.guard import ErrorBoundary, warn
 from arpo_entropy_recorder.recorder.run_info import rollout_info
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.values import prompt_digest
+
+logger = logging.getLogger(__name__)
 
 Generate = Callable[..., Awaitable[Any]]
 
@@ -35,8 +38,8 @@ class Running(NamedTuple):
 _RUNNING: ContextVar[Running | None] = ContextVar("arpo_entropy_running", default=None)
 _BOUNDARY = ErrorBoundary(strict=False)
 _STARTED = itertools.count()
-# Said once each.
-_SAID: set[str] = set()
+# Not empty once this process has told of its run.
+_DESCRIBED: list[bool] = []
 
 
 async def follow_trajectory(original: Generate, worker: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -105,7 +108,7 @@ def tell_of_call(tool_call: Any) -> None:
 def _open(worker: Any, args: tuple, kwargs: dict[str, Any]) -> Running | None:
     rollout = worker.config.actor_rollout_ref.rollout
     if rollout.name != "vllm":
-        _say_once(f"rollouts by {rollout.name} are not recorded, only those by vllm")
+        _refuse(str(rollout.name))
         return None
     info = kwargs.get("trajectory") or next(a for a in args if isinstance(a, dict) and "rollout_n" in a)
     params = kwargs.get("sampling_params") or args[0]
@@ -121,8 +124,8 @@ def _open(worker: Any, args: tuple, kwargs: dict[str, Any]) -> Running | None:
         vocab_size=_vocab_size(worker.tokenizer),
         group_size=int(rollout.val_kwargs.n) if is_validation and "uid" in kwargs else 0,
     )
-    if "run" not in _SAID:
-        _SAID.add("run")
+    if not _DESCRIBED:
+        _DESCRIBED.append(True)
         model = worker.config.actor_rollout_ref.model
         MEMBERSHIP.tell("describe", rollout_info(lambda: model.path, lambda name: getattr(rollout, name)))
     # verl 0.8 calls the worker's client llm_client, before that it is server_manager.
@@ -177,7 +180,7 @@ def _settings() -> Settings:
     return Settings.read({})
 
 
-def _say_once(what: str) -> None:
-    if what not in _SAID:
-        _SAID.add(what)
-        MEMBERSHIP._warn(what)
+@functools.cache
+def _refuse(engine: str) -> None:
+    """Said once a process."""
+    warn(logger, "rollouts by %s are not recorded, only those by vllm", engine)
