@@ -21,12 +21,11 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arpo_entropy_recorder.commands.arguments import add_step_files, naming
-from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture
+from arpo_entropy_recorder.commands.arguments import add_step_files
+from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.figures.catalogue import RUN_FIGURES
 from arpo_entropy_recorder.figures.media import MEDIA
-from arpo_entropy_recorder.figures.words import choose_words
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.analysis.analysis import Analysis
@@ -94,16 +93,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _draw(args: argparse.Namespace, path: Path, analyses: dict[str, list[Analysis]]) -> None:
     """Draw the runs beside each other; says the path, and what is not in the picture, on stderr."""
-    from arpo_entropy_recorder.commands.plot import save_to
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.figures.catalogue import draw_runs
 
-    words, warning = choose_words(args.lang)
-    if warning:
-        say(warning)
-    with naming(f"--figure {args.figure}:"):
-        figure = draw_runs(analyses, words, MEDIA[args.medium], args.figure)
-    caption = save_to(path, figure, MEDIA[args.medium])
+    words, medium = chosen_words(args), MEDIA[args.medium]
+    caption = draw_to(path, args.figure, medium, lambda: draw_runs(analyses, words, medium, args.figure))
     say(f"{path} drawn")
     if caption:
         say(caption)

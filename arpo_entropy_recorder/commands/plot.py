@@ -28,19 +28,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arpo_entropy_recorder.atomic import OutputError
-from arpo_entropy_recorder.commands.arguments import add_selection, naming, non_empty, output_path
+from arpo_entropy_recorder.commands.arguments import add_selection, naming, non_empty
+from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, GUIDE, draw
-from arpo_entropy_recorder.figures.media import MEDIA, SCREEN, Medium
-from arpo_entropy_recorder.figures.words import LANGUAGES, Words, choose_words, counted
+from arpo_entropy_recorder.figures.media import MEDIA
+from arpo_entropy_recorder.figures.words import counted
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from arpo_entropy_recorder.analysis.analysis import Analysis
     from arpo_entropy_recorder.step_files.read import Step
 
@@ -63,7 +60,6 @@ ROUNDS, SAMPLES = 5, 100  # the defaults of simulate_steps
 # From so many steps on a run is a trend, as for `analysis.trend`, which cannot be imported for a help text.
 MIN_STEPS = 20
 DEFAULT = "effect"
-FORMATS = ("png", "pdf", "svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -108,32 +104,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help=f"records per round, with --simulate (default: {SAMPLES})")  # fmt: skip
 
 
-def add_picture_options(
-    parser: argparse.ArgumentParser,
-    default: str = "entropy_increase.png; a --figure other than rounds has entropy_FIGURE.png",
-) -> None:
-    """The options that every command with a picture has."""
-    parser.add_argument("-o", "--output", type=output_path, metavar="PATH",
-                        help=f"the picture, as .png, .pdf or .svg (default: {default})")  # fmt: skip
-    parser.add_argument("--format", choices=FORMATS, help="kind of picture, if --output has no suffix")
-    parser.add_argument("--for", dest="medium", choices=MEDIA, default="screen",
-                        help="paper: 3.3 inches wide with text of 7 to 8 points; slide: 10 inches, 14 to 16 points "
-                             "(default: %(default)s)")  # fmt: skip
-    parser.add_argument("--lang", choices=LANGUAGES, default="auto",
-                        help="language of the labels; auto takes the locale's (default: %(default)s)")  # fmt: skip
-
-
 def run(args: argparse.Namespace) -> int:
     args.paths += args.entropy_file or ()
     _one_source(args)
-    from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.errors import printable
 
     figure_name = _wanted(args)
     path = chosen_picture(args, figure_name or "rounds")
-    words, warning = choose_words(args.lang)
-    if warning:
-        say(warning)
+    words, medium = chosen_words(args), MEDIA[args.medium]
     if args.rollout_dir:
         from arpo_entropy_recorder.commands.rescoring import watched_rescore
         from arpo_entropy_recorder.rescore.run import default_output as default_directory
@@ -168,7 +146,8 @@ def run(args: argparse.Namespace) -> int:
         if not analysis.has_results:
             summary = f"{counted(analysis.rounds.initial.n, 'start')} alone, as no tool was called"
     with naming(f"{', '.join(args.paths)}:") if not analysis.has_results else nullcontext():
-        caption = draw_to(path, figure_name or DEFAULT, analysis, words, MEDIA[args.medium])
+        name = figure_name or DEFAULT
+        caption = draw_to(path, name, medium, lambda: draw(name, analysis, words, medium))
     print(printable(f"{path}: {summary}"))
     if caption:
         print(printable(caption))
@@ -189,42 +168,6 @@ def _wanted(args: argparse.Namespace) -> str | None:
 def _is_long(analysis: Analysis) -> bool:
     """Whether the figure over training says something: enough steps, and trajectories that began in them."""
     return len(analysis.rounds.steps) >= MIN_STEPS and bool(analysis.pairs.by_round)
-
-
-def draw_to(
-    path: Path, figure_name: str, analysis: Analysis, words: Words, medium: Medium = SCREEN
-) -> str | None:
-    """Draw a figure and save it; returns title and caption, where they are not in the picture.
-
-    Raises UserError with the option that helps.
-    """
-    with naming(f"--figure {figure_name}:"):
-        figure = draw(figure_name, analysis, words, medium)
-    return save_to(path, figure, medium)
-
-
-def save_to(path: Path, figure: Figure, medium: Medium = SCREEN) -> str | None:
-    """Save a figure; returns title and caption, where they are not in the picture. Raises UserError."""
-    from arpo_entropy_recorder.figures.picture import save
-
-    with naming("--output", OutputError):
-        save(figure, path, medium)
-    return str(figure.get_label()) or None
-
-
-def chosen_picture(args: argparse.Namespace, figure_name: str) -> Path:
-    """Where the picture goes: --output, or the guide's name for its figure and names like it for the others."""
-    from arpo_entropy_recorder.figures.picture import picture_path
-
-    default = f"entropy_{'increase' if figure_name in ('rounds', GUIDE.name) else figure_name}.{args.format or 'png'}"
-    path: Path = args.output or Path(default)
-    if args.format and not path.suffix and path.name:
-        path = path.with_suffix(f".{args.format}")
-    suffix = path.suffix.lower().lstrip(".")
-    if args.format and suffix in FORMATS and suffix != args.format:
-        raise UserError(f"--output {path} and --format {args.format} disagree; leave one of them out")
-    with naming("--output", OutputError):
-        return picture_path(path)
 
 
 def _simulated(args: argparse.Namespace) -> Iterator[Step]:

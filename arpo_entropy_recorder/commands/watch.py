@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 from arpo_entropy_recorder.commands.arguments import add_selection, non_empty, seconds
-from arpo_entropy_recorder.commands.plot import add_picture_options, chosen_picture, draw_to
+from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import FIGURES
-from arpo_entropy_recorder.figures.words import Words, choose_words
+from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+from arpo_entropy_recorder.figures.media import MEDIA
+from arpo_entropy_recorder.figures.words import Words
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,7 @@ def run(args: argparse.Namespace) -> int:
     args.paths, args.skip_bad = [args.directory], False
     _check_directory(directory)
     path = chosen_picture(args, args.figure)
-    words, warning = choose_words(args.lang)
-    if warning:
-        say(warning)
+    words = chosen_words(args)
     say(f"watching {directory}; Ctrl-C ends it")
     drawn: frozenset[tuple[str, int, int]] = frozenset()
     said = ""
@@ -103,14 +102,15 @@ def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from arpo_entropy_recorder.errors import printable
 
     analysis = analyse_run(args, the_run(args), PARTS)
-    what = f"{path} redrawn"
+    medium, what, caption = MEDIA[args.medium], f"{path} redrawn", None
     try:
-        draw_to(path, args.figure, analysis, words)
+        caption = draw_to(path, args.figure, medium, lambda: draw(args.figure, analysis, words, medium))
     except UserError as error:
         if analysis.has_results:
             raise
         what = f"not drawn, as no tool was called ({error})"
     console = Console()
     console.print(round_table(analysis, console.width))
-    line = printable(f"{what}; steps so far: {len(analysis.rounds.steps)}")
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in (f"{what}; steps so far: {len(analysis.rounds.steps)}", caption):
+        if line:
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -39,10 +39,11 @@ def drawn(monkeypatch):
     """The figures that are drawn, in place of pictures: name, vocabulary and medium."""
     found = []
 
-    def draw_to(path, name, analysis, words, medium):
+    def draw(name, analysis, words, medium):
         found.append((name, analysis.vocab_size, medium.width))
 
-    monkeypatch.setattr(plot, "draw_to", draw_to)
+    monkeypatch.setattr(plot, "draw", draw)
+    monkeypatch.setattr(plot, "draw_to", lambda path, name, medium, make: make())
     return found
 
 
@@ -69,6 +70,19 @@ def test_the_guides_style_is_refused_where_it_draws_nothing(words, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "--style guide" in line
     assert words[0] in line
+
+
+def test_watch_draws_for_a_paper_too(long_run, tmp_path, monkeypatch, capsys):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    picture = tmp_path / "rounds.svg"
+    assert main(["watch", str(long_run), "--for", "paper", "--lang", "en", "-o", str(picture)]) == 0
+    *_, line, caption = capsys.readouterr().out.splitlines()
+    assert line == f"{picture} redrawn; steps so far: 20"
+    assert caption.startswith("Entropy of the first token after each tool result. ")
+    assert 'width="237.6pt"' in picture.read_text()
 
 
 def test_for_a_paper_title_and_caption_are_printed_and_not_drawn(tmp_path, capsys):
