@@ -20,7 +20,6 @@ from arpo_entropy_recorder.analysis.analysis import PARTS, Analysis, analyse, re
 from arpo_entropy_recorder.analysis.compare import Difference, differences, seed_line, unlike
 from arpo_entropy_recorder.analysis.selection import Selection, Span
 from arpo_entropy_recorder.analysis.summary import summarise
-from arpo_entropy_recorder.analysis.trend import MIN_STEPS
 from arpo_entropy_recorder.analysis.verdict import answer
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.runs import RunFiles, find_run, find_run_in
@@ -152,10 +151,10 @@ class Run:
         Returns its (first) Axes; the Figure is `axes.figure`. Raises UserError for a figure that is not known, and
         where the records lack what it shows.
         """
-        from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
+        from arpo_entropy_recorder.figures.catalogue import FIGURES, default_figure, draw
 
         if figure is None:
-            figure = "effect" if len(self.steps) >= MIN_STEPS else "rounds"
+            figure = default_figure(self.analysis)
         if figure not in FIGURES:
             raise UserError(f"{figure}: no such figure; choose {', '.join(FIGURES)}")
         drawn = draw(figure, self.analysis)

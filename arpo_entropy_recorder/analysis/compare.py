@@ -8,9 +8,10 @@ from math import exp, isnan, log, nan, sqrt
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of, six_sums
-from arpo_entropy_recorder.analysis.trend import MIN_STEPS, phases
+from arpo_entropy_recorder.analysis.trend import phases
 from arpo_entropy_recorder.analysis.verdict import interval, short
 
 # So many prompts have to be in both runs for a comparison prompt by prompt.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from arpo_entropy_recorder.analysis.analysis import KINDS, Analysis
-from arpo_entropy_recorder.analysis.selection import MEAN
+from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.errors import printable, shorten
 
 SOURCES = ("recorded", "rescored", "imported", "simulated")

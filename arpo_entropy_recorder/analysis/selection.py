@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.choices import FIRST, OVER
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import Step
 
-FIRST, MEAN = "first", "mean"
-OVER = (FIRST, MEAN)
 # The reason of what is left out since another tool or other rounds were chosen.
 OTHERS = "after other tools or rounds"
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.analysis.ratio import A, B, N, Ratio, level, ratio_of, six_sums
 
-# Of fewer steps no phases are made.
-MIN_STEPS = 20
 MIN_PHASE = 5
 # A phase is widened until it has so many prompts, up to a third of the steps.
 MIN_PROMPTS = 20

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from math import isnan
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.analysis.first_tokens import Dominant
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of
-from arpo_entropy_recorder.analysis.selection import MEAN
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL
 from arpo_entropy_recorder.analysis.trend import CONFIDENCE, Phase, Trend
 

@@ -11,13 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from arpo_entropy_recorder.analysis.choices import OVER
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.recorder.settings import MAX_WINDOW, without_tilde
 
 # The model that `record` builds on the spot, and `report` knows the words of.
 TOY = "toy"
-# `analysis.selection.OVER`, which is not imported here since help should come without numpy.
-OVER = ("first", "mean")
 # Seconds. time.sleep() refuses very long times, and a day is enough.
 MAX_WAIT = 86_400
 

@@ -30,15 +30,15 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.commands.arguments import add_selection, naming, non_empty
 from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import FIGURES, GUIDE, draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES, GUIDE, LONG, SHORT, default_figure, draw
 from arpo_entropy_recorder.figures.media import MEDIA
 from arpo_entropy_recorder.figures.words import counted
 
 if TYPE_CHECKING:
-    from arpo_entropy_recorder.analysis.analysis import Analysis
     from arpo_entropy_recorder.step_files.read import Step
 
 # What each source is called in an error.
@@ -57,9 +57,6 @@ GOES_WITH = {
     "num_samples": ("simulate",),
 }
 ROUNDS, SAMPLES = 5, 100  # the defaults of simulate_steps
-# From so many steps on a run is a trend, as for `analysis.trend`, which cannot be imported for a help text.
-MIN_STEPS = 20
-DEFAULT = "effect"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.errors import printable
 
     figure_name = _wanted(args)
-    path = chosen_picture(args, figure_name or "rounds")
+    path = chosen_picture(args, figure_name or SHORT)
     words, medium = chosen_words(args), MEDIA[args.medium]
     if args.rollout_dir:
         from arpo_entropy_recorder.commands.rescoring import watched_rescore
@@ -135,10 +132,9 @@ def run(args: argparse.Namespace) -> int:
         from arpo_entropy_recorder.analysis.analysis import analyse
         from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-        parts = FIGURES[figure_name or DEFAULT].parts if figure_name != GUIDE.name else ()
+        parts = FIGURES[figure_name or LONG].parts if figure_name != GUIDE.name else ()
         simulate = args.simulate
         analysis = analyse(_simulated(args), parts) if simulate else analyse_run(args, the_run(args), parts)
-        figure_name = figure_name or (DEFAULT if _is_long(analysis) else "rounds")
         rounds = len(analysis.rounds.by_round)
         summary = (
             f"{counted(analysis.rounds.after_tool.n, 'record')} after a tool call, {counted(rounds, 'round')}"
@@ -146,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
         if not analysis.has_results:
             summary = f"{counted(analysis.rounds.initial.n, 'start')} alone, as no tool was called"
     with naming(f"{', '.join(args.paths)}:") if not analysis.has_results else nullcontext():
-        name = figure_name or DEFAULT
+        name = figure_name or default_figure(analysis)
         caption = draw_to(path, name, medium, lambda: draw(name, analysis, words, medium))
     print(printable(f"{path}: {summary}"))
     if caption:
@@ -163,11 +159,6 @@ def _wanted(args: argparse.Namespace) -> str | None:
         return GUIDE.name
     figure: str | None = args.figure or ("steps" if args.log_file else None)
     return figure
-
-
-def _is_long(analysis: Analysis) -> bool:
-    """Whether the figure over training says something: enough steps, and trajectories that began in them."""
-    return len(analysis.rounds.steps) >= MIN_STEPS and bool(analysis.pairs.by_round)
 
 
 def _simulated(args: argparse.Namespace) -> Iterator[Step]:

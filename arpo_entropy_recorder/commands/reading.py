@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from arpo_entropy_recorder.analysis.selection import FIRST, Selection
+from arpo_entropy_recorder.analysis.choices import FIRST
+from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.commands.progress import say, watched_steps
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.find import is_renamed, key_of

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.media import SCREEN, Medium
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
@@ -109,6 +110,18 @@ GUIDE = FigureSpec("guide", "", "", "", ".guide")
 
 # Figures of several runs: a module with `plot_runs(runs, words) -> Figure`, where `runs` are analyses by name.
 RUN_FIGURES = {"effect": ".effect", "rounds": ".compared_rounds"}
+
+
+# What a run is drawn as unless a figure is chosen: one of few steps, and one of many.
+SHORT, LONG = "rounds", "effect"
+
+
+def default_figure(analysis: Analysis) -> str:
+    """The name of the figure that suits the run; its `parts` have to hold those of LONG.
+
+    LONG says something of MIN_STEPS steps or more, and of trajectories that have both entropies.
+    """
+    return LONG if len(analysis.rounds.steps) >= MIN_STEPS and analysis.pairs.by_round else SHORT
 
 
 def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium = SCREEN) -> Figure:

@@ -5,11 +5,14 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from made_steps import make_step
 
-from arpo_entropy_recorder.analysis import trend
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.commands import plot
+from arpo_entropy_recorder.figures.catalogue import default_figure
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "plot_entropy.py"
 
@@ -48,11 +51,22 @@ def drawn(monkeypatch):
 
 
 def test_effect_is_the_default_from_as_many_steps_on_as_make_a_trend(long_run, drawn):
-    assert plot.MIN_STEPS == trend.MIN_STEPS == 20
     assert main(["plot", str(long_run)]) == 0
     fewer = [str(path) for path in sorted(long_run.glob("entropy_step_*.json"))[1:]]
     assert main(["plot", *fewer, "--for", "slide"]) == 0
     assert drawn == [("effect", 1000, 7.0), ("rounds", 1000, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "steps", "figure"),
+    [((0, 1), 20, "effect"), ((0, 1), 19, "rounds"), ((1,), 20, "rounds"), ((0,), 20, "rounds")],
+)
+def test_the_default_needs_steps_and_trajectories_with_a_start(rounds, steps, figure):
+    run = [
+        make_step([(r, r > 0, 0.5) for r in rounds], step, sample_idx=np.zeros(len(rounds), int))
+        for step in range(steps)
+    ]
+    assert default_figure(analyse(run)) == figure
 
 
 def test_the_guides_script_draws_its_figure_unless_another_is_asked_for(long_run, drawn, monkeypatch):

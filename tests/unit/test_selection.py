@@ -8,8 +8,9 @@ import pytest
 from made_steps import make_step
 
 from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.analysis.notes import notes
-from arpo_entropy_recorder.analysis.selection import MEAN, Selection
+from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files.read import read_steps

@@ -9,9 +9,10 @@ from real_like_runs import STORIES, write_run
 from rich.console import Console
 
 from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.analysis.phase_table import phase_table
 from arpo_entropy_recorder.analysis.ratio import ratio_of
-from arpo_entropy_recorder.analysis.selection import MEAN, Selection
+from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.analysis.summary import summarise
 from arpo_entropy_recorder.analysis.verdict import answer, headline, short, tool_trends, verdict
 from arpo_entropy_recorder.step_files.read import read_steps
