@@ -82,9 +82,7 @@ class Run:
     @cached_property
     def analysis(self) -> Analysis:
         """The statistics behind numbers and figures."""
-        found = analyse(self._files.steps(), PARTS, self.selection)
-        found.vocab_size = self._files.vocab_size
-        return found
+        return analyse(self._files.steps(), PARTS, self.selection, self._files.vocab_size)
 
     @property
     def verdict(self) -> str:

@@ -88,16 +88,24 @@ def records(steps: Iterable[Step], selection: Selection | None = None) -> dict[s
 
 
 def analyse(
-    steps: Iterable[Step], parts: Collection[str] = PARTS, selection: Selection | None = None
+    steps: Iterable[Step],
+    parts: Collection[str] = PARTS,
+    selection: Selection | None = None,
+    vocab_size: int | None = None,
 ) -> Analysis:
     """Read all steps once and return what the selected ones hold.
 
     Raises UserError where no record with an entropy is a trajectory's start or after a tool call.
     """
-    return gather(steps, partial(Analysis, parts), selection)
+    return gather(steps, partial(Analysis, parts), selection, vocab_size)
 
 
-def gather(steps: Iterable[Step], make: Callable[[], A], selection: Selection | None = None) -> A:
+def gather(
+    steps: Iterable[Step],
+    make: Callable[[], A],
+    selection: Selection | None = None,
+    vocab_size: int | None = None,
+) -> A:
     """`analyse` with an Analysis of one's own: `make` is called once for each kind of record that is there."""
     found: dict[str, A] = {}
     taken: Counter[str] = Counter()
@@ -108,14 +116,12 @@ def gather(steps: Iterable[Step], make: Callable[[], A], selection: Selection | 
             taken[kind] += int(np.count_nonzero(~np.isnan(part.columns["entropy"])))
             if kind not in found:
                 found[kind] = make()
-                found[kind].selection = selection
+                found[kind].kind, found[kind].selection = kind, selection
+                found[kind].vocab_size = vocab_size
             found[kind].add(selection.blanked(part, found[kind].left_out))
     kind = next((kind for kind in KINDS if kind in found), KINDS[0])
     analysis = found.get(kind) or make()
-    analysis.kind = kind
     analysis.others = {name: other for name, other in found.items() if name != kind}
-    for name, other in analysis.others.items():
-        other.kind = name
     del taken[kind]
     analysis.left_out = +(left_out + taken + analysis.left_out)
     if not analysis.has_results:

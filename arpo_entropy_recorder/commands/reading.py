@@ -79,6 +79,4 @@ def analyse_run(args: argparse.Namespace, run: RunFiles, parts: Collection[str])
     from arpo_entropy_recorder.analysis.analysis import analyse
 
     selection = selection_of(args, run)
-    analysis = analyse(chosen_steps(args, run, selection), parts, selection)
-    analysis.vocab_size = run.vocab_size
-    return analysis
+    return analyse(chosen_steps(args, run, selection), parts, selection, run.vocab_size)

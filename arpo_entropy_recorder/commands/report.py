@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     selection = selection_of(args, run)
     transcriber = _transcriber(args.model, run.files) if args.trajectories else None
     try:
-        page = make_report(chosen_steps(args, run, selection), transcriber, args.trajectories, selection)
+        page = make_report(
+            chosen_steps(args, run, selection), transcriber, args.trajectories, selection, run.vocab_size
+        )
     except UnknownTokenError as error:
         raise UserError(f"--model: {error}") from error
     with naming("--output"):

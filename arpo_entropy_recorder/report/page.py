@@ -36,14 +36,17 @@ def make_report(
     transcriber: Transcriber | None = None,
     trajectories: int = 20,
     selection: Selection | None = None,
+    vocab_size: int | None = None,
 ) -> str:
     """The page, as HTML, on recorded `steps`, read once.
 
     With a `transcriber` it shows up to `trajectories` trajectories, those with the highest entropies after a
-    tool result, as far as the records hold tokens. Raises UserError where no record is a start or after a tool call.
+    tool result, as far as the records hold tokens. With a `vocab_size` the figures have nats on a second axis.
+    Raises UserError where no record is a start or after a tool call.
     """
     facts = RunFacts()
-    gathered = gather(facts.watch(steps), lambda: Gathered(highest=Highest(trajectories)), selection)
+    watched = facts.watch(steps)
+    gathered = gather(watched, lambda: Gathered(highest=Highest(trajectories)), selection, vocab_size)
     chosen = gathered.highest.trajectories()
     transcripts = [found for t in chosen if transcriber and (found := transcriber.read(t))]
     body = [

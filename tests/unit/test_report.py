@@ -248,6 +248,16 @@ def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_pat
     assert "No tool was called" in text_of((tmp_path / "starts.html").read_text())
 
 
+def test_the_pages_figures_show_nats_where_the_vocabulary_is_known(tmp_path):
+    write_steps(tmp_path, {1: STEPS[1]})
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path), "-o", str(page)]) == 0
+    assert "Normalised: nats" not in page.read_text()
+    (tmp_path / "entropy_run.json").write_text('[{"run": 0, "vocab_size": 1000}]')
+    assert main(["report", str(tmp_path), "-o", str(page)]) == 0
+    assert "Normalised: nats / ln(1,000)." in page.read_text().replace("\u00a0", " ")
+
+
 def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp_path, capsys):
     write_steps(tmp_path, {1: [e | {"source": "rescored"} for e in STEPS[1]]})
     step = {"file": "gone.jsonl", "digest": "", "model": str(tmp_path / "gone")}
