@@ -34,12 +34,24 @@ CHANGES = "change_round"
 
 
 def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, Any]:
-    """Everything as plain types for JSON: the answer and what it rests on, `groups`, and whose records they are.
+    """Everything as plain types for JSON: what is `told` of the analysis, and its `groups`.
+
+    Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 % interval, and share_above 0.6, and where
+    the vocabulary is known the mean in nats and the effective choices, which are exp(mean nats); null where not
+    defined, as the share of a group of changes.
+    """
+    groups = [
+        {**labels, **_numbers(labels["group"], group, analysis.vocab_size)}
+        for labels, group in _groups(analysis)
+    ]
+    return {**told(analysis, remedy), "groups": groups}
+
+
+def told(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, Any]:
+    """The answer, what it rests on and whose records they are, as plain types for JSON.
 
     `trend` is null below 20 steps; `ratio` and `paired` pool all steps. `remedy` is named in the answer where nearly
-    all segments begin with the same token. Each group has n, mean, sd (n - 1), `low` and `high` of the mean's 95 %
-    interval, and share_above 0.6, and where the vocabulary is known the mean in nats and the effective choices, which
-    are exp(mean nats); null where not defined, as the share of a group of changes.
+    all segments begin with the same token.
     """
     test = analysis.pairs.test()
     return {
@@ -50,7 +62,7 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
             tool: {"first": _phase(trend.first), "last": _phase(trend.last)}
             for tool, trend in tool_trends(analysis.pairs).items()
         },
-        "paired": {name: _plain(value) for name, value in asdict(test).items()},
+        "paired": {name: plain(value) for name, value in asdict(test).items()},
         "kind": analysis.kind,
         "vocab_size": analysis.vocab_size,
         "sources": dict(analysis.origins.sources),
@@ -58,10 +70,6 @@ def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, 
         "unsure": analysis.origins.unsure,
         "inexact": analysis.origins.inexact,
         "left_out": dict(analysis.left_out),
-        "groups": [
-            {**labels, **_numbers(labels["group"], group, analysis.vocab_size)}
-            for labels, group in _groups(analysis)
-        ],
     }
 
 
@@ -104,15 +112,15 @@ def _trend(pairs: Pairs) -> dict[str, Any] | None:
         return None
     return {
         **{
-            name: {**_phase(phase), "with_tool": _plain(pairs.with_tool(phase.span))}
+            name: {**_phase(phase), "with_tool": plain(pairs.with_tool(phase.span))}
             for name, phase in (("first", trend.first), ("last", trend.last))
         },
         "level": {
-            "first": _plain(trend.first.ratio.after),
-            "last": _plain(trend.last.ratio.after),
-            "ratio": _plain(trend.level),
-            "low": _plain(trend.level_low),
-            "high": _plain(trend.level_high),
+            "first": plain(trend.first.ratio.after),
+            "last": plain(trend.last.ratio.after),
+            "ratio": plain(trend.level),
+            "low": plain(trend.level_low),
+            "high": plain(trend.level_high),
         },
         "since": trend.since,
         "since_low": trend.since_low,
@@ -126,7 +134,7 @@ def _phase(phase: Phase) -> dict[str, Any]:
 
 def _ratio(steps: Sequence[int], ratio: Ratio) -> dict[str, Any]:
     names = ("ratio", "low", "high", "n", "after", "before")
-    values = {name: _plain(getattr(ratio, name)) for name in names}
+    values = {name: plain(getattr(ratio, name)) for name in names}
     return {"steps": [int(steps[0]), int(steps[-1])] if len(steps) else None, **values}
 
 
@@ -144,8 +152,9 @@ def _numbers(name: str, group: Group, vocab_size: int | None) -> dict[str, Any]:
     nats = None if vocab_size is None else nats_of(group.mean, vocab_size)
     numbers["nats"] = nats
     numbers["choices"] = None if nats is None or name == CHANGES else exp(nats)
-    return {key: _plain(value) for key, value in numbers.items()}
+    return {key: plain(value) for key, value in numbers.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value, or None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not isfinite(value) else value

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import add_step_files
 from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
@@ -69,14 +68,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         import json
 
-        told = {
+        from arpo_entropy_recorder.analysis.summary import plain, told
+
+        everything = {
             "runs": [
-                {"name": name, **_told(analysis)} for name, seeds in analyses.items() for analysis in seeds
+                {"name": name, **told(analysis, OVER_MEAN)}
+                for name, seeds in analyses.items()
+                for analysis in seeds
             ],
-            "differences": [{key: _plain(value) for key, value in asdict(each).items()} for each in found],
+            "differences": [{key: plain(value) for key, value in asdict(each).items()} for each in found],
             "notes": remarks,
         }
-        print(json.dumps(told, indent=2, allow_nan=False))
+        print(json.dumps(everything, indent=2, allow_nan=False))
         return 0
     for name, seeds in analyses.items():
         for analysis in seeds:
@@ -101,15 +104,3 @@ def _draw(args: argparse.Namespace, path: Path, analyses: dict[str, list[Analysi
     say(f"{path} drawn")
     if caption:
         say(caption)
-
-
-def _told(analysis: Any) -> dict[str, Any]:
-    """What `stats --json` says of a run, without its groups."""
-    from arpo_entropy_recorder.analysis.summary import summarise
-    from arpo_entropy_recorder.commands.stats import OVER_MEAN
-
-    return {name: value for name, value in summarise(analysis, OVER_MEAN).items() if name != "groups"}
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not isfinite(value) else value

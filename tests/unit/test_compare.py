@@ -140,6 +140,7 @@ def test_compare_says_each_answer_and_the_difference(runs, capsys):
     assert [run["name"] for run in found["runs"]] == ["hold", "collapse"]
     assert found["runs"][0]["trend"]["last"]["steps"] == [16, 20]
     assert found["differences"][0]["over"] == "shared prompts"
+    assert "groups" not in found["runs"][0]
 
 
 @pytest.mark.parametrize("words", [["{}/hold/entropies"], ["a={}/hold/entropies", "b={}/hold/entropies"]])
