@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from arpo_entropy_recorder.analysis.analysis import PARTS, Analysis, analyse, records
-from arpo_entropy_recorder.analysis.compare import Difference, differences, seed_line, unlike
+from arpo_entropy_recorder.analysis.compare import Difference, differences, remarks
 from arpo_entropy_recorder.analysis.selection import Selection, Span
 from arpo_entropy_recorder.analysis.summary import summarise
 from arpo_entropy_recorder.analysis.verdict import answer
@@ -72,7 +72,7 @@ class Run:
     @cached_property
     def meta(self) -> dict[str, Any]:
         """What `entropy_run.json` says of the run: model, vocab_size, temperature, window, ...; {} without one."""
-        return dict(self._files.info())
+        return dict(self._files.info)
 
     @property
     def steps(self) -> np.ndarray:
@@ -176,7 +176,8 @@ class Comparison:
     @cached_property
     def differences(self) -> list[Difference]:
         """After / before of each run over that of the first, at the same steps."""
-        return differences(self._pairs)
+        pairs = {name: [found.pairs for found in seeds] for name, seeds in self._analyses.items()}
+        return differences(pairs)
 
     @property
     def lines(self) -> list[str]:
@@ -184,7 +185,7 @@ class Comparison:
         answers = [f"{name}: {run.verdict}" for name, seeds in self.runs.items() for run in seeds]
         infos = {name: [run.meta for run in seeds] for name, seeds in self.runs.items()}
         told = [found.line for found in self.differences]
-        return [*answers, *told, seed_line(self._pairs), *unlike(infos)]
+        return [*answers, *told, *remarks(self._analyses, infos)]
 
     def plot(self, figure: str = "effect") -> Axes:
         """Draw the runs beside each other: `effect` over training, or `rounds`; returns the first Axes."""
@@ -192,14 +193,13 @@ class Comparison:
 
         if figure not in RUN_FIGURES:
             raise UserError(f"{figure}: no such figure of several runs; choose {', '.join(RUN_FIGURES)}")
-        analyses = {name: [run.analysis for run in seeds] for name, seeds in self.runs.items()}
-        drawn = draw_runs(analyses, name=figure)
+        drawn = draw_runs(self._analyses, name=figure)
         _show(drawn)
         return drawn.axes[0]
 
     @property
-    def _pairs(self) -> dict[str, list[Any]]:
-        return {name: [run.analysis.pairs for run in seeds] for name, seeds in self.runs.items()}
+    def _analyses(self) -> dict[str, list[Analysis]]:
+        return {name: [run.analysis for run in seeds] for name, seeds in self.runs.items()}
 
     def __str__(self) -> str:
         return "\n".join(self.lines)

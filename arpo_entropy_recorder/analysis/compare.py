@@ -8,6 +8,7 @@ from math import exp, isnan, log, nan, sqrt
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of, six_sums
@@ -122,6 +123,17 @@ def seed_line(runs: Mapping[str, Sequence[Pairs]]) -> str:
         single = " and ".join(name for name in runs if name not in several) if several else "each"
         lines.append(f"One seed of {single}: differences may be the seed's.")
     return " ".join(lines)
+
+
+def remarks(
+    runs: Mapping[str, Sequence[Analysis]], infos: Mapping[str, Sequence[Mapping[str, object]]]
+) -> list[str]:
+    """What to know of a comparison: the seeds, and in what the runs and their records are unlike."""
+    lines = [seed_line({name: [run.pairs for run in seeds] for name, seeds in runs.items()}), *unlike(infos)]
+    kinds = {analysis.kind for seeds in runs.values() for analysis in seeds}
+    if len(kinds) > 1:
+        lines.append(f"Records of different kinds are compared: {', '.join(sorted(kinds))}.")
+    return lines
 
 
 def unlike(infos: Mapping[str, Sequence[Mapping[str, object]]]) -> list[str]:

@@ -16,6 +16,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.compare import differences, seed_line, unlike
+    from arpo_entropy_recorder.analysis.compare import differences, remarks
     from arpo_entropy_recorder.analysis.notes import notes
     from arpo_entropy_recorder.analysis.verdict import answer
     from arpo_entropy_recorder.commands.reading import a_run, analyse_run
@@ -54,15 +55,12 @@ def run(args: argparse.Namespace) -> int:
     if len(set(taken)) < len(taken):
         raise UserError("a directory is given twice; give each run its own")
     analyses: dict[str, list[Analysis]] = {}
-    infos: dict[str, list[dict[str, object]]] = {}
+    infos: dict[str, list[Mapping[str, object]]] = {}
     for run in runs:
         analyses.setdefault(run.name, []).append(analyse_run(args, run, ("pairs", "first_tokens")))
-        infos.setdefault(run.name, []).append(run.info())
+        infos.setdefault(run.name, []).append(run.info)
     pairs = {name: [analysis.pairs for analysis in seeds] for name, seeds in analyses.items()}
-    found, remarks = differences(pairs), [seed_line(pairs), *unlike(infos)]
-    kinds = {analysis.kind for seeds in analyses.values() for analysis in seeds}
-    if len(kinds) > 1:
-        remarks.append(f"Records of different kinds are compared: {', '.join(sorted(kinds))}.")
+    found, known = differences(pairs), remarks(analyses, infos)
     if path is not None:
         _draw(args, path, analyses)
     if args.json:
@@ -77,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
                 for analysis in seeds
             ],
             "differences": [{key: plain(value) for key, value in asdict(each).items()} for each in found],
-            "notes": remarks,
+            "notes": known,
         }
         print(json.dumps(everything, indent=2, allow_nan=False))
         return 0
@@ -89,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     print()
     for each in found:
         print(printable(each.line))
-    for line in remarks:
+    for line in known:
         print(printable(line))
     return 0
 

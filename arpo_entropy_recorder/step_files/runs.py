@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from arpo_entropy_recorder.errors import UserError, printable
@@ -62,7 +63,8 @@ class RunFiles:
         parts = tuple(tuple(file for file in part if key_of(file).global_step <= last) for part in self.parts)
         return replace(self, parts=parts) if any(parts) else self
 
-    def info(self) -> dict[str, object]:
+    @cached_property
+    def info(self) -> Mapping[str, object]:
         """What `entropy_run.json` says alike for all of the run's starts; {} without one. Raises UserError."""
         entries = [entry for directory in self.directories for entry in read_run_info(directory)]
         first = entries[0] if entries else {}
@@ -73,7 +75,7 @@ class RunFiles:
     @property
     def vocab_size(self) -> int | None:
         """What the entropies' logarithms are divided by; None where it is not known for all. Raises UserError."""
-        size = self.info().get("vocab_size")
+        size = self.info.get("vocab_size")
         return size if isinstance(size, int) and size > 1 else None
 
 

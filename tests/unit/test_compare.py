@@ -9,8 +9,15 @@ from made_steps import make_step
 from matplotlib.legend import Legend
 from real_like_runs import write_run
 
-from arpo_entropy_recorder.analysis.analysis import analyse
-from arpo_entropy_recorder.analysis.compare import common_steps, difference, differences, seed_line, unlike
+from arpo_entropy_recorder.analysis.analysis import Analysis, analyse
+from arpo_entropy_recorder.analysis.compare import (
+    common_steps,
+    difference,
+    differences,
+    remarks,
+    seed_line,
+    unlike,
+)
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import draw_runs
@@ -110,6 +117,14 @@ def test_what_runs_do_not_share_is_told():
     }
     assert unlike(infos) == ["The runs differ in temperature: a 1.0, b 0.7."]
     assert unlike({"a": [{}], "b": [{}]}) == []
+
+
+def test_records_of_different_kinds_are_told():
+    pairs = a_run(np.random.default_rng(6), 2.0)
+    runs = {kind: [Analysis(kind=kind, pairs=pairs)] for kind in ("sampled", "greedy")}
+    found = remarks(runs, {kind: [{}] for kind in runs})
+    assert found[1:] == ["Records of different kinds are compared: greedy, sampled."]
+    assert len(remarks({"a": runs["greedy"], "b": runs["greedy"]}, {"a": [{}], "b": [{}]})) == 1
 
 
 def test_without_a_ratio_the_line_says_so():
