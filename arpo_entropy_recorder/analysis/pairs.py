@@ -105,9 +105,11 @@ class Pairs:
     by_tool: dict[str, PromptMeans] = field(default_factory=dict)
     _prompts_known: bool = False
     _trends: dict[tuple[str | None, float], Trend | None] = field(default_factory=dict, repr=False)
+    _test: PairedTest | None = field(default=None, repr=False)
 
     def add(self, step: Step) -> None:
         self._trends.clear()
+        self._test = None
         trajectory, initial = initial_entropies(step)
         columns = step.columns
         entropy, results = columns["entropy"], columns["is_after_tool_call"]
@@ -180,6 +182,11 @@ class Pairs:
 
     def test(self) -> PairedTest:
         """Test the prompts' mean changes against zero."""
+        if self._test is None:
+            self._test = self._tested()
+        return self._test
+
+    def _tested(self) -> PairedTest:
         changes = np.where(np.abs(self.changes) < ROUNDING, 0.0, self.changes)
         n, mean = len(changes), float(changes.mean()) if len(changes) else math.nan
         low = high = p = effect = math.nan
