@@ -96,12 +96,11 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
 def _redraw(args: argparse.Namespace, path: Path, words: Words) -> None:
     from rich.console import Console
 
-    from arpo_entropy_recorder.analysis.analysis import PARTS
     from arpo_entropy_recorder.analysis.table import round_table
     from arpo_entropy_recorder.commands.reading import analyse_run, the_run
     from arpo_entropy_recorder.errors import printable
 
-    analysis = analyse_run(args, the_run(args), PARTS)
+    analysis = analyse_run(args, the_run(args), {"tools", *FIGURES[args.figure].parts})  # the table has tools
     medium, what, caption = MEDIA[args.medium], f"{path} redrawn", None
     try:
         caption = draw_to(path, args.figure, medium, lambda: draw(args.figure, analysis, words, medium))
