@@ -24,11 +24,6 @@ THREE_DECIMALS = re.compile(r"\d+\.\d{3}")
 Metrics = dict[int, dict[str, float]]
 
 
-def read_log(path: str | Path) -> Metrics:
-    """The recorder's metrics by global step: `read_rows` without the rounding. Raises UserError."""
-    return read_rows(path)[0]
-
-
 def read_rows(path: str | Path) -> tuple[Metrics, bool]:
     """The recorder's metrics by global step, of a step that is logged twice the last; and if they are rounded.
 

@@ -84,11 +84,6 @@ class PairedTest:
             f"it rises for {self.rising:.0%} of the {self.over}"
         )
 
-    @property
-    def answer(self) -> str:
-        """One line: does the entropy after tool results exceed the initial one?"""
-        return f"{self.verdict}: {self.numbers}."
-
 
 @dataclass
 class Pairs:

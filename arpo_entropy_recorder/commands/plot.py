@@ -34,7 +34,7 @@ from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.commands.arguments import add_selection, naming, non_empty
 from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.catalogue import FIGURES, GUIDE, LONG, SHORT, default_figure, draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES, GUIDE, LONG, SHORT, default_figure, draw, spec_of
 from arpo_entropy_recorder.figures.media import MEDIA
 from arpo_entropy_recorder.figures.words import counted
 
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         from arpo_entropy_recorder.analysis.analysis import analyse
         from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-        parts = FIGURES[figure_name or LONG].parts if figure_name != GUIDE.name else ()
+        parts = spec_of(figure_name or LONG).parts
         simulate = args.simulate
         analysis = analyse(_simulated(args), parts) if simulate else analyse_run(args, the_run(args), parts)
         rounds = len(analysis.rounds.by_round)

@@ -36,6 +36,7 @@ from arpo_entropy_recorder.errors import UserError
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.report.transcript import Transcriber
+    from arpo_entropy_recorder.step_files.runs import RunFiles
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     # First, since loading a tokenizer takes seconds.
     run = the_run(args)
     selection = selection_of(args, run)
-    transcriber = _transcriber(args.model, run.files) if args.trajectories else None
+    transcriber = _transcriber(args.model, run) if args.trajectories else None
     try:
         page = make_report(
             chosen_steps(args, run, selection), transcriber, args.trajectories, selection, run.vocab_size
@@ -86,7 +87,7 @@ def _browser() -> webbrowser.BaseBrowser:
         ) from error
 
 
-def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
+def _transcriber(model: str | None, run: RunFiles) -> Transcriber | None:
     """With the tokenizer of `model`; without `model`, with that of rescored records, if it is still there."""
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.report.transcript import Transcriber
@@ -98,7 +99,7 @@ def _transcriber(model: str | None, files: list[Path]) -> Transcriber | None:
         require("--model", "transformers")
         with naming("--model"):
             return Transcriber(load_tokenizer(model))
-    if (rescored_with := _rescored_with(files)) is None:
+    if (rescored_with := _rescored_with(run)) is None:
         return None
     try:
         return Transcriber(load_tokenizer(rescored_with))
@@ -118,11 +119,11 @@ def _toy_tokenizer() -> Any:
         return load_tokenizer(directory)
 
 
-def _rescored_with(files: list[Path]) -> str | None:
+def _rescored_with(run: RunFiles) -> str | None:
     """The model that the records were rescored with; None for others."""
     from arpo_entropy_recorder.rescore.manifest import read_manifest
 
-    for directory in dict.fromkeys(file.parent for file in files):
+    for directory in run.directories:
         manifest = read_manifest(directory)
         if manifest is not None:
             return next((step["model"] for step in manifest["steps"].values()), None)

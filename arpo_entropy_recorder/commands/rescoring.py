@@ -44,14 +44,14 @@ def watched_rescore(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from arpo_entropy_recorder.commands.progress import say
+    from arpo_entropy_recorder.commands.progress import say, say_skipped
     from arpo_entropy_recorder.rescore.run import rescore
 
     bad = []
 
     def skip(error: UserError) -> None:
         bad.append(error)
-        say(f"skipped: {error}")
+        say_skipped(error)
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

@@ -124,11 +124,16 @@ def default_figure(analysis: Analysis) -> str:
     return LONG if len(analysis.rounds.steps) >= MIN_STEPS and analysis.pairs.by_round else SHORT
 
 
+def spec_of(name: str) -> FigureSpec:
+    """The figure `name`, a key of FIGURES or "guide"."""
+    return GUIDE if name == GUIDE.name else FIGURES[name]
+
+
 def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium = SCREEN) -> Figure:
     """The figure `name`, a key of FIGURES or "guide"; raises UserError where the analysis lacks what it shows."""
     from arpo_entropy_recorder.figures.style import styled
 
-    spec = GUIDE if name == GUIDE.name else FIGURES[name]
+    spec = spec_of(name)
     if analysis.from_log and not spec.from_log:
         enough = " or ".join(other.name for other in FIGURES.values() if other.from_log)
         raise UserError(f"a log holds means alone, not records; choose {enough}")

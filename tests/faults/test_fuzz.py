@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arpo_entropy_recorder.analysis.logfile import curves_of, read_log
+from arpo_entropy_recorder.analysis.logfile import curves_of, read_rows
 from arpo_entropy_recorder.step_files.names import StepKey
 from arpo_entropy_recorder.step_files.run_log import RunLog, parse_run_log
 
@@ -50,5 +50,5 @@ def test_what_the_fuzzer_found_in_a_log_stays_found(tmp_path):
     log = tmp_path / "run.log"
     nines = "9" * 5000
     log.write_text(f"step:{nines} - entropy/round_1/mean:0.5\nstep:3 - entropy/round_{nines}/mean:0.5\n")
-    assert list(read_log(log)) == [3]
-    assert curves_of(read_log(log)) == {}
+    assert list(read_rows(log)[0]) == [3]
+    assert curves_of(read_rows(log)[0]) == {}

@@ -82,7 +82,7 @@ def fuzz_directory(data):
 def fuzz_log(data):
     """A console log: finite numbers by step, or one line of error."""
     try:
-        found = logfile.read_log(put(data, "run.log"))
+        found = logfile.read_rows(put(data, "run.log"))[0]
     except UserError as error:
         one_line(error)
     else:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arpo_entropy_recorder.analysis.logfile import analyse_log, read_log
+from arpo_entropy_recorder.analysis.logfile import analyse_log, read_rows
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import draw
@@ -61,7 +61,7 @@ def test_a_log_in_another_form_has_the_same_means(tmp_path_factory, form, log):
     path = tmp_path_factory.mktemp("log") / "run.log"
     path.write_bytes(FORMS[form](lines_of(log)))
     expected = {step: dict(zip(MEANS, values, strict=True)) for step, values in enumerate(log, start=1)}
-    assert read_log(path) == expected
+    assert read_rows(path)[0] == expected
 
 
 @given(steps)
@@ -73,7 +73,7 @@ def test_the_file_logger_and_wandbs_table_have_the_same_means(tmp_path_factory, 
             json.dumps({"step": s, "data": {"actor/entropy": 0.4} | m}) + "\n" for s, m in expected.items()
         )
     )
-    assert read_log(directory / "run.jsonl") == expected
+    assert read_rows(directory / "run.jsonl")[0] == expected
     names = [f'"run-7b - {name}"' for name in MEANS]
     extremes = [f'"run-7b - {name}__MAX"' for name in MEANS]
     rows = [
@@ -81,17 +81,17 @@ def test_the_file_logger_and_wandbs_table_have_the_same_means(tmp_path_factory, 
         for step, values in enumerate(log, start=1)
     ]
     (directory / "run.csv").write_text("\n".join([",".join(['"Step"', *names, *extremes]), *rows]))
-    assert read_log(directory / "run.csv") == expected
+    assert read_rows(directory / "run.csv")[0] == expected
 
 
 def test_tensorboards_table_is_named_by_its_file(tmp_path):
     table = "Wall time,Step,Value\n1754.2,1,0.5\n1755.2,2.0,0.25\n"
     (tmp_path / "run-.-tag-entropy_round_1_mean.csv").write_text(table)
-    found = read_log(tmp_path / "run-.-tag-entropy_round_1_mean.csv")
+    found = read_rows(tmp_path / "run-.-tag-entropy_round_1_mean.csv")[0]
     assert found == {1: {"entropy/round_1/mean": 0.5}, 2: {"entropy/round_1/mean": 0.25}}
     (tmp_path / "table.csv").write_text(table)
     with pytest.raises(UserError, match="one metric and does not name it; name the file after it"):
-        read_log(tmp_path / "table.csv")
+        read_rows(tmp_path / "table.csv")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_number_cut_at_the_lines_end_is_whole_again(tmp_path):
     ]
     cut = len(lines[0]) - len("24 - a/b:1")
     path.write_text("\n".join(f"{line[:cut]}\n{line[cut:]}" for line in lines))
-    assert read_log(path) == {step: {"entropy/round_1/mean": 0.0124} for step in (1, 2)}
+    assert read_rows(path)[0] == {step: {"entropy/round_1/mean": 0.0124} for step in (1, 2)}
 
 
 def test_a_number_that_may_have_been_cut_is_named(tmp_path):
@@ -143,7 +143,7 @@ def test_a_number_that_may_have_been_cut_is_named(tmp_path):
         "".join(f"step:{step} - actor/pg_loss:0.5 - entropy/round_1/mean:0.5\n7\n" for step in (1, 2))
     )
     with pytest.raises(UserError, match="line 1: cut at 53 columns, perhaps within a number"):
-        read_log(path)
+        read_rows(path)
 
 
 @pytest.mark.parametrize("line", ["12:00:01 - root:INFO", "2026-08-11 - root:INFO", "word", "a - b:c d"])
@@ -151,7 +151,7 @@ def test_a_line_of_another_kind_changes_no_number(tmp_path, line):
     path = tmp_path / "run.log"
     steps = [f"step:{step} - actor/pg_loss:0.5 - entropy/round_1/mean:0.5" for step in (1, 2)]
     path.write_text("".join(f"{step}\n{line}\n" for step in steps))
-    assert read_log(path) == {step: {"entropy/round_1/mean": 0.5} for step in (1, 2)}
+    assert read_rows(path)[0] == {step: {"entropy/round_1/mean": 0.5} for step in (1, 2)}
 
 
 def test_a_table_without_rounds_shows_the_mean_over_all_rounds(tmp_path, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arpo_entropy_recorder.analysis.logfile import analyse_log, curves_of, read_log
+from arpo_entropy_recorder.analysis.logfile import analyse_log, curves_of, read_rows
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import draw
@@ -29,7 +29,7 @@ def log(tmp_path):
 
 
 def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
-    found = read_log(log)
+    found = read_rows(log)[0]
     assert list(found) == [1, 2, 12]
     assert found[1] == {
         "entropy/after_tool/mean": 0.61,
@@ -42,7 +42,7 @@ def test_the_metrics_of_each_step_are_found_behind_prefixes_and_colours(log):
 
 
 def test_the_figures_lines_are_the_logs_numbers(log):
-    curves = curves_of(read_log(log))
+    curves = curves_of(read_rows(log)[0])
     assert {number: list(zip(c.steps, c.mean, strict=True)) for number, c in curves.items()} == {
         0: [(1, 0.3), (2, 0.2)],
         1: [(1, 0.7), (2, 0.6), (12, 0.4)],
@@ -73,14 +73,14 @@ def test_a_step_without_our_metrics_changes_nothing_and_nan_is_no_metric(tmp_pat
     path.write_text(
         "step:7 - entropy/round_1/mean:0.5 - entropy/round_2/mean:nan\nstep:3 - actor/entropy_loss:0.3\n"
     )
-    assert read_log(path) == {7: {"entropy/round_1/mean": 0.5}}
+    assert read_rows(path)[0] == {7: {"entropy/round_1/mean": 0.5}}
 
 
 def test_a_resume_that_goes_back_drops_the_old_runs_later_steps(tmp_path):
     path = tmp_path / "run.log"
     old, new = [(step, 0.5) for step in range(1, 11)], [(step, 0.7) for step in (5, 6, 7)]
     path.write_text("".join(f"step:{step} - entropy/round_1/mean:{mean}\n" for step, mean in [*old, *new]))
-    means = {step: metrics["entropy/round_1/mean"] for step, metrics in read_log(path).items()}
+    means = {step: metrics["entropy/round_1/mean"] for step, metrics in read_rows(path)[0].items()}
     assert list(means.items()) == [*old[:4], *new]
 
 
