@@ -8,13 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from arpo_entropy_recorder.analysis.statistics import (
-    MAX_BOOTSTRAP,
-    MIN_INTERVAL,
-    START,
-    Group,
-    split_rounds,
-)
+from arpo_entropy_recorder.analysis.statistics import MAX_BOOTSTRAP, START, Group, split_rounds
 from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.read import Step
 
@@ -30,28 +24,6 @@ class Curve:
     steps: np.ndarray
     mean: np.ndarray
     groups: Sequence[Group] = ()
-
-    @cached_property
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high of the mean's 95 % interval, float64[steps] each; NaN where there is none.
-
-        Computed when first asked for, since a bootstrap for each step takes its time.
-        """
-        if not self.groups:
-            return np.full_like(self.mean, np.nan), np.full_like(self.mean, np.nan)
-        low, high = np.array([group.interval() for group in self.groups]).T
-        return low, high
-
-    @cached_property
-    def records(self) -> np.ndarray:
-        """Step and entropy, float64[n, 2], of the records where a step has too few of them for an interval."""
-        few = [
-            (step, value)
-            for step, group in zip(self.steps, self.groups, strict=False)
-            if group.n < MIN_INTERVAL
-            for value in group.points()
-        ]
-        return np.array(few, float).reshape(-1, 2)
 
 
 @dataclass

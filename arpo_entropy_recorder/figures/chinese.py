@@ -12,7 +12,6 @@ CHINESE = {
     "Normalised entropy": "归一化熵",
     "Tool-call round": "工具调用轮次",
     "Global step": "全局训练步",
-    "Mean normalised entropy": "归一化熵均值",
     "Change of normalised entropy": "归一化熵的变化",
     "Token of the segment (1: the first)": "片段内 token 序号（1 为首个）",
     "Entropy of the first token after each tool result": "每轮工具调用反馈后首个 token 的熵",

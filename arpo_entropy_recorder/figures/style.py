@@ -22,7 +22,6 @@ from arpo_entropy_recorder.figures.wrap import kept_together, wrapped
 AFTER_TOOL = "#0072B2"
 INITIAL = "#E69F00"
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00", "#882255")
-MARKERS = "osD^vPX<>"  # one more than colours, so that no two of many tools look alike
 INK = "#222222"
 MUTED = "#666666"
 FAINT = "#BBBBBB"

@@ -12,8 +12,6 @@ from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 # Taken for results by themselves where every one of them follows a call.
 KNOWN_TAGS = ("information", ANSWER_TAG, "observation", "tool_result", "interpreter", FENCE)
-# What may follow a call and is no result.
-NO_RESULT = {"think", "answer", RESULT_TAG}
 _AFTER_CALL = re.compile(r"</([A-Za-z][\w.-]*)>\s{0,8}<([A-Za-z][\w.-]*)>")
 
 

@@ -35,16 +35,6 @@ class Summary:
     nulls: int = 0
     lines: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def trajectories(self) -> int:
-        """Trajectories that were scored."""
-        return self.lines["all"]
-
-    @property
-    def exact_prompts(self) -> int:
-        """Trajectories whose prompt's tokens are whole."""
-        return self.lines["all"] - self.lines["without turn markers"] - self.lines["ambiguous turns"]
-
     def add(self, lines: Counter[str], entropies: np.ndarray) -> None:
         self.steps += 1
         self.lines += lines

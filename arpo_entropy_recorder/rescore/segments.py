@@ -56,11 +56,6 @@ def split_response(
     return [*parts, Part(text[start:])] if text[start:] else parts
 
 
-def has_result(text: str, tools: Sequence[str] = ARPO_TOOLS, tags: Sequence[str] = (RESULT_TAG,)) -> bool:
-    """True if the response holds a tool's result."""
-    return pattern(tuple(tools), tuple(tags)).search(text) is not None
-
-
 @lru_cache
 def pattern(tools: tuple[str, ...], tags: tuple[str, ...]) -> re.Pattern[str]:
     """Matches a call's end and its result; each tag's groups are `toolN` and `resultN`."""

@@ -56,7 +56,7 @@ def test_records_equal_the_live_recorders_on_the_same_trajectories(live, oracle,
     dump(tmp_path / "dumps", 1, oracle.tokenizer, pairs)
     settings = RescoreSettings(str(toy_agent), str(tmp_path / "dumps"), temperature=0.7, window=3)
     summary = rescore(tmp_path / "out", settings, max_batch_tokens=512)
-    assert summary.exact_prompts == summary.trajectories == len(pairs)
+    assert summary.lines == {"all": len(pairs)}
     found = by_place(read(tmp_path / "out"))
 
     # Special tokens are not in a dump.
@@ -211,7 +211,7 @@ def test_prompts_whose_markers_cannot_be_put_back_are_used_as_they_stand(toy_age
     (tmp_path / "dumps").mkdir()
     (tmp_path / "dumps" / "7.jsonl").write_text(json.dumps({"input": prompt, "output": response}))
     summary = rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps")))
-    assert (summary.trajectories, summary.exact_prompts) == (1, 0)
+    assert summary.lines == {"all": 1, "without turn markers": 1}
     records = read(tmp_path / "out", 7)
     assert [(e["round"], e["tool"]) for e in records] == [(0, None), (1, "search")]
     context = tokenizer.encode(prompt + response.removesuffix("bc"), add_special_tokens=False)
