@@ -16,10 +16,10 @@ from arpo_entropy_recorder.figures.about import finish, require_results
 from arpo_entropy_recorder.figures.marks import (
     POINTS_SHOWN,
     SHORT_COUNTS,
-    cloud,
     round_axis,
     rounds_that_fit,
     shown_of,
+    side_by_side,
 )
 from arpo_entropy_recorder.figures.style import (
     AFTER_TOOL,
@@ -37,6 +37,8 @@ from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 ROUND_NUMBERS = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+FEW = 30  # points, that are drawn larger
+WIDTH = 0.56  # of a round's points
 MIN_AXIS_TOP = 0.01  # the axis ends above this even where all entropies are zero
 
 
@@ -71,6 +73,25 @@ def plot(analysis: Analysis, words: Words) -> Figure:
         words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
     ]
     return finish(axes, analysis, words, words("Entropy of the first token after each tool result"), caption)
+
+
+def cloud(axes: Axes, x: float, group: Group, most: int, colour: str) -> int:
+    """Draw at most `most` of the group's values as points side by side, around `x`; returns how many."""
+    points = group.points(most)
+    few = len(points) <= FEW
+    axes.scatter(
+        side_by_side(x, len(points), WIDTH),
+        points,
+        s=(12 if few else 7) * scale() ** 2,  # far smaller than a mean's mark
+        color=colour,
+        alpha=0.5 if few else 0.4,
+        linewidths=0,
+        clip_on=False,
+        zorder=2,
+        gid=f"points-{x:g}",
+        rasterized=len(points) > 1_000,
+    )
+    return len(points)
 
 
 def means(axes: Axes, groups: Mapping[int, Group], label: str, marker: str, colour: str) -> Line2D:

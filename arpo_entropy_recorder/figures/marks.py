@@ -11,39 +11,14 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL, Group
+from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL
 from arpo_entropy_recorder.figures.media import SCREEN
 from arpo_entropy_recorder.figures.style import MUTED, figure_of, scale, small
 from arpo_entropy_recorder.figures.words import Words
 
 POINTS_SHOWN = 5_000
-FEW = 30
 LABELLED_ROUNDS = 32
 SHORT_COUNTS = 12
-
-
-def cloud(
-    axes: Axes, x: float, group: Group, most: int, colour: str, width: float = 0.56, marker: str = "o"
-) -> int:
-    """Draw at most `most` of the group's values as points side by side, around `x`; returns how many."""
-    points = group.points(most)
-    # the golden ratio's multiples spread the points evenly, the same way every time
-    jitter = np.arange(len(points)) * 0.6180339887 % 1 * width
-    few = len(points) <= FEW
-    axes.scatter(
-        x + jitter - (jitter.mean() if len(points) else 0),
-        points,
-        marker=marker,
-        s=(12 if few else 7) * scale() ** 2,  # far smaller than a mean's mark
-        color=colour,
-        alpha=0.5 if few else 0.4,
-        linewidths=0,
-        clip_on=False,
-        zorder=2,
-        gid=f"points-{x:g}",
-        rasterized=len(points) > 1_000,
-    )
-    return len(points)
 
 
 def round_axis(
@@ -124,8 +99,7 @@ def points(
 ) -> None:
     """Draw values side by side around `at`, faint behind a box; those beyond `top` as triangles at the axis' end."""
     few = len(values) < MIN_INTERVAL
-    jitter = np.arange(len(values)) * 0.6180339887 % 1 * width
-    place = at + jitter - (jitter.mean() if len(values) else 0)
+    place = side_by_side(at, len(values), width)
     beyond = np.abs(values) > top
     for marker, chosen in (("o", ~beyond), (">" if sideways else "^", beyond)):
         if not chosen.any() and marker != "o":
@@ -134,6 +108,13 @@ def points(
         look: Any = {"s": (16 if few else 5) * scale() ** 2, "alpha": 0.7 if few else 0.3, "linewidths": 0}
         axes.scatter(*((y, x) if sideways else (x, y)), marker=marker, color=colour, clip_on=False, zorder=2,
                      gid=f"points-{at:g}", rasterized=len(x) > 1_000, **look)  # fmt: skip
+
+
+def side_by_side(at: float, n: int, width: float) -> np.ndarray:
+    """Places of `n` points around `at`, float64[n], of which the outermost are less than `width` apart."""
+    # the golden ratio's multiples spread the points evenly, the same way every time
+    jitter = np.arange(n) * 0.6180339887 % 1 * width
+    return at + jitter - (jitter.mean() if n else 0)
 
 
 def shown_of(words: Words, shown: int, total: int) -> str:
