@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 
 MAX_BINS = 50
-FACTORS = (1, 2, 5)
 
 
 class Bins(NamedTuple):
@@ -37,8 +38,10 @@ def bins_of(steps: np.ndarray, most: int = MAX_BINS) -> Bins:
     """At most `most` bins for global `steps`, int64[n] in order; one for each step where these are few enough."""
     spacing = int(np.gcd.reduce(np.diff(steps))) if len(steps) > 1 else 1
     length = int(steps[-1] - steps[0]) // spacing + 1
-    factor, power = 1, 1
-    while -(-length // factor) > most:
-        power = power if factor < 5 * power else 10 * power
-        factor = next(f * power for f in (*FACTORS, 10) if f * power > factor)
+    factor = next(number for number in round_numbers() if -(-length // number) <= most)
     return Bins(int(steps[0]), spacing, factor * spacing, -(-length // factor))
+
+
+def round_numbers() -> Iterator[int]:
+    """1, 2, 5, 10, 20, 50, 100, ..., without an end."""
+    return (factor * 10**power for power in count() for factor in (1, 2, 5))

@@ -128,7 +128,7 @@ def _dots(axes: Axes, bins: Bins, cells: np.ndarray) -> None:
     row, column = np.nonzero(cells)
     inches = 0.7 * figure_of(axes).get_size_inches() / cells.shape[::-1]
     across = float(np.clip(0.35 * 72 * inches.min(), 1.0, 4.0 * scale()))
-    places = (bins.edges[:-1] + bins.edges[1:])[column] / 2
+    places = bins.centres[column]
     axes.scatter(
         places, row + 0.5, s=across**2, c="white", edgecolors=INK, linewidths=0.15 * across, gid="few"
     )

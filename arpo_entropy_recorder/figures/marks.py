@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL
+from arpo_entropy_recorder.figures.bins import round_numbers
 from arpo_entropy_recorder.figures.media import SCREEN
 from arpo_entropy_recorder.figures.style import MUTED, figure_of, scale, small
 from arpo_entropy_recorder.figures.words import Words
@@ -60,8 +60,7 @@ def rounds_that_fit(axes: Axes, counts: Mapping[int, int]) -> tuple[int, bool]:
 
 def tick_spacing(span: int, most: int = 10) -> int:
     """The spacing, of 1, 5, 10, 20, 50, 100, ..., at which at most `most` ticks and one lie over `span`."""
-    every = (number * 10**power for power in count() for number in (1, 2, 5))
-    return next(spacing for spacing in every if spacing != 2 and span <= most * spacing)
+    return next(spacing for spacing in round_numbers() if spacing != 2 and span <= most * spacing)
 
 
 def whole_ticks(first: int, last: int, most: int = 10) -> list[int]:
