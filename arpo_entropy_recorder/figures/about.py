@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib import rcParams
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
 from arpo_entropy_recorder.analysis.notes import notes
-from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.figures.media import SCREEN
 from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of, on_page
 from arpo_entropy_recorder.figures.words import Words
@@ -25,10 +26,28 @@ def finish(
     lies behind the data, or in front of it where the axes are `filled`.
     """
     caption = [*caption, *notes(analysis, words, with_steps=True)]
-    return conclude(axes, analysis.origins.simulated, words, title, caption, filled)
+    return _conclude(axes, analysis.origins.simulated, words, title, caption, filled)
 
 
-def conclude(
+def finish_runs(
+    axes: Axes, runs: Iterable[tuple[str, Sequence[Analysis]]], words: Words, title: str, caption: list[str]
+) -> Figure:
+    """`finish` for several runs: each one's name comes before what is to be known of its records."""
+    caption, simulated = [*caption], False
+    for name, analyses in runs:
+        about = [line for analysis in analyses for line in notes(analysis, words, with_steps=True)]
+        caption += [f"{shorten(name)}:", *about]
+        simulated |= any(analysis.origins.simulated for analysis in analyses)
+    return _conclude(axes, simulated, words, title, caption)
+
+
+def shared_vocab_size(analyses: Iterable[Analysis]) -> int | None:
+    """The vocabulary size of all of them, for an axis in nats; None where they differ or it is not known."""
+    sizes = {analysis.vocab_size for analysis in analyses}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _conclude(
     axes: Axes, simulated: bool, words: Words, title: str, caption: list[str], filled: bool = False
 ) -> Figure:
     """`finish` with a whole caption, and told whether any of the data are simulated.

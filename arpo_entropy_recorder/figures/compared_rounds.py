@@ -8,10 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.notes import notes
 from arpo_entropy_recorder.analysis.statistics import START, Group
 from arpo_entropy_recorder.errors import shorten
-from arpo_entropy_recorder.figures.about import conclude
+from arpo_entropy_recorder.figures.about import finish_runs, shared_vocab_size
 from arpo_entropy_recorder.figures.marks import round_axis, rounds_that_fit
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
 from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
@@ -35,8 +34,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
         moved = {number + place: spread for number, spread in of_run.items()}
         marks[name] = boxes(axes, moved, colours[name], 0.8 * WIDTH / len(every), shorten(name))
     log_axis(axes, limits, words("Normalised entropy"))
-    sizes = {analysis.vocab_size for _, analysis in every}
-    vocab_size = sizes.pop() if len(sizes) == 1 else None
+    vocab_size = shared_vocab_size(analysis for _, analysis in every)
     nats_axis(axes, limits, vocab_size, words)
     counts = {
         number: sum(of_run[number].n for of_run in groups if number in of_run)
@@ -50,11 +48,8 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
         nats_words(vocab_size, words),
         words("Under the rounds: their numbers of records."),
     ]
-    for name, analysis in every:
-        caption += [f"{shorten(name)}:", *notes(analysis, words, with_steps=True)]
-    simulated = any(analysis.origins.simulated for _, analysis in every)
     title = words("Entropy of the first token after each tool result")
-    return conclude(axes, simulated, words, title, caption)
+    return finish_runs(axes, [(name, [analysis]) for name, analysis in every], words, title, caption)
 
 
 def _groups(analysis: Analysis) -> dict[int, Group]:

@@ -12,10 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.notes import notes
 from arpo_entropy_recorder.analysis.ratio import A, B, N, fieller
 from arpo_entropy_recorder.errors import UserError, shorten
-from arpo_entropy_recorder.figures.about import conclude, finish
+from arpo_entropy_recorder.figures.about import finish, finish_runs, shared_vocab_size
 from arpo_entropy_recorder.figures.marks import step_axis
 from arpo_entropy_recorder.figures.scales import log_axis, nats_axis, scale_for
 from arpo_entropy_recorder.figures.spread import MARKED, MIN_SPREAD, has_neighbour
@@ -117,10 +116,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
     title = words("Entropy after tool results over that before any")
     if not several and not seeds:
         return finish(axes, every[0], words, title, caption)
-    for name, analyses in runs.items():
-        about = [line for analysis in analyses for line in notes(analysis, words, with_steps=True)]
-        caption += [f"{shorten(name)}:", *about]
-    return conclude(axes, any(analysis.origins.simulated for analysis in every), words, title, caption)
+    return finish_runs(axes, runs.items(), words, title, caption)
 
 
 def _line_of(analysis: Analysis, name: str) -> Line:
@@ -233,8 +229,7 @@ def _level_axis(
     values = np.concatenate(shown)
     limits = scale_for(float(np.min(values[values > 0], initial=1.0)), float(np.nanmax(values)))
     log_axis(axes, limits, words("Mean entropy"))
-    sizes = {analysis.vocab_size for analysis in analyses}
-    nats_axis(axes, limits, sizes.pop() if len(sizes) == 1 else None, words)
+    nats_axis(axes, limits, shared_vocab_size(analyses), words)
 
 
 def _step_axis(axes: Axes, lines: Sequence[Line], words: Words) -> None:
