@@ -116,6 +116,12 @@ class Rounds:
             self.after_tool.add(values)
             self.by_round.setdefault(number, Group()).add(values)
 
+    @property
+    def with_start(self) -> dict[int, Group]:
+        """The groups by round, in order, with `initial` at START where it has a value."""
+        start = {START: self.initial} if self.initial.n else {}
+        return start | dict(sorted(self.by_round.items()))
+
 
 @dataclass
 class Origins:

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.statistics import START, Group
 from arpo_entropy_recorder.errors import shorten
 from arpo_entropy_recorder.figures.about import finish_runs, shared_vocab_size
 from arpo_entropy_recorder.figures.marks import round_axis, rounds_that_fit
@@ -25,7 +24,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
     every = [(name, analysis) for name, seeds in runs.items() for analysis in seeds]
     colours = dict(zip(runs, SERIES * len(runs), strict=False))
     places = (np.arange(len(every)) - (len(every) - 1) / 2) * WIDTH / len(every)
-    groups = [_groups(analysis) for _, analysis in every]
+    groups = [analysis.rounds.with_start for _, analysis in every]
     spreads = [{number: spread_of([group]) for number, group in of_run.items()} for of_run in groups]
     axes = new_figure().add_subplot()
     limits = scale_of((spread for of_run in spreads for spread in of_run.values()), whole=False)
@@ -50,9 +49,3 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
     ]
     title = words("Entropy of the first token after each tool result")
     return finish_runs(axes, [(name, [analysis]) for name, analysis in every], words, title, caption)
-
-
-def _groups(analysis: Analysis) -> dict[int, Group]:
-    """The entropies by round, those before any tool call at START."""
-    rounds = analysis.rounds
-    return {**({START: rounds.initial} if rounds.initial.n else {}), **rounds.by_round}

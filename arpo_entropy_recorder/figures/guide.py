@@ -50,7 +50,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     rounds = analysis.rounds
     require_results(analysis)
     groups = dict(sorted(rounds.by_round.items()))
-    everything = {START: rounds.initial, **groups} if rounds.initial.n else groups
+    everything = rounds.with_start
     axes = new_figure(round_width(len(everything))).add_subplot()
     most = max(POINTS_SHOWN // len(everything), 50)
     shown = sum(cloud(axes, number, group, most, AFTER_TOOL) for number, group in groups.items())

@@ -26,9 +26,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     """Draw each round's records with their quantiles on a log axis, and those before any tool call at round 0."""
     rounds = analysis.rounds
     require_results(analysis)
-    groups = dict(sorted(rounds.by_round.items()))
-    if rounds.initial.n:
-        groups = {START: rounds.initial, **groups}
+    groups = rounds.with_start
     spreads = {number: spread_of([group]) for number, group in groups.items()}
     axes = new_figure().add_subplot()
     limits = scale_of(spreads.values())
