@@ -17,7 +17,7 @@ from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.figures.about import finish, finish_runs, shared_vocab_size
 from arpo_entropy_recorder.figures.marks import step_axis
 from arpo_entropy_recorder.figures.scales import log_axis, nats_axis, scale_for
-from arpo_entropy_recorder.figures.spread import MARKED, MIN_SPREAD, has_neighbour
+from arpo_entropy_recorder.figures.spread import MIN_SPREAD, marked
 from arpo_entropy_recorder.figures.style import (
     AFTER_TOOL,
     INITIAL,
@@ -195,9 +195,7 @@ def _handle(label: str, **look: Any) -> Line2D:
 
 def _series(axes: Axes, steps: np.ndarray, values: np.ndarray, **look: Any) -> None:
     """A line with gaps; points where there are few or a value has no neighbour."""
-    lone = ~np.isnan(values) & ~has_neighbour(values)
-    marked = slice(None) if len(steps) <= MARKED else np.flatnonzero(lone).tolist()
-    axes.plot(steps, values, marker="o", ms=3.5 * scale(), markevery=marked, zorder=3, **look)
+    axes.plot(steps, values, marker="o", ms=3.5 * scale(), markevery=marked(values), zorder=3, **look)
 
 
 def _ratio_axis(axes: Axes, lines: Sequence[Line], words: Words) -> None:

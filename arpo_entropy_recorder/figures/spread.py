@@ -97,10 +97,9 @@ def bands(
     _, mean, _, p10, p25, p50, p75, p90 = np.array(spreads).T
     for low, high, alpha, name in ((p10, p90, 0.13, "p10-p90"), (p25, p75, 0.22, "box")):
         axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0, gid=name)
-        lone = ~np.isnan(low) & ~has_neighbour(low)
-        axes.vlines(x[lone], low[lone], high[lone], color=colour, alpha=2 * alpha, lw=4 * scale(), gid=name)
-    marked = len(x) <= MARKED
-    if marked:
+        at = lone(low)
+        axes.vlines(x[at], low[at], high[at], color=colour, alpha=2 * alpha, lw=4 * scale(), gid=name)
+    if len(x) <= MARKED:
         known = ~np.isnan(p50)
         axes.plot(
             x[known],
@@ -112,16 +111,20 @@ def bands(
             mew=1.4 * scale(),
             gid="mean",
         )
-    lone = ~np.isnan(p50) & ~has_neighbour(p50)
     axes.plot(x, p50, color=colour, ls=style, lw=1.6 * scale(), marker="o", ms=4 * scale(), zorder=3, gid="median",
-              markevery=slice(None) if marked else np.flatnonzero(lone).tolist())  # fmt: skip
+              markevery=marked(p50))  # fmt: skip
     return Line2D([], [], color=colour, ls=style, lw=1.6 * scale(), label=label)
 
 
-def has_neighbour(values: np.ndarray) -> np.ndarray:
-    """Which values have a known one before or after them, so that a line is drawn there, bool[n]."""
+def lone(values: np.ndarray) -> np.ndarray:
+    """Which known values have no known one before or after them, so that no line is drawn there, bool[n]."""
     known = np.pad(~np.isnan(values), 1)
-    return known[:-2] | known[2:]
+    return known[1:-1] & ~(known[:-2] | known[2:])
+
+
+def marked(values: np.ndarray) -> slice | list[int]:
+    """Which points of a line get a marker: all of few, of many those where no line is drawn."""
+    return slice(None) if len(values) <= MARKED else np.flatnonzero(lone(values)).tolist()
 
 
 def band_words(words: Words, means: bool = True) -> list[str]:

@@ -31,7 +31,7 @@ from arpo_entropy_recorder.figures.spread import (
     Spread,
     band_words,
     bands,
-    has_neighbour,
+    marked,
     spread_of,
 )
 from arpo_entropy_recorder.figures.style import (
@@ -121,10 +121,8 @@ def _means(axes: Axes, analysis: Analysis, bins: Bins, words: Words) -> list[str
     for number, look in looks.items():
         mean = _binned(curves[number], bins)
         known += mean[~np.isnan(mean)].tolist()
-        lone = np.flatnonzero(~np.isnan(mean) & ~has_neighbour(mean)).tolist()
-        marked = slice(None) if bins.number <= MARKED else lone
-        named += axes.plot(bins.centres, mean, lw=1.6 * scale(), marker="o", ms=4 * scale(), markevery=marked,
-                           gid="curve", **look)  # fmt: skip
+        named += axes.plot(bins.centres, mean, lw=1.6 * scale(), marker="o", ms=4 * scale(), gid="curve",
+                           markevery=marked(mean), **look)  # fmt: skip
     limits = scale_for(min((value for value in known if value > 0), default=0), max(known))
     log_axis(axes, limits, words("Normalised entropy"))
     if len(rounds) > NAMED_ROUNDS:
