@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.breakdown import Curve
+
 MAX_BINS = 50
 
 
@@ -32,6 +34,17 @@ class Bins(NamedTuple):
     def edges(self) -> np.ndarray:
         """Where bins begin and end, float64[number + 1], half way between two steps."""
         return self.first + self.width * np.arange(self.number + 1) - self.spacing / 2
+
+    def means_of(self, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of a curve's records in each bin, NaN where there is none, and their number, float64[number] each.
+
+        A log does not tell how many records its means are of: each counts as one.
+        """
+        at = self.at(curve.steps)
+        n = np.array([group.n for group in curve.groups], float) if curve.groups else np.ones(len(at))
+        counts = np.bincount(at, n, self.number)
+        with np.errstate(invalid="ignore"):
+            return np.bincount(at, n * curve.mean, self.number) / counts, counts
 
 
 def bins_of(steps: np.ndarray, most: int = MAX_BINS) -> Bins:

@@ -81,12 +81,7 @@ def _cells(analysis: Analysis, bins: Bins) -> tuple[list[int], np.ndarray, np.nd
     grid, few = np.full((len(rounds), bins.number), np.nan), np.zeros((len(rounds), bins.number), bool)
     for row, number in enumerate(rounds):
         curve = curves[number]
-        at = bins.at(curve.steps)
-        # A log does not tell how many records its means are of.
-        n = np.array([group.n for group in curve.groups], float) if curve.groups else np.ones(len(at))
-        counts = np.bincount(at, n, bins.number)
-        with np.errstate(invalid="ignore"):
-            grid[row] = np.bincount(at, n * curve.mean, bins.number) / counts
+        grid[row], counts = bins.means_of(curve)
         few[row] = (counts > 0) & (counts < MIN_SPREAD) & (len(curve.groups) > 0)
     return rounds, grid, few
 

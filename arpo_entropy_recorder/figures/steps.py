@@ -12,7 +12,6 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.breakdown import Curve
 from arpo_entropy_recorder.analysis.statistics import ANY_ROUND, START, Group
 from arpo_entropy_recorder.figures.about import finish, log_note
 from arpo_entropy_recorder.figures.bins import Bins, bins_of
@@ -119,7 +118,7 @@ def _means(axes: Axes, analysis: Analysis, bins: Bins, words: Words) -> list[str
         looks[START] = {"color": INITIAL, "ls": (0, (4, 2)), "label": words("before any tool call")}
     named, known = [], []
     for number, look in looks.items():
-        mean = _binned(curves[number], bins)
+        mean = bins.means_of(curves[number])[0]
         known += mean[~np.isnan(mean)].tolist()
         named += axes.plot(bins.centres, mean, lw=1.6 * scale(), marker="o", ms=4 * scale(), gid="curve",
                            markevery=marked(mean), **look)  # fmt: skip
@@ -135,14 +134,6 @@ def _means(axes: Axes, analysis: Analysis, bins: Bins, words: Words) -> list[str
 
 def _name(number: int, words: Words) -> str:
     return words("after a tool result") if number == ANY_ROUND else words("round {number}", number=number)
-
-
-def _binned(curve: Curve, bins: Bins) -> np.ndarray:
-    """The mean of a log's means in each bin, float64[bins]; NaN where there is none."""
-    at = bins.at(curve.steps)
-    counts = np.bincount(at, minlength=bins.number)
-    with np.errstate(invalid="ignore"):
-        return np.bincount(at, curve.mean, bins.number) / counts
 
 
 def _colour_scale(axes: Axes, rounds: list[int], colours: np.ndarray, words: Words) -> None:
