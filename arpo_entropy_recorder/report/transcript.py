@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from arpo_entropy_recorder.rescore.manifest import read_manifest, step_name
 from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.tokenized import Tokenized
 from arpo_entropy_recorder.step_files.find import key_of
-from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 
 class UnknownTokenError(UserError):
@@ -49,7 +49,7 @@ class Transcriber:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._dumps: dict[Path, tuple[list[Line], Retokenizer] | None] = {}
+        self._directories: dict[Path, _Rescored] = {}
 
     def read(self, trajectory: Trajectory) -> Transcript | None:
         """The transcript; None where the records hold no tokens. Raises UnknownTokenError."""
@@ -91,34 +91,50 @@ class Transcriber:
         """The dumped line that a rescored trajectory was read from, if the dump is still there and the same."""
         if trajectory.path is None:
             return None
-        path = trajectory.path
-        if path not in self._dumps:
-            self._dumps[path] = _read_dump(path, trajectory.global_step, self.tokenizer)
-        found = self._dumps[path]
-        if found is None:
+        directory = trajectory.path.parent
+        if directory not in self._directories:
+            self._directories[directory] = _Rescored(directory, self.tokenizer)
+        rescored = self._directories[directory]
+        lines = rescored.lines(trajectory.path, trajectory.global_step)
+        if lines is None:
             return None
-        lines, retokenizer = found
-        dumped = retokenizer.read(lines[trajectory.sample_idx])
+        dumped = rescored.retokenizer.read(lines[trajectory.sample_idx])
         segments = {segment.round: segment.tokens for segment in dumped.segments}
         return dumped if all(segments.get(r.round) == r.tokens for r in trajectory.records) else None
 
 
-def _read_dump(path: Path, global_step: int, tokenizer: Any) -> tuple[list[Line], Retokenizer] | None:
-    """The lines of a rescored step, and how they are read; None where its dump is gone or has changed."""
-    manifest = read_manifest(path.parent)
-    entry = manifest["steps"].get(step_name(global_step, key_of(path).validate)) if manifest else None
-    if manifest is None or entry is None:
-        return None
-    settings = manifest["settings"]
-    try:
-        dumps = read_dumps(Path(entry["file"]), lambda _: None, settings.get("keys"))
-    except UserError:
-        return None
-    lines = [d.lines for d in dumps if d.global_step == global_step and d.digest == entry["digest"]]
-    retokenizer = Retokenizer(
-        tokenizer, settings["tools"], settings.get("tags", [RESULT_TAG]), settings.get("several_turns", False)
-    )
-    return (lines[0], retokenizer) if lines else None
+class _Rescored:
+    """A directory of step files, with the dumps that they were read from where it is a rescored one."""
+
+    def __init__(self, directory: Path, tokenizer: Any) -> None:
+        manifest = read_manifest(directory) or {"settings": {}, "steps": {}}
+        self._tokenizer = tokenizer
+        self._settings, self._steps = manifest["settings"], manifest["steps"]
+        self._lines: dict[Path, list[Line] | None] = {}
+
+    @cached_property
+    def retokenizer(self) -> Retokenizer:
+        """How the dumps' lines are read."""
+        # A manifest leaves out what is by default.
+        others = {name: self._settings[name] for name in ("tags", "several_turns") if name in self._settings}
+        return Retokenizer(self._tokenizer, self._settings["tools"], **others)
+
+    def lines(self, path: Path, global_step: int) -> list[Line] | None:
+        """The dumped lines of a step file; None where it has none, or its dump is gone or has changed."""
+        if path not in self._lines:
+            self._lines[path] = self._read(path, global_step)
+        return self._lines[path]
+
+    def _read(self, path: Path, global_step: int) -> list[Line] | None:
+        entry = self._steps.get(step_name(global_step, key_of(path).validate))
+        if entry is None:
+            return None
+        try:
+            dumps = read_dumps(Path(entry["file"]), lambda _: None, self._settings.get("keys"))
+        except UserError:
+            return None
+        same = (dump for dump in dumps if dump.global_step == global_step and dump.digest == entry["digest"])
+        return next((dump.lines for dump in same), None)
 
 
 def _results(dumped: Tokenized) -> dict[int, str]:
