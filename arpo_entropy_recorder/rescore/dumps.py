@@ -16,7 +16,7 @@ from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.lines import lines_of, parse_entry
 from arpo_entropy_recorder.rescore.readings import Entry, Reading
 from arpo_entropy_recorder.step_files.find import read_bytes
-from arpo_entropy_recorder.step_files.json_text import parse_json
+from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
 from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name
 
 MANIFEST = "rescore.json"
@@ -109,9 +109,8 @@ def _texts(data: bytes, file: str) -> Iterator[tuple[str, Any]]:
         if isinstance(entries, list):
             yield from ((f"{file}: entry {index}", entry) for index, entry in enumerate(entries))
             return
-    for number, text in enumerate(data.split(b"\n"), start=1):
-        if text.strip():
-            yield f"{file}: line {number}", text
+    for number, text in json_lines(data):
+        yield f"{file}: line {number}", text
 
 
 def _parse(text: Any, where: str, default_step: int | None, keys: Mapping[str, str]) -> Entry:

@@ -18,7 +18,7 @@ import numpy as np
 
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.find import read_bytes
-from arpo_entropy_recorder.step_files.json_text import parse_json
+from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
 
 FOLDER, STABLE = "token_exports", "STABLE"
 STEP = re.compile(r"step_(\d{1,18})")
@@ -72,9 +72,8 @@ def find_steps(path: Path, say: Callable[[str], object]) -> dict[int, list[Path]
 
 def read_sequences(file: Path) -> Iterator[Sequence]:
     """The sequences of a file. Raises UserError naming file, line and key."""
-    for number, line in enumerate(read_bytes(file).split(b"\n"), start=1):
-        if line.strip():
-            yield _sequence(line, f"{printable(file)}: line {number}")
+    for number, line in json_lines(read_bytes(file)):
+        yield _sequence(line, f"{printable(file)}: line {number}")
 
 
 def _sequence(line: bytes, where: str) -> Sequence:

@@ -8,7 +8,7 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.prompts import Prompt
-from arpo_entropy_recorder.step_files.json_text import parse_json
+from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
 
 KEY = "prompt"
 # Columns with what a text model is not given, and the types of such parts in a message's content.
@@ -79,15 +79,14 @@ def _has_media(column: Any) -> list[Any]:
 
 
 def _jsonl(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if line.strip():
-            try:
-                entry = parse_json(line)
-            except ValueError as error:
-                raise UserError(f"{path}: line {number}: not JSON ({error})") from error
-            if not isinstance(entry, dict) or key not in entry:
-                raise UserError(f"{path}: line {number}: no key {key!r}; each line is an object with one")
-            yield f"line {number}", entry
+    for number, line in json_lines(path.read_bytes()):
+        try:
+            entry = parse_json(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: not JSON ({error})") from error
+        if not isinstance(entry, dict) or key not in entry:
+            raise UserError(f"{path}: line {number}: no key {key!r}; each line is an object with one")
+        yield f"line {number}", entry
 
 
 def _text(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:

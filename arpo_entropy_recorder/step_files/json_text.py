@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -25,3 +26,13 @@ def parse_json(text: bytes) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError):
             raise error from None
+
+
+def json_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The texts of a file with one JSON value a line, each with its line's number from 1; blank lines are left out.
+
+    A line ends with a newline alone: other separators may stand in a JSON string.
+    """
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            yield number, line

@@ -9,7 +9,7 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.rollout.tools.tool import ToolError
-from arpo_entropy_recorder.step_files.json_text import parse_json
+from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
 
 LIMIT = 8192
 """Characters of a result that the policy is shown."""
@@ -57,7 +57,7 @@ def _entries(data: bytes, path: Path) -> Iterator[tuple[str, Any]]:
         values = [parse_json(data)]
     except ValueError as error:
         try:
-            values = [parse_json(line) for line in data.split(b"\n") if line.strip()]
+            values = [parse_json(line) for _, line in json_lines(data)]
         except ValueError:
             raise UserError(
                 f"{path}: not JSON ({error}); a search cache is one object, query to result"
