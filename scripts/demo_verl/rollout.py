@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from given import batch_of, compose_config
 from kept import rows_of
 
 HERE = Path(__file__).resolve().parent
@@ -23,9 +23,6 @@ PROMPTS, RESPONSES = 128, 384
 
 def make_config(model: Path, n: int, overrides: list[str]) -> Any:
     """verl's own configuration with what a CPU and the toy agent need."""
-    import verl
-    from hydra import compose, initialize_config_dir
-
     rollout = {
         "name": "vllm",
         "n": n,
@@ -46,22 +43,19 @@ def make_config(model: Path, n: int, overrides: list[str]) -> Any:
         "multi_turn.max_assistant_turns": 5,
         "multi_turn.function_tool_path": HERE / "toy_tools.py",
     }
-    folder = Path(verl.__file__).parent / "trainer" / "config"
-    with initialize_config_dir(str(folder), version_base=None):
-        return compose(
-            "ppo_trainer",
-            overrides=[
-                f"actor_rollout_ref.model.path={model}",
-                *(f"actor_rollout_ref.rollout.{key}={value}" for key, value in rollout.items()),
-                # vLLM's CPU build has no sleep mode.
-                "+actor_rollout_ref.rollout.enable_sleep_mode=False",
-                f"data.max_prompt_length={PROMPTS}",
-                f"data.max_response_length={RESPONSES}",
-                "trainer.n_gpus_per_node=1",
-                "trainer.device=cpu",
-                *overrides,
-            ],
-        )
+    return compose_config(
+        [
+            f"actor_rollout_ref.model.path={model}",
+            *(f"actor_rollout_ref.rollout.{key}={value}" for key, value in rollout.items()),
+            # vLLM's CPU build has no sleep mode.
+            "+actor_rollout_ref.rollout.enable_sleep_mode=False",
+            f"data.max_prompt_length={PROMPTS}",
+            f"data.max_response_length={RESPONSES}",
+            "trainer.n_gpus_per_node=1",
+            "trainer.device=cpu",
+            *overrides,
+        ]
+    )
 
 
 def start_server(config: Any) -> Any:
@@ -87,25 +81,6 @@ def start_server(config: Any) -> Any:
     )
     ray.get(server.launch_server.remote())
     return server
-
-
-def make_batch(prompts: list[str], n: int, step: int, validate: bool = False) -> Any:
-    """The prompts as a trainer hands them to the agent loop, `n` rows each."""
-    from verl.protocol import DataProto
-
-    rows = [i for i in range(len(prompts)) for _ in range(n)]
-    raw = np.empty(len(rows), dtype=object)
-    raw[:] = [[{"role": "user", "content": prompts[i]}] for i in rows]
-    kind = "validate" if validate else "train"
-    return DataProto(
-        batch=None,
-        non_tensor_batch={
-            "raw_prompt": raw,
-            "uid": np.array([f"{kind}-{step}-{i}" for i in rows], dtype=object),
-            "index": np.array(rows),
-        },
-        meta_info={"global_steps": step, "validate": validate},
-    )
 
 
 def main() -> None:
@@ -153,13 +128,14 @@ def main() -> None:
     manager = AgentLoopManager.create(config, LLMServerClient(config, balancer))
     tracking = Tracking("demo", "verl", ["console"])
     prompts = list(TOY_PROMPTS[: arguments.prompts])
+    each = list(range(len(prompts)))
     rows: list[dict[str, Any]] = []
     for step in range(1, arguments.steps + 1):
         ray.get(server.set_global_steps.remote(step - 1))
-        output = manager.generate_sequences(make_batch(prompts, arguments.n, step))
+        output = manager.generate_sequences(batch_of(prompts, sorted(each * arguments.n), step, False))
         rows += rows_of(output, step, False)
         if arguments.validate and step == arguments.steps:
-            output = manager.generate_sequences(make_batch(prompts, 1, step, validate=True))
+            output = manager.generate_sequences(batch_of(prompts, each, step, True))
             rows += rows_of(output, step, True)
         tracking.log({"training/global_step": step}, step)
     (arguments.folder / "books.json").write_text(json.dumps({"rows": rows}))

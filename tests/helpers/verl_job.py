@@ -40,8 +40,7 @@ def version():
 
 
 def make_config(options):
-    import verl
-    from hydra import compose, initialize_config_dir
+    from given import compose_config
 
     overrides = [
         "actor_rollout_ref.rollout.name=vllm",
@@ -66,8 +65,7 @@ def make_config(options):
         overrides.append(f"actor_rollout_ref.rollout.multi_turn.function_tool_path={TOOLS / 'toy_tools.py'}")
     else:
         overrides += old_tools(options)
-    with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
-        return compose("ppo_trainer", overrides=overrides)
+    return compose_config(overrides)
 
 
 def old_tools(options):
@@ -217,25 +215,12 @@ def make_worker(config, server, options):
 
 
 def batch(options, step, validate, prompts, padding=0):
-    import numpy as np
-    from verl.protocol import DataProto
+    from given import batch_of
 
-    n = 1 if validate else options["n"]
-    rows = [i for i in range(prompts) for _ in range(n)]
+    rows = sorted(list(range(prompts)) * (1 if validate else options["n"]))
     rows += rows[:padding]
-    raw = np.empty(len(rows), dtype=object)
-    raw[:] = [[{"role": "user", "content": f"question {i} {options['secret']}"}] for i in rows]
-    kind = "v" if validate else "t"
-    return DataProto(
-        batch=None,
-        non_tensor_batch={
-            "raw_prompt": raw,
-            "uid": np.array([f"{kind}{step}p{i}" for i in rows], dtype=object),
-            "index": np.array(rows),
-            "agent_name": np.array(["tool_agent"] * len(rows), dtype=object),
-        },
-        meta_info={"global_steps": step, "validate": validate},
-    )
+    questions = [f"question {i} {options['secret']}" for i in range(prompts)]
+    return batch_of(questions, rows, step, validate, agent_name=["tool_agent"] * len(rows))
 
 
 def main(options):
