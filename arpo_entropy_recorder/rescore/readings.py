@@ -13,7 +13,7 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.keys import LENGTH, Names
 from arpo_entropy_recorder.rescore.settings import SettingError
-from arpo_entropy_recorder.rescore.whole import common, is_cut, is_sure, prompt_end, response_start
+from arpo_entropy_recorder.rescore.whole import is_cut, is_sure, prompt_end, response_start
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _is_whole(pairs: Sequence[tuple[Any, Any]], key: str, response_key: str, fil
     ]
     if all(ends) and any(sure):
         return True
-    if not any(sure) and not any(cut) and common(ends) is not True:
+    if not any(sure) and not any(cut) and not all(ends):
         return False
     count = sum(ends) + sum(cut)
     raise SettingError(
@@ -88,7 +88,7 @@ def _is_whole(pairs: Sequence[tuple[Any, Any]], key: str, response_key: str, fil
 def _holds_prompt(pairs: Sequence[tuple[Any, Any]], key: str, response_key: str, file: str) -> bool:
     """Whether every response begins with its prompt. Raises SettingError where that may be chance."""
     begins = [prompt_end(response, first) is not None for first, response in pairs]
-    if common(begins) is not True:
+    if not all(begins):
         return False
     if any(is_sure(first) for first, _ in pairs):
         return True

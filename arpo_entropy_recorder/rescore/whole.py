@@ -5,7 +5,7 @@ verl's `input_ids` are prompt and response, other trainers' are the prompt alone
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TypeVar
 
 S = TypeVar("S", str, list[int])
@@ -60,8 +60,3 @@ def _without_padding(sequence: S) -> Iterator[S]:
             stop -= 1
         if stop:
             yield sequence[:stop]
-
-
-def common(sequences: Sequence[bool]) -> bool | None:
-    """True if all are true, False if none is, None in between."""
-    return True if all(sequences) else None if any(sequences) else False
