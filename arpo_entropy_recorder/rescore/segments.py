@@ -31,9 +31,6 @@ class Part:
     tool: str | None = None
     is_result: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_result", self.is_result or self.tool is not None)
-
 
 def split_response(
     text: str, tools: Sequence[str] = ARPO_TOOLS, tags: Sequence[str] = (RESULT_TAG,)

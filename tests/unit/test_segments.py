@@ -38,7 +38,7 @@ call = st.builds(lambda text, tool, more: (f"{text}</{tool}>{more}", tool), writ
 def test_parts_are_what_the_response_was_made_of(rounds, last):
     parts = []
     for (text, tool), answer in rounds:
-        parts += [Part(text), Part(as_result(answer), tool)]
+        parts += [Part(text), Part(as_result(answer), tool, True)]
     parts += [Part(last)] if last else []
     assert split_response("".join(part.text for part in parts)) == parts
 
@@ -58,7 +58,7 @@ def test_parts_of_any_text_join_to_the_text_and_a_result_follows_the_policy(text
 def test_a_result_cut_short_runs_to_the_end():
     assert split_response("a</search> <result>\nfound") == [
         Part("a</search>"),
-        Part(" <result>\nfound", "search"),
+        Part(" <result>\nfound", "search", True),
     ]
 
 
@@ -71,6 +71,6 @@ def test_results_on_one_line_and_tools_of_other_names():
     parts = split_response("x</calc><result>4</result>y</search> <result>\nno\n</result>", tools=["calc"])
     assert parts == [
         Part("x</calc>"),
-        Part("<result>4</result>", "calc"),
+        Part("<result>4</result>", "calc", True),
         Part("y</search> <result>\nno\n</result>"),
     ]
