@@ -8,7 +8,15 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.keys import Names, names_of
 from arpo_entropy_recorder.rescore.line import Line, Prompt
-from arpo_entropy_recorder.rescore.readings import Entry, Reading, apart, is_messages, of_response, reading_of
+from arpo_entropy_recorder.rescore.readings import (
+    Apart,
+    Entry,
+    Reading,
+    apart,
+    is_messages,
+    of_response,
+    reading_of,
+)
 
 
 def lines_of(
@@ -81,12 +89,13 @@ def _check_messages(messages: list[Any], where: str) -> None:
 
 
 def _line(entry: Entry, reading: Reading) -> Line:
-    prompt, response, _ = apart(entry, reading)
+    parts = apart(entry, reading)
+    prompt, response, _ = parts
     if isinstance(response, str):
         return Line(entry.where, prompt, response)
-    mask = of_response(entry, reading, reading.mask) if reading.mask else None
+    mask = of_response(entry, reading, parts, reading.mask) if reading.mask else None
     if (attention := entry.names.attention) is not None:
-        prompt, response, mask = _attended(entry, reading, attention, mask)
+        prompt, response, mask = _attended(entry, reading, parts, attention, mask)
     texts = None
     if entry.names.texts:
         pair = [entry.values[name] for name in entry.names.texts]
@@ -95,15 +104,15 @@ def _line(entry: Entry, reading: Reading) -> Line:
 
 
 def _attended(
-    entry: Entry, reading: Reading, name: str, mask: list[bool] | None
+    entry: Entry, reading: Reading, parts: Apart, name: str, mask: list[bool] | None
 ) -> tuple[Prompt, list[int], list[bool] | None]:
     """Prompt, response and mask without the tokens that the attention mask leaves out: padding."""
-    prompt, response, start = apart(entry, reading)
+    prompt, response, start = parts
     values = entry.values[name]
     if len(values) == len(response) and len(values) != len(prompt) + len(response):
         seen_prompt, seen = [1] * len(prompt), values
     else:
-        seen_prompt, seen = values[:start], of_response(entry, reading, name)
+        seen_prompt, seen = values[:start], of_response(entry, reading, parts, name)
     kept = [index for index, is_seen in enumerate(seen) if is_seen]
     return (
         [token for token, is_seen in zip(prompt, seen_prompt, strict=True) if is_seen],

@@ -7,8 +7,9 @@ the response.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.keys import LENGTH, Names
@@ -24,6 +25,14 @@ class Entry:
     step: int
     values: Mapping[str, Any]
     names: Names
+
+
+class Apart(NamedTuple):
+    """Prompt and response of an entry, texts or token ids, and where the response starts in the entry's sequences."""
+
+    prompt: Any
+    response: Any
+    start: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def reading_of(names: Names, entries: Sequence[Entry], file: str) -> Reading:
                 names = names._replace(prompt=key, whole=names.whole if names.whole != key else None)
                 response_is_whole = _holds_prompt(pairs, key, response_key, file)
     reading = Reading(names, None, response_is_whole)
-    return Reading(names, _mask(reading, entries, file), response_is_whole)
+    return replace(reading, mask=_mask(reading, entries, file))
 
 
 def _is_whole(pairs: Sequence[tuple[Any, Any]], key: str, response_key: str, file: str) -> bool:
@@ -102,24 +111,31 @@ def _holds_prompt(pairs: Sequence[tuple[Any, Any]], key: str, response_key: str,
 def _mask(reading: Reading, entries: Sequence[Entry], file: str) -> str | None:
     """The mask that tells the policy's tokens from a tool's: the first with a 0 between two 1, else the first."""
     masks = reading.names.masks
+    if len(masks) < 2:
+        return next(iter(masks), None)
+    usable = [_usable_masks(entry, reading) for entry in entries]
     telling = []
     for name in masks:
-        found = [mask for e in entries if (mask := _mask_or_none(e, reading, name)) is not None]
-        if any(_tells(mask) for mask in found):
+        found = [of_entry[name] for of_entry in usable if name in of_entry]
+        if any(map(_tells, found)):
             telling.append((name, found))
-    if len({repr(found) for _, found in telling}) > 1:
+    if any(found != telling[0][1] for _, found in telling):
         which = " and ".join(name for name, _ in telling)
         raise SettingError(
             "keys", f"{file}: the masks {which} differ; say mask=KEY for the policy's own tokens"
         )
-    return telling[0][0] if telling else next(iter(masks), None)
+    return telling[0][0] if telling else masks[0]
 
 
-def _mask_or_none(entry: Entry, reading: Reading, name: str) -> list[bool] | None:
-    try:
-        return of_response(entry, reading, name)
-    except UserError:
-        return None  # raised again for this line alone
+def _usable_masks(entry: Entry, reading: Reading) -> dict[str, list[bool]]:
+    """An entry's masks by name, without those that are wrong: these are raised again, for this line alone."""
+    found: dict[str, list[bool]] = {}
+    with suppress(UserError):
+        parts = apart(entry, reading)
+        for name in reading.names.masks:
+            with suppress(UserError):
+                found[name] = of_response(entry, reading, parts, name)
+    return found
 
 
 def _tells(mask: list[bool]) -> bool:
@@ -134,8 +150,8 @@ def is_messages(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def apart(entry: Entry, reading: Reading) -> tuple[Any, Any, int]:
-    """Prompt and response of an entry, and where the response starts in the entry's sequences. Raises UserError."""
+def apart(entry: Entry, reading: Reading) -> Apart:
+    """An entry's prompt and response. Raises UserError."""
     names, values = reading.names, entry.values
     if names.response is None:
         whole = values[str(names.whole)]
@@ -149,7 +165,7 @@ def apart(entry: Entry, reading: Reading) -> tuple[Any, Any, int]:
             start = len(whole) - values[LENGTH]
             if not 0 <= start < len(whole):
                 raise UserError(f"{entry.where} {LENGTH!r}: not within {names.whole!r}; correct it")
-        return whole[:start], whole[start:], start
+        return Apart(whole[:start], whole[start:], start)
     response = values[names.response]
     if names.prompt is None:
         whole = values[str(names.whole)]
@@ -158,16 +174,16 @@ def apart(entry: Entry, reading: Reading) -> tuple[Any, Any, int]:
             raise UserError(
                 f"{entry.where}: {names.whole!r} does not end with {names.response!r}; name other keys"
             )
-        return whole[:start], response, start
+        return Apart(whole[:start], response, start)
     prompt = values[names.prompt]
     if reading.response_is_whole:
         response = response[len(prompt) :]
-    return prompt, response, len(prompt)
+    return Apart(prompt, response, len(prompt))
 
 
-def of_response(entry: Entry, reading: Reading, name: str) -> list[bool]:
-    """A mask's values for the response's tokens. Raises UserError."""
-    prompt, response, start = apart(entry, reading)
+def of_response(entry: Entry, reading: Reading, parts: Apart, name: str) -> list[bool]:
+    """A mask's values for the tokens of the response in `parts`. Raises UserError."""
+    prompt, response, start = parts
     mask = entry.values[name]
     if not all(value in (0, 1) for value in mask):
         raise UserError(f"{entry.where} {name!r}: not a list of 0 and 1; correct it or name another mask")
