@@ -162,7 +162,12 @@ def apart(entry: Entry, reading: Reading) -> Apart:
                     f"{entry.where}: {names.whole!r} does not begin with {names.prompt!r}; name other keys"
                 )
         else:
-            start = len(whole) - values[LENGTH]
+            length = values.get(LENGTH)
+            if type(length) is not int:
+                raise UserError(
+                    f"{entry.where}: nothing tells the response in {names.whole!r}; name its prompt"
+                )
+            start = len(whole) - length
             if not 0 <= start < len(whole):
                 raise UserError(f"{entry.where} {LENGTH!r}: not within {names.whole!r}; correct it")
         return Apart(whole[:start], whole[start:], start)
@@ -185,7 +190,7 @@ def of_response(entry: Entry, reading: Reading, parts: Apart, name: str) -> list
     """A mask's values for the tokens of the response in `parts`. Raises UserError."""
     prompt, response, start = parts
     mask = entry.values[name]
-    if not all(value in (0, 1) for value in mask):
+    if not isinstance(mask, list) or not all(value in (0, 1) for value in mask):
         raise UserError(f"{entry.where} {name!r}: not a list of 0 and 1; correct it or name another mask")
     if len(mask) != len(response):
         sizes = {len(prompt) + len(response)}

@@ -147,6 +147,19 @@ def test_what_names_and_content_leave_open_is_refused(entry, line):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("entry", "keys", "said"),
+    [
+        ({"prompt_ids": [1], "response_ids": [2, 3], "n": 3}, "mask=n", " 'n': not a list of 0 and 1"),
+        ({"ids": [1, 2, 3]}, "whole=ids", ": nothing tells the response in 'ids'; name its prompt"),
+    ],
+)
+def test_a_key_that_is_not_what_was_said_is_refused(entry, keys, said):
+    with pytest.raises(UserError) as error:
+        read(entry, keys)
+    assert str(error.value).startswith(f"1.jsonl: line 1{said}")
+
+
 def test_the_user_settles_what_is_open():
     ids = {"input_ids": [7, 8], "response_ids": [8]}
     assert read(ids, "prompt=input_ids").tokens == [7, 8, 8]
