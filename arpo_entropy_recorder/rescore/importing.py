@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from arpo_entropy_recorder import __version__
-from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore import prime_rl
-from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
-from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name, temporary_name
+from arpo_entropy_recorder.rescore.step_file import write_single_call
+from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name
 from arpo_entropy_recorder.step_files.run_info import read_run_info, write_run_info
 from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
 
@@ -46,9 +45,7 @@ def import_steps(
         for step, files in steps.items():
             sequences = [sequence for file in files for sequence in prime_rl.read_sequences(file)]
             columns = _columns(sequences, vocab_size, window)
-            texts = encode_records(columns, {"global_step": step, "call": 0, "run": 0})
-            name = StepKey(step, False).file_name
-            write_file(output / name, file_parts(texts), temporary_name(name, 0))
+            write_single_call(output, StepKey(step, validate=False), columns)
             records += len(columns["round"])
         info = {"name": path.resolve().name, "model": model, "vocab_size": vocab_size, "window": window}
         title, forward = FORMATS[form]

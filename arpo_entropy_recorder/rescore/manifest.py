@@ -14,7 +14,8 @@ from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import MANIFEST, Dump
 from arpo_entropy_recorder.rescore.settings import SettingError
-from arpo_entropy_recorder.step_files.encode import Columns, encode_records, file_parts
+from arpo_entropy_recorder.rescore.step_file import write_single_call
+from arpo_entropy_recorder.step_files.encode import Columns
 from arpo_entropy_recorder.step_files.names import StepKey, temporary_name
 from arpo_entropy_recorder.step_files.run_log import RankLock
 
@@ -74,9 +75,7 @@ class Manifest:
                 raise SettingError(
                     "output", f"{printable(path)}: a recording, not rescored before; choose another directory"
                 )
-            # Always run 0, call 0: no step replaces another, and they may be done in any order.
-            texts = encode_records(columns, {"global_step": dump.global_step, "call": 0, "run": 0})
-            write_file(path, file_parts(texts), temporary_name(path.name, 0))
+            write_single_call(self.directory, _key(dump), columns)
             source = {"file": str(dump.file.resolve()), "digest": dump.digest, "model": self.model}
             name = step_name(dump.global_step, dump.validate)
             self._steps[name] = source | ({"lines": dict(counts)} if counts else {})
@@ -95,7 +94,11 @@ class Manifest:
         self._rank_lock.release()
 
     def _path(self, dump: Dump) -> Path:
-        return self.directory / StepKey(dump.global_step, dump.validate).file_name
+        return self.directory / _key(dump).file_name
+
+
+def _key(dump: Dump) -> StepKey:
+    return StepKey(dump.global_step, dump.validate)
 
 
 def step_name(global_step: int, validate: bool) -> str:
