@@ -117,6 +117,8 @@ def _with_literals(data: bytes, path: object) -> list[Any] | None:
     NaN is null. Infinity raises ReadError with the entry and key, unless it stands in a key that is not read. None
     where the file is not JSON otherwise.
     """
+    if b"NaN" not in data and b"Infinity" not in data:
+        return None
     literals = {match[0] for match in _LITERAL.finditer(data) if not match[0].startswith(b'"')}
     if not literals:
         return None
