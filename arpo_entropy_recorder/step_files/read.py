@@ -96,7 +96,8 @@ def read_files(
 ) -> Iterator[Step]:
     """The steps in `files`, as `find_files` lists them: by directory and in the order of training.
 
-    Holds one step in memory at a time and decodes each file once. `progress` is called with each file when it is
+    Holds one step in memory at a time and decodes each file once. A directory whose first step seems to count rounds
+    from 1 is decoded once more, up to the first step that does not. `progress` is called with each file when it is
     done. With `on_bad` a file that cannot be read is left out and its error handed over; without, the first such
     error is raised. Raises ReadError.
     """
