@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.rescore.masks import owned_runs
 from arpo_entropy_recorder.step_files.find import read_bytes
 from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
 
@@ -26,23 +26,12 @@ SCHEMA_VERSION = 1
 
 
 class Sequence(NamedTuple):
-    """A trajectory: token ids, entropies in nats (float64, NaN for null), and which tokens the policy wrote."""
+    """A trajectory: token ids, entropies in nats (float64, NaN for null), [start, end) of what the policy wrote."""
 
     where: str
     tokens: list[int]
     nats: np.ndarray
-    owned: list[bool]
-
-    @property
-    def segments(self) -> list[tuple[int, int]]:
-        """[start, end) of each run of the policy's tokens."""
-        found, at = [], 0
-        for owned, run in groupby(self.owned):
-            end = at + len(list(run))
-            if owned:
-                found.append((at, end))
-            at = end
-        return found
+    segments: list[tuple[int, int]]
 
 
 def find_steps(path: Path, say: Callable[[str], object]) -> dict[int, list[Path]]:
@@ -98,13 +87,11 @@ def _sequence(line: bytes, where: str) -> Sequence:
         raise UserError(
             f"{where}: token_ids, entropy and loss_mask are not of one length; export the step again"
         )
-    sequence = Sequence(where, tokens, np.array(nats, np.float64), owned)
-    if not sequence.segments or not sequence.segments[0][0]:
-        what = (
-            "begins with a token that the policy wrote" if sequence.segments else "has no token of the policy"
-        )
+    segments = owned_runs(owned)
+    if not segments or not segments[0][0]:
+        what = "begins with a token that the policy wrote" if segments else "has no token of the policy"
         raise UserError(f"{where} 'loss_mask': the sequence {what}, so that there is no prompt; leave it out")
-    return sequence
+    return Sequence(where, tokens, np.array(nats, np.float64), segments)
 
 
 def _check(where: str, key: str, values: Any, accepts: Callable[[Any], bool]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.keys import LENGTH, Names
+from arpo_entropy_recorder.rescore.masks import owned_runs
 from arpo_entropy_recorder.rescore.settings import SettingError
 from arpo_entropy_recorder.rescore.whole import is_cut, is_sure, prompt_end, response_start
 
@@ -117,7 +118,7 @@ def _mask(reading: Reading, entries: Sequence[Entry], file: str) -> str | None:
     telling = []
     for name in masks:
         found = [of_entry[name] for of_entry in usable if name in of_entry]
-        if any(map(_tells, found)):
+        if any(len(owned_runs(mask)) > 1 for mask in found):
             telling.append((name, found))
     if any(found != telling[0][1] for _, found in telling):
         which = " and ".join(name for name, _ in telling)
@@ -136,13 +137,6 @@ def _usable_masks(entry: Entry, reading: Reading) -> dict[str, list[bool]]:
             with suppress(UserError):
                 found[name] = of_response(entry, reading, parts, name)
     return found
-
-
-def _tells(mask: list[bool]) -> bool:
-    if True not in mask:
-        return False
-    first, last = mask.index(True), len(mask) - mask[::-1].index(True)
-    return False in mask[first:last]
 
 
 def is_messages(value: Any) -> bool:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
 from arpo_entropy_recorder.rescore.line import Line, Prompt
+from arpo_entropy_recorder.rescore.masks import runs
 from arpo_entropy_recorder.rescore.padding import FOREIGN_PADDING, Padding
 from arpo_entropy_recorder.rescore.segments import TURN_OPEN, Part, split_response
 from arpo_entropy_recorder.rescore.tokenized import Span, Tokenized
@@ -195,17 +195,14 @@ class Retokenizer:
                 f"{line.where}: by the mask the policy did not write its first token; does 1 stand for the tool's?"
             )
         parts: list[tuple[Part, int]] = []
-        at, tool = 0, None
-        for owned, run in groupby(mask):
-            count = len(list(run))
-            text = self._decode(response[at : at + count])
-            parts.append((Part(text) if owned else Part(text, tool, True), count))
+        tool = None
+        for owned, begin, end in runs(mask):
+            ids = response[begin:end]
+            text = self._decode(ids)
+            parts.append((Part(text) if owned else Part(text, tool, True), len(ids)))
             if owned:
-                said = STOP_TAG.search(
-                    self.tokenizer.decode(response[at : at + count], skip_special_tokens=True)
-                )
+                said = STOP_TAG.search(self.tokenizer.decode(ids, skip_special_tokens=True))
                 tool = said[1] if said and said[1] not in ("think", "answer") else None
-            at += count
         return response, parts
 
     def _tagged(self, response: list[int]) -> list[tuple[Part, int]]:

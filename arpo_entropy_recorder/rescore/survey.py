@@ -11,6 +11,7 @@ from typing import Any
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import read_dumps
 from arpo_entropy_recorder.rescore.line import Line
+from arpo_entropy_recorder.rescore.masks import owned_runs
 from arpo_entropy_recorder.rescore.result_tags import TagCounts
 from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.segments import FENCE
@@ -142,8 +143,7 @@ def _add(
         text, *([settings.tags] if settings.tags else [])
     )
     if line.mask is not None and are_text:
-        owned = "".join("1" if value else "0" for value in line.mask).strip("0")
-        found.masked_results += sum(1 for piece in owned.split("1") if piece)
+        found.masked_results += max(len(owned_runs(line.mask)) - 1, 0)
 
 
 def _choose_tags(found: Survey, counts: TagCounts, settings: RescoreSettings) -> None:
