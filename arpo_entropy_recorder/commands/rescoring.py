@@ -29,11 +29,10 @@ def naming_options() -> Iterator[None]:
 def watched_look(settings: RescoreSettings, skip_bad: bool = False) -> list[str]:
     """What is understood of the dumps, a sentence for each, without a model. Raises UserError."""
     require("rescore", "transformers")
-    from arpo_entropy_recorder.commands.progress import say_skipped
     from arpo_entropy_recorder.rescore.run import look
 
     with naming_options():
-        return look(settings, say_skipped if skip_bad else None)[0].sentences()
+        return look(settings, skip_bad)[0].sentences()
 
 
 def watched_rescore(

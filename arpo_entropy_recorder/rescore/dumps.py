@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from arpo_entropy_recorder.rescore.keys import step_of
 from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.lines import lines_of, parse_entry
 from arpo_entropy_recorder.rescore.readings import Entry, Reading
+from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.step_files.find import read_bytes
 from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
 from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name
@@ -59,9 +60,7 @@ def find_dumps(directory: Path) -> list[Path]:
     return sorted(files, key=lambda file: (number_in(file) or 0, file.name))
 
 
-def read_dumps(
-    file: Path, skip: Callable[[UserError], object] | None = None, keys: Mapping[str, str] | None = None
-) -> list[Dump]:
+def read_dumps(file: Path, skip: Skip | None = None, keys: Mapping[str, str] | None = None) -> list[Dump]:
     """The steps in a file, in order: by each line's `step`, else by the file's name. `keys` are the user's.
 
     `skip` is called with the error of a line that cannot be used, which is then left out; without it the first
@@ -71,14 +70,9 @@ def read_dumps(
         data = read_bytes(file)
     except FileNotFoundError:
         raise UserError(f"{printable(file)}: it is gone; list the directory again") from None
-    entries = []
-    for where, text in _texts(data, printable(file)):
-        try:
-            entries.append(_parse(text, where, number_in(file), keys or {}))
-        except UserError as error:
-            if skip is None:
-                raise
-            skip(error)
+    texts = _texts(data, printable(file))
+    # All of them before any is checked: what the keys are is judged for the whole file.
+    entries = list(usable(texts, lambda found: _parse(*found, number_in(file), keys or {}), skip))
     steps: dict[int, list[tuple[Entry, Reading, Line]]] = {}
     for found in lines_of(entries, printable(file), skip):
         steps.setdefault(found[0].step, []).append(found)
@@ -113,7 +107,7 @@ def _texts(data: bytes, file: str) -> Iterator[tuple[str, Any]]:
         yield f"{file}: line {number}", text
 
 
-def _parse(text: Any, where: str, default_step: int | None, keys: Mapping[str, str]) -> Entry:
+def _parse(where: str, text: Any, default_step: int | None, keys: Mapping[str, str]) -> Entry:
     try:
         entry = parse_json(text) if isinstance(text, bytes) else text
     except ValueError as error:

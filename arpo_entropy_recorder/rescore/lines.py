@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
@@ -17,39 +17,25 @@ from arpo_entropy_recorder.rescore.readings import (
     of_response,
     reading_of,
 )
+from arpo_entropy_recorder.rescore.skipping import Skip, usable
 
 
-def lines_of(
-    entries: Sequence[Entry], file: str, skip: Callable[[UserError], object] | None
-) -> Iterator[tuple[Entry, Reading, Line]]:
+def lines_of(entries: Sequence[Entry], file: str, skip: Skip | None) -> Iterator[tuple[Entry, Reading, Line]]:
     """The usable lines of a file, in order. `skip` takes the error of each other; without it, the first is raised.
 
     Raises SettingError where the content does not tell which sequence is which.
     """
-    checked = []
-    for entry in entries:
-        try:
-            _check(entry)
-        except UserError as error:
-            if skip is None:
-                raise
-            skip(error)
-        else:
-            checked.append(entry)
+    checked = list(usable(entries, _checked, skip))
     groups: dict[Names, list[Entry]] = {}
     for entry in checked:
         groups.setdefault(entry.names, []).append(entry)
     readings = {names: reading_of(names, of_names, file) for names, of_names in groups.items()}
-    for entry in checked:
+
+    def read(entry: Entry) -> tuple[Entry, Reading, Line]:
         reading = readings[entry.names]
-        try:
-            line = _line(entry, reading)
-        except UserError as error:
-            if skip is None:
-                raise
-            skip(error)
-        else:
-            yield entry, reading, line
+        return entry, reading, _line(entry, reading)
+
+    yield from usable(checked, read, skip)
 
 
 def parse_entry(values: Any, given: Mapping[str, str], step: int, where: str) -> Entry:
@@ -57,7 +43,8 @@ def parse_entry(values: Any, given: Mapping[str, str], step: int, where: str) ->
     return Entry(where, step, values, names_of(values, given, where))
 
 
-def _check(entry: Entry) -> None:
+def _checked(entry: Entry) -> Entry:
+    """The entry itself. Raises UserError where its keys hold neither texts nor token ids."""
     names = entry.names
     for name in filter(None, (names.prompt, names.response, names.whole)):
         value = entry.values[name]
@@ -76,6 +63,7 @@ def _check(entry: Entry) -> None:
         raise UserError(
             f"{entry.where}: prompt and response are not both texts or both token ids; name other keys"
         )
+    return entry
 
 
 def _check_messages(messages: list[Any], where: str) -> None:

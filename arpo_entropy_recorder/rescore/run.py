@@ -14,8 +14,9 @@ from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
 from arpo_entropy_recorder.rescore.manifest import Manifest, step_name
 from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
-from arpo_entropy_recorder.rescore.scorer import Scorer, Skip
+from arpo_entropy_recorder.rescore.scorer import Scorer
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
+from arpo_entropy_recorder.rescore.skipping import Skip
 from arpo_entropy_recorder.rescore.survey import Survey, survey, with_tags
 from arpo_entropy_recorder.rescore.tokenized import Tokenized
 
@@ -61,7 +62,7 @@ def default_output(rollout_dir: str) -> Path:
     return (path.parent if path.is_file() else path) / "entropies"
 
 
-def look(settings: RescoreSettings, skip: Skip | None = None) -> tuple[Survey, Any]:
+def look(settings: RescoreSettings, skip_bad: bool = False) -> tuple[Survey, Any]:
     """What is understood of the dumps, and the tokenizer, without a model. Raises UserError."""
     files = find_dumps(Path(settings.rollout_dir))
     loaded: list[Any] = []
@@ -73,7 +74,7 @@ def look(settings: RescoreSettings, skip: Skip | None = None) -> tuple[Survey, A
             raise SettingError("model", str(error)) from error
         return loaded[0]
 
-    return survey(files, settings, load, skip), loaded[0]
+    return survey(files, settings, load, skip_bad), loaded[0]
 
 
 def rescore(
@@ -91,7 +92,7 @@ def rescore(
     `understood` with what is known of the dumps before the model is loaded.
     Raises UserError.
     """
-    found, tokenizer = look(settings, skip)
+    found, tokenizer = look(settings, skip is not None)
     understood(found)
     settings = with_tags(settings, found)
     files = find_dumps(Path(settings.rollout_dir))

@@ -14,11 +14,10 @@ from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.lineage import find_branches
 from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
+from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.rescore.tokenized import Segment, Tokenized
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
-
-Skip = Callable[[UserError], object]
 
 
 class Scorer:
@@ -42,15 +41,7 @@ class Scorer:
 
     def read(self, dump: Dump, skip: Skip | None) -> Iterator[tuple[int, Tokenized]]:
         """The usable trajectories, each with its place in the dump."""
-        for sample_idx, line in enumerate(dump.lines):
-            try:
-                trajectory = self._read(line)
-            except UserError as error:
-                if skip is None:
-                    raise
-                skip(error)
-            else:
-                yield sample_idx, trajectory
+        return usable(enumerate(dump.lines), lambda item: (item[0], self._read(item[1])), skip)
 
     def columns(
         self, trajectories: Mapping[int, Tokenized], progress: Callable[[float], object]

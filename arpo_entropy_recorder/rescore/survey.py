@@ -19,8 +19,6 @@ from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
 from arpo_entropy_recorder.rescore.validations import Shape, find_validations, shape_of
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
-Skip = Callable[[UserError], object]
-
 
 @dataclass
 class Survey:
@@ -85,9 +83,11 @@ def shown_tag(tag: str) -> str:
 
 
 def survey(
-    files: Sequence[Path], settings: RescoreSettings, load: Callable[[], Any], skip: Skip | None = None
+    files: Sequence[Path], settings: RescoreSettings, load: Callable[[], Any], skip_bad: bool = False
 ) -> Survey:
     """Read all dumps once. `load` gives the tokenizer; it is called when a file could be read.
+
+    With `skip_bad` lines that cannot be used are left out and counted.
 
     Raises UserError where no line can be used, and SettingError where it is not certain what the results are.
     If no line can be used, the first line's error is raised: a file that is no dump has no tags either.
@@ -96,7 +96,7 @@ def survey(
     tagged, masked = TagCounts(settings.tools), TagCounts(settings.tools)
     retokenizer: Retokenizer | None = None
     for file in files:
-        for dump in read_dumps(file, found.bad.append if skip else None, dict(settings.keys)):
+        for dump in read_dumps(file, found.bad.append if skip_bad else None, dict(settings.keys)):
             retokenizer = retokenizer or Retokenizer(
                 load(), settings.tools, several_turns=settings.several_turns
             )
