@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _vocab_size(model: str) -> int:
     require("--model", "transformers")
-    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
+    from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
 
     with naming("--model"):
         return len(load_tokenizer(model).get_vocab())

@@ -91,7 +91,7 @@ def _transcriber(model: str | None, run: RunFiles) -> Transcriber | None:
     """With the tokenizer of `model`; without `model`, with that of rescored records, if it is still there."""
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.report.transcript import Transcriber
-    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
+    from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
 
     if model == TOY:
         return Transcriber(_toy_tokenizer())
@@ -111,7 +111,7 @@ def _transcriber(model: str | None, run: RunFiles) -> Transcriber | None:
 def _toy_tokenizer() -> Any:
     """The tokenizer of the agent that `record --model toy` builds, and deletes at its end."""
     require("--model toy", "transformers", "tokenizers")
-    from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
+    from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
     from arpo_entropy_recorder.rollout.toy_agent import write_tokenizer
 
     with TemporaryDirectory(prefix="toy-agent-") as directory:

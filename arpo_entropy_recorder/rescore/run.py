@@ -13,12 +13,12 @@ import numpy as np
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.dumps import find_dumps, read_dumps
 from arpo_entropy_recorder.rescore.manifest import Manifest, step_name
-from arpo_entropy_recorder.rescore.retokenize import load_tokenizer
 from arpo_entropy_recorder.rescore.scorer import Scorer
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
 from arpo_entropy_recorder.rescore.skipping import Skip
 from arpo_entropy_recorder.rescore.survey import Survey, survey, with_tags
 from arpo_entropy_recorder.rescore.tokenized import Tokenized
+from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
 
 Progress = Callable[[str, float], object]
 
