@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 Prompt = str | list[int] | list[dict[str, str]]
 """Text, token ids, or chat messages with `role` and `content`."""
+
+
+def is_messages(value: Any) -> TypeGuard[list[dict[str, str]]]:
+    """True for chat messages, which are no sequence of tokens. Tells them by the first."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,8 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.keys import Names, names_of
-from arpo_entropy_recorder.rescore.line import Line, Prompt
-from arpo_entropy_recorder.rescore.readings import (
-    Apart,
-    Entry,
-    Reading,
-    apart,
-    is_messages,
-    of_response,
-    reading_of,
-)
+from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
+from arpo_entropy_recorder.rescore.readings import Apart, Entry, Reading, apart, of_response, reading_of
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
 
 
@@ -50,7 +42,7 @@ def _checked(entry: Entry) -> Entry:
         value = entry.values[name]
         if isinstance(value, str):
             continue
-        if isinstance(value, list) and value and isinstance(value[0], dict) and name == names.prompt:
+        if is_messages(value) and name == names.prompt:
             _check_messages(value, f"{entry.where} {name!r}")
         elif is_messages(value):
             raise UserError(f"{entry.where} {name!r}: not a text but messages, which only a prompt may be")

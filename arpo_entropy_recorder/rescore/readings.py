@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.keys import LENGTH, Names
+from arpo_entropy_recorder.rescore.line import is_messages
 from arpo_entropy_recorder.rescore.masks import owned_runs
 from arpo_entropy_recorder.rescore.settings import SettingError
 from arpo_entropy_recorder.rescore.whole import is_cut, is_sure, prompt_end, response_start
@@ -137,11 +138,6 @@ def _usable_masks(entry: Entry, reading: Reading) -> dict[str, list[bool]]:
             with suppress(UserError):
                 found[name] = of_response(entry, reading, parts, name)
     return found
-
-
-def is_messages(value: Any) -> bool:
-    """True for chat messages, which are no sequence of tokens."""
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def apart(entry: Entry, reading: Reading) -> Apart:

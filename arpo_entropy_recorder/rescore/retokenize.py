@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
-from arpo_entropy_recorder.rescore.line import Line, Prompt
+from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.masks import runs
 from arpo_entropy_recorder.rescore.padding import FOREIGN_PADDING, Padding
 from arpo_entropy_recorder.rescore.segments import TURN_OPEN, Part, split_response
@@ -76,10 +76,9 @@ class Retokenizer:
             if restored is None:
                 return PromptIds(list(self.tokenizer.encode(prompt)), prompt, False)
             return PromptIds(list(restored.ids), prompt, restored.is_certain, not restored.is_certain)
-        if prompt and isinstance(prompt[0], dict):
-            messages = [message for message in prompt if isinstance(message, dict)]
+        if is_messages(prompt):
             try:
-                ids = encode_prompts([messages], self.tokenizer)[0]
+                ids = encode_prompts([prompt], self.tokenizer)[0]
             except UserError as error:
                 raise UserError(f"{where}: {error}") from error
             return PromptIds(ids, self._decode(ids), bool(self.tokenizer.chat_template))
@@ -127,7 +126,7 @@ class Retokenizer:
 
     def _from_ids(self, line: Line, response: list[int]) -> Tokenized:
         prompt = line.prompt
-        if not line.is_unpadded and isinstance(prompt, list) and not (prompt and isinstance(prompt[0], dict)):
+        if not line.is_unpadded and isinstance(prompt, list) and not is_messages(prompt):
             prompt = self._padding.unpadded([token for token in prompt if isinstance(token, int)], line.where)
         found = self._prompt(prompt, line.where)
         if line.mask is not None:
