@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from arpo_entropy_recorder.rescore.segments import ANSWER_TAG, FENCE, pattern
+from arpo_entropy_recorder.rescore.segments import ANSWER_TAG, FENCE, NO_TOOLS, pattern
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 # Taken for results by themselves where every one of them follows a call.
@@ -48,6 +48,6 @@ class TagCounts:
     def likely(self) -> tuple[str, str, int] | None:
         """The most frequent pair of a closing tag and the tag right after it that may be call and result."""
         for (tool, tag), count in self.pairs.most_common():
-            if tool not in {"think", "answer", tag} and tag not in {"think", "answer", *self.tools}:
+            if tool not in {*NO_TOOLS, tag} and tag not in {*NO_TOOLS, *self.tools}:
                 return tool, tag, count
         return None

@@ -10,6 +10,8 @@ from functools import lru_cache
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 
 ARPO_TOOLS = ("search", "python")
+# Tags that the policy closes and that are no tool's, as recorder/results.py has them.
+NO_TOOLS = ("think", "answer")
 # vLLM stops at the token that completes `</search>`, which may hold a few more characters (`>\n`, `>.`).
 OVERFLOW = 8
 # A block that opens with ```output and closes with ```, after one of code.
