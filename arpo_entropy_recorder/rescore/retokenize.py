@@ -55,16 +55,22 @@ class Retokenizer:
 
     def read(self, line: Line) -> Tokenized:
         """A dumped line's tokens. Raises UserError for one with nothing to score, or one that is not certain."""
-        if isinstance(line.response, str):
-            found = self._from_text(line, line.prompt, line.response)
-        elif line.texts is None or self.ids_are_text(line):
-            found = self._from_ids(line, line.response)
+        chosen = self.as_read(line)
+        if isinstance(chosen.response, str):
+            found = self._from_text(chosen, chosen.response, ids_differ=chosen is not line)
         else:
-            found = self._from_text(line, *line.texts, ids_differ=True)
+            found = self._from_ids(chosen, chosen.response)
         if not found.segments or not found.segments[0].start:
             lacking = "prompt" if found.segments else "response"
             raise UserError(f"{line.where}: the {lacking} is empty; leave the line out")
         return found
+
+    def as_read(self, line: Line) -> Line:
+        """The line itself; where its token ids do not read as its text, that text, without the ids' mask."""
+        if isinstance(line.response, str) or line.texts is None:
+            return line
+        prompt, response = line.texts
+        return line if self._are_text(line.response, response) else Line(line.where, prompt, response)
 
     def prompt_of(self, line: Line) -> PromptIds:
         """The prompt's token ids. Raises UserError."""
@@ -85,15 +91,15 @@ class Retokenizer:
         ids = [token for token in prompt if isinstance(token, int)]
         return PromptIds(ids, self._decode(ids), True)
 
-    def _from_text(self, line: Line, prompt: Prompt, response: str, ids_differ: bool = False) -> Tokenized:
+    def _from_text(self, line: Line, response: str, ids_differ: bool) -> Tokenized:
         # Without markers on one side alone, the two are not equal character by character.
-        is_known = is_sure(text := str(prompt)) and self.turns.has_markers(response)
+        is_known = is_sure(text := str(line.prompt)) and self.turns.has_markers(response)
         if is_known and self.turns.begins_with(response, text):
             raise UserError(
                 f"{line.where}: the response begins with the prompt, with other markers; name it as the whole "
                 "sequence, with a prompt that has the same markers"
             )
-        found = self._prompt(prompt, line.where)
+        found = self.prompt_of(line)
         tokens, spans = list(found.ids), []
         parts, exact_rounds = self._parts(response)
         for part in parts:
@@ -201,15 +207,11 @@ class Retokenizer:
         """The response as text."""
         return line.response if isinstance(line.response, str) else self._decode(line.response)
 
-    def ids_are_text(self, line: Line) -> bool:
-        """False if the response's token ids do not read as its text, white space and special tokens aside."""
-        if line.texts is None or isinstance(line.response, str):
-            return True
-        wanted = "".join(line.texts[1].split())
+    def _are_text(self, ids: list[int], text: str) -> bool:
+        """False if token ids do not read as the text, white space and special tokens aside."""
+        wanted = "".join(text.split())
         for skip in (True, False):
-            found = self.tokenizer.decode(
-                line.response, skip_special_tokens=skip, clean_up_tokenization_spaces=False
-            )
+            found = self.tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
             if "".join(found.split()) == wanted:
                 return True
         return False

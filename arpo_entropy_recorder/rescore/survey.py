@@ -130,20 +130,19 @@ def _add(
     settings: RescoreSettings,
 ) -> None:
     found.lines += 1
+    read = retokenizer.as_read(line)
     try:
-        prompt = retokenizer.prompt_of(line)
+        prompt = retokenizer.prompt_of(read)
     except UserError:
         return  # raised again, with its line, when that is scored
     found.ambiguous += prompt.is_ambiguous
     found.unmarked += not prompt.is_exact and not prompt.is_ambiguous
-    are_text = retokenizer.ids_are_text(line)
-    found.ids_differ += not are_text
-    text = retokenizer.text_of(line) if are_text or line.texts is None else line.texts[1]
-    (masked if line.mask is not None and are_text else tagged).add(
-        text, *([settings.tags] if settings.tags else [])
-    )
-    if line.mask is not None and are_text:
-        found.masked_results += max(len(owned_runs(line.mask)) - 1, 0)
+    found.ids_differ += read is not line
+    counts = tagged
+    if read.mask is not None:
+        counts = masked
+        found.masked_results += max(len(owned_runs(read.mask)) - 1, 0)
+    counts.add(retokenizer.text_of(read), *([settings.tags] if settings.tags else []))
 
 
 def _choose_tags(found: Survey, counts: TagCounts, settings: RescoreSettings) -> None:

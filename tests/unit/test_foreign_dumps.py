@@ -326,6 +326,16 @@ def test_text_is_used_where_the_ids_are_another_tokenizers(tmp_path):
     assert (found.results["result"], found.ids_differ) == (1, 1)
 
 
+def test_markers_are_counted_in_the_text_that_is_used(tmp_path):
+    dump(tmp_path, "1.jsonl", [SLIME | {"prompt": "no roles"}])
+    (found,) = read_dumps(tmp_path / "1.jsonl")
+    (line,) = found.lines
+    assert not Retokenizer(TOKENIZER, TOOLS).read(line).is_prompt_exact
+    said = look(tmp_path).sentences()
+    assert "1 of 1 lines without turn markers, which could not be put back" in said
+    assert not any("all with their turn markers" in sentence for sentence in said)
+
+
 def test_a_whole_text_with_markers_beside_a_prompt_without_is_refused():
     chat = [{"role": "user", "content": "Which river is longer?"}]
     prompt = TOKENIZER.decode(TOKENIZER.encode(chatml(chat)), skip_special_tokens=True)
