@@ -32,7 +32,7 @@ def watched_look(settings: RescoreSettings, skip_bad: bool = False) -> list[str]
     from arpo_entropy_recorder.rescore.run import look
 
     with naming_options():
-        return look(settings, skip_bad)[0].sentences()
+        return look(settings, skip_bad).sentences()
 
 
 def watched_rescore(

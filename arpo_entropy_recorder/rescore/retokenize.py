@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -64,6 +65,12 @@ class Retokenizer:
             lacking = "prompt" if found.segments else "response"
             raise UserError(f"{line.where}: the {lacking} is empty; leave the line out")
         return found
+
+    def with_tags(self, tags: Sequence[str]) -> Retokenizer:
+        """The same for results with these tags, with what is known of the template and of prompts so far."""
+        other = copy(self)
+        other.tags = tuple(tags)
+        return other
 
     def as_read(self, line: Line) -> Line:
         """The line itself; where its token ids do not read as its text, that text, without the ids' mask."""

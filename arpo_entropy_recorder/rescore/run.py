@@ -16,7 +16,7 @@ from arpo_entropy_recorder.rescore.manifest import Manifest, step_name
 from arpo_entropy_recorder.rescore.scorer import Scorer
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
 from arpo_entropy_recorder.rescore.skipping import Skip
-from arpo_entropy_recorder.rescore.survey import Survey, survey, with_tags
+from arpo_entropy_recorder.rescore.survey import Survey, survey
 from arpo_entropy_recorder.rescore.tokenized import Tokenized
 from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
 
@@ -62,19 +62,16 @@ def default_output(rollout_dir: str) -> Path:
     return (path.parent if path.is_file() else path) / "entropies"
 
 
-def look(settings: RescoreSettings, skip_bad: bool = False) -> tuple[Survey, Any]:
-    """What is understood of the dumps, and the tokenizer, without a model. Raises UserError."""
-    files = find_dumps(Path(settings.rollout_dir))
-    loaded: list[Any] = []
+def look(settings: RescoreSettings, skip_bad: bool = False) -> Survey:
+    """What is understood of the dumps, without a model. Raises UserError."""
+    return survey(find_dumps(Path(settings.rollout_dir)), settings, _tokenizer, skip_bad)[0]
 
-    def load() -> Any:
-        try:
-            loaded.append(load_tokenizer(settings.model))
-        except UserError as error:
-            raise SettingError("model", str(error)) from error
-        return loaded[0]
 
-    return survey(files, settings, load, skip_bad), loaded[0]
+def _tokenizer(model: str) -> Any:
+    try:
+        return load_tokenizer(model)
+    except UserError as error:
+        raise SettingError("model", str(error)) from error
 
 
 def rescore(
@@ -92,11 +89,11 @@ def rescore(
     `understood` with what is known of the dumps before the model is loaded.
     Raises UserError.
     """
-    found, tokenizer = look(settings, skip is not None)
-    understood(found)
-    settings = with_tags(settings, found)
     files = find_dumps(Path(settings.rollout_dir))
     sizes = [max(file.stat().st_size, 1) for file in files]
+    found, retokenizer = survey(files, settings, _tokenizer, skip is not None)
+    understood(found)
+    settings = replace(settings, tags=found.tags)
     summary = Summary()
     seen: dict[str, Path] = {}
     scorer: Scorer | None = None
@@ -116,7 +113,7 @@ def rescore(
                     summary.done_before += 1
                     progress(f"{name} is done", weight)
                     continue
-                scorer = scorer or Scorer(settings, tokenizer, max_batch_tokens)
+                scorer = scorer or Scorer(settings, retokenizer, max_batch_tokens)
                 trajectories = dict(scorer.read(dump, skip))
                 if not trajectories:
                     raise UserError(f"{printable(file)}: no trajectory of {name} can be used; leave it out")

@@ -16,25 +16,21 @@ from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.settings import RescoreSettings, SettingError
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.rescore.tokenized import Segment, Tokenized
-from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 from arpo_entropy_recorder.step_files.values import normalised, prompt_digest
 
 
 class Scorer:
-    """Model and `tokenizer`, and the columns of records that they make of dumped lines."""
+    """The model, and the columns of records that it makes of dumped lines as `retokenizer` reads them."""
 
-    def __init__(self, settings: RescoreSettings, tokenizer: Any, max_batch_tokens: int) -> None:
+    def __init__(self, settings: RescoreSettings, retokenizer: Retokenizer, max_batch_tokens: int) -> None:
         from arpo_entropy_recorder.rescore.prefill import Prefill, load_model
 
-        self.settings, self.max_batch_tokens = settings, max_batch_tokens
+        self.settings, self.retokenizer, self.max_batch_tokens = settings, retokenizer, max_batch_tokens
         try:
             model = load_model(settings.model, settings.dtype)
         except UserError as error:
             raise SettingError("model", str(error)) from error
-        self.retokenizer = Retokenizer(
-            tokenizer, settings.tools, settings.tags or (RESULT_TAG,), settings.several_turns
-        )
-        allowed = sorted(tokenizer.get_vocab().values())
+        allowed = sorted(retokenizer.tokenizer.get_vocab().values())
         self.prefill = Prefill(model, allowed, settings.temperature, max_batch_tokens)
         self._max_tokens = getattr(model.config, "max_position_embeddings", None) or math.inf
         self._sampleable = len(allowed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,12 @@ def shown_tag(tag: str) -> str:
 
 
 def survey(
-    files: Sequence[Path], settings: RescoreSettings, load: Callable[[], Any], skip_bad: bool = False
-) -> Survey:
-    """Read all dumps once. `load` gives the tokenizer; it is called when a file could be read.
+    files: Sequence[Path], settings: RescoreSettings, load: Callable[[str], Any], skip_bad: bool = False
+) -> tuple[Survey, Retokenizer]:
+    """Read all dumps once; returns what was found, and how the dumps' lines are read by it.
 
-    With `skip_bad` lines that cannot be used are left out and counted.
-
+    `load` gives the tokenizer of `settings.model`; it is called when a file could be read. With `skip_bad` lines that
+    cannot be used are left out and counted.
     Raises UserError where no line can be used, and SettingError where it is not certain what the results are.
     If no line can be used, the first line's error is raised: a file that is no dump has no tags either.
     """
@@ -98,13 +98,13 @@ def survey(
     for file in files:
         for dump in read_dumps(file, found.bad.append if skip_bad else None, dict(settings.keys)):
             retokenizer = retokenizer or Retokenizer(
-                load(), settings.tools, several_turns=settings.several_turns
+                load(settings.model), settings.tools, several_turns=settings.several_turns
             )
             shapes.append(shape_of(dump))
             found.readings.update({str(reading): count for reading, count in dump.readings.items()})
             for line in dump.lines:
                 _add(found, line, retokenizer, tagged, masked, settings)
-    if not found.lines:
+    if retokenizer is None:
         if found.bad:
             raise found.bad[0]
         raise UserError(
@@ -118,7 +118,7 @@ def survey(
             "for another mask, or mask= to go by the tags",
         )
     _choose_tags(found, tagged, settings)
-    return found
+    return found, retokenizer.with_tags(found.tags)
 
 
 def _add(
@@ -178,8 +178,3 @@ def _names(files: Any) -> str:
     names = sorted({printable(file.name) for file in files})
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
-
-
-def with_tags(settings: RescoreSettings, found: Survey) -> RescoreSettings:
-    """The settings with the results' tags that were found."""
-    return replace(settings, tags=found.tags)

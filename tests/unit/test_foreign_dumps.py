@@ -217,9 +217,8 @@ def test_key_names_and_files_of_other_trainers(tmp_path, name, text):
 
 
 def look(directory, **settings):
-    return survey(
-        find_dumps(directory), RescoreSettings("model", str(directory), **settings), lambda: TOKENIZER
-    )
+    settings = RescoreSettings("model", str(directory), **settings)
+    return survey(find_dumps(directory), settings, lambda model: TOKENIZER)[0]
 
 
 def test_what_was_understood_is_said(tmp_path):
