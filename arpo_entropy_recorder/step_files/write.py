@@ -109,17 +109,15 @@ class StepWriter:
         elif holder is not self:
             raise RuntimeError(f"a later recorder of this process writes to {printable(self.directory)}")
         key = StepKey(int(global_step), bool(validate))
-        latest = self._latest.get(key.validate)
-        is_late = latest is not None and key < latest
-        if latest is not None and is_late and not self.takes_late(global_step, validate):
+        if not self.takes_late(*key):
             logger.warning(
                 "entropy recorder: step %d comes after step %d, as after a resume: a new run, whose steps replace "
                 "those of the same number in %s",
-                key.global_step, latest.global_step, printable(self.directory),
+                key.global_step, self._latest[key.validate].global_step, printable(self.directory),
             )  # fmt: skip
             self._start_over()
-            is_late = False
-        if key != latest and not is_late:
+        latest = self._latest.get(key.validate)
+        if latest is None or key > latest:
             self._latest[key.validate] = key
             self._steps.pop(key, None)
             self._forget_written()
@@ -137,9 +135,7 @@ class StepWriter:
     def takes_late(self, global_step: int, validate: bool) -> bool:
         """Whether records of this step go on with the run: the step is the latest, a new one, or among the kept."""
         key = StepKey(int(global_step), bool(validate))
-        if (latest := self._latest.get(key.validate)) is None or key >= latest:
-            return True
-        return self._late_steps > 0 and key >= min(self._kept(key.validate))
+        return key.validate not in self._latest or key >= self._kept(key.validate)[0]
 
     def flush(self) -> None:
         """Write all waiting steps. A failure is logged, and the next flush tries again."""
@@ -261,10 +257,10 @@ class StepWriter:
                 del self._steps[key]
 
     def _kept(self, validate: bool) -> list[StepKey]:
-        """The latest step of a kind, and up to `late_steps` in memory before it."""
+        """The latest step of a kind, and up to `late_steps` in memory before it, in order."""
         latest = self._latest[validate]
         earlier = sorted(key for key in self._steps if key.validate == validate and key < latest)
-        return [*earlier[-self._late_steps :], latest] if self._late_steps else [latest]
+        return [*earlier, latest][-1 - self._late_steps :]
 
     def _told(self, error: Exception) -> tuple[str, str]:
         return printable(self.directory), printable(error)

@@ -101,8 +101,8 @@ MUTATIONS = [
     ),
     Mutation(
         "step_files/write.py",
-        "if not step.waits and key !=",
-        "if False and key !=",
+        "if not step.waits and key not in kept:",
+        "if False:",
         "unit/test_write.py::test_a_long_run_keeps_nothing_of_the_steps_written",
     ),
     # Many writers.
@@ -133,7 +133,7 @@ MUTATIONS = [
     # Resume.
     Mutation(
         "step_files/write.py",
-        "if latest is not None and key < latest:",
+        "if not self.takes_late(*key):",
         "if False:",
         "unit/test_write.py::test_going_back_within_one_process_counts_as_a_new_run",
     ),
