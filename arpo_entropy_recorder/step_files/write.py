@@ -7,7 +7,6 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,13 @@ import numpy as np
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
+from arpo_entropy_recorder.step_files.memory import StepInMemory, StepMemory
 from arpo_entropy_recorder.step_files.merge import consolidate, remove_shards
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, list_shards, temporary_name
 from arpo_entropy_recorder.step_files.run_info import write_run_info
 from arpo_entropy_recorder.step_files.run_log import RankLock
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Step:
-    """A step in memory: its calls, as text where they are encoded already, else as columns."""
-
-    key: StepKey
-    texts: list[list[bytes]] = field(default_factory=list)
-    columns: list[Mapping[str, Any]] = field(default_factory=list)
-    waits: bool = False
 
 
 # The writer of each directory and rank in this process. Two would write the same files.
@@ -65,11 +55,9 @@ class StepWriter:
         self.directory = Path(directory).absolute()
         self.dp_rank, self.dp_size = dp_rank, dp_size
         self.max_pending_steps = max_pending_steps
-        self._late_steps = late_steps
         self.enabled = enabled
         self.dropped_steps = 0
-        self._steps: dict[StepKey, _Step] = {}
-        self._latest: dict[bool, StepKey] = {}
+        self._memory = StepMemory(late_steps)
         self._rank_lock: RankLock | None = None
         self._run = 0
         self._noted_run = -1
@@ -89,7 +77,7 @@ class StepWriter:
     @property
     def pending_steps(self) -> int:
         """Steps with records that are not in a file yet."""
-        return sum(step.waits for step in self._steps.values())
+        return len(self._memory.waiting)
 
     def add(
         self, global_step: int, validate: bool, columns: Mapping[str, np.ndarray | Sequence[Any]]
@@ -109,23 +97,16 @@ class StepWriter:
         elif holder is not self:
             raise RuntimeError(f"a later recorder of this process writes to {printable(self.directory)}")
         key = StepKey(int(global_step), bool(validate))
-        if not self.takes_late(*key):
+        if not self._memory.takes(key):
             logger.warning(
                 "entropy recorder: step %d comes after step %d, as after a resume: a new run, whose steps replace "
                 "those of the same number in %s",
-                key.global_step, self._latest[key.validate].global_step, printable(self.directory),
+                key.global_step, self._memory.latest[key.validate].global_step, printable(self.directory),
             )  # fmt: skip
             self._start_over()
-        latest = self._latest.get(key.validate)
-        if latest is None or key > latest:
-            self._latest[key.validate] = key
-            self._steps.pop(key, None)
-            self._forget_written()
-        step = self._steps.setdefault(key, _Step(key))
-        step.columns.append(columns)
-        step.waits = True
+        self._memory.add(key, columns)
         while self.pending_steps > self.max_pending_steps:
-            del self._steps[next(key for key, step in self._steps.items() if step.waits)]
+            self._memory.drop_oldest()
             self.dropped_steps += 1
             logger.error(
                 "entropy recorder: the oldest waiting step was dropped, %d in all: more than %d steps wait for %s",
@@ -134,12 +115,11 @@ class StepWriter:
 
     def takes_late(self, global_step: int, validate: bool) -> bool:
         """Whether records of this step go on with the run: the step is the latest, a new one, or among the kept."""
-        key = StepKey(int(global_step), bool(validate))
-        return key.validate not in self._latest or key >= self._kept(key.validate)[0]
+        return self._memory.takes(StepKey(int(global_step), bool(validate)))
 
     def flush(self) -> None:
         """Write all waiting steps. A failure is logged, and the next flush tries again."""
-        self._flush(now=max(self._latest.values(), default=None))
+        self._flush(now=self._memory.newest)
 
     def close(self) -> None:
         """Flush and release the directory. A second call does nothing."""
@@ -167,7 +147,7 @@ class StepWriter:
             if self.pending_steps:
                 self._open()
             last_error = self._write_waiting()
-            self._forget_written()
+            self._memory.forget_written()
             if self.dp_size > 1 and self._rank_lock is not None:
                 consolidate(self.directory, self.dp_rank, self.dp_size, now)
             if last_error is not None:
@@ -181,15 +161,14 @@ class StepWriter:
     def _write_waiting(self) -> OSError | None:
         """Write the waiting steps; returns the last error."""
         last_error = None
-        for step in list(self._steps.values()):
-            if step.waits:
-                try:
-                    self._write(step)
-                except OSError as error:
-                    last_error = error
-                    # These concern one name. A full or lost disk is not tried again for every step.
-                    if not isinstance(error, (IsADirectoryError, PermissionError)):
-                        break
+        for step in self._memory.waiting:
+            try:
+                self._write(step)
+            except OSError as error:
+                last_error = error
+                # These concern one name. A full or lost disk is not tried again for every step.
+                if not isinstance(error, (IsADirectoryError, PermissionError)):
+                    break
         return last_error
 
     def _open(self) -> None:
@@ -206,7 +185,7 @@ class StepWriter:
     def _start_over(self) -> None:
         """Start a new run, whose records replace the earlier ones: the steps went back, as after a resume."""
         self._flush(now=None)
-        self._latest.clear()
+        self._memory.start_over()
         if self._rank_lock is not None:
             self._rank_lock.release()
             self._rank_lock = None
@@ -219,7 +198,7 @@ class StepWriter:
             except Exception as error:  # whatever is wrong with that file, the run can be recorded
                 logger.warning("entropy recorder: the run is not described: %s", printable(error))
 
-    def _write(self, step: _Step) -> None:
+    def _write(self, step: StepInMemory) -> None:
         assert self._rank_lock is not None
         run = self._rank_lock.run
         if self._noted_run < run:
@@ -248,19 +227,6 @@ class StepWriter:
             self.directory,
             [s for s in replaced if s.file_name != name and (s.rank == self.dp_rank or self.dp_size == 1)],
         )
-
-    def _forget_written(self) -> None:
-        """Drop written steps, except those that a further call may add to."""
-        kept = {key for validate in self._latest for key in self._kept(validate)}
-        for key, step in list(self._steps.items()):
-            if not step.waits and key not in kept:
-                del self._steps[key]
-
-    def _kept(self, validate: bool) -> list[StepKey]:
-        """The latest step of a kind, and up to `late_steps` in memory before it, in order."""
-        latest = self._latest[validate]
-        earlier = sorted(key for key in self._steps if key.validate == validate and key < latest)
-        return [*earlier, latest][-1 - self._late_steps :]
 
     def _told(self, error: Exception) -> tuple[str, str]:
         return printable(self.directory), printable(error)

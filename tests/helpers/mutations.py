@@ -89,8 +89,8 @@ MUTATIONS = [
     # A failed write is not a lost step.
     Mutation(
         "step_files/write.py",
-        "            if step.waits:\n                try:",
-        "            if step.waits:\n                step.waits = False\n                try:",
+        "        for step in self._memory.waiting:\n",
+        "        for step in self._memory.waiting:\n            step.waits = False\n",
         "unit/test_write.py::test_what_cannot_be_written_waits_and_the_log_says_how_much",
     ),
     Mutation(
@@ -100,7 +100,7 @@ MUTATIONS = [
         "unit/test_write.py::test_a_step_whose_name_is_taken_waits_alone",
     ),
     Mutation(
-        "step_files/write.py",
+        "step_files/memory.py",
         "if not step.waits and key not in kept:",
         "if False:",
         "unit/test_write.py::test_a_long_run_keeps_nothing_of_the_steps_written",
@@ -133,7 +133,7 @@ MUTATIONS = [
     # Resume.
     Mutation(
         "step_files/write.py",
-        "if not self.takes_late(*key):",
+        "if not self._memory.takes(key):",
         "if False:",
         "unit/test_write.py::test_going_back_within_one_process_counts_as_a_new_run",
     ),
