@@ -21,8 +21,10 @@ def test_every_request_of_many_at_once_is_recorded(report, oracle):
 
 
 def test_an_aborted_request_goes_on_under_a_key_of_its_own(report):
-    aborted = [request for request in report["recorded"] if len(request["tokens"]) <= 3]
+    aborted = [request for request in report["recorded"] if request["aborted"]]
     assert len(aborted) == 12
+    # How many tokens arrive with the one that ends a request depends on how busy the machine is.
+    assert all(len(request["tokens"]) >= 2 for request in aborted)
     assert len({request["key"] for request in report["recorded"]}) == 48
 
 

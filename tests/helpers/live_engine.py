@@ -84,7 +84,10 @@ async def generate(engine, job, prompt, number, report, abort_after=None):
         if abort_after is not None and len(tokens) >= abort_after:
             await engine.abort(name)
             break
-    report.append({"key": key, "prompt": prompt, "tokens": tokens, "temperature": temperature})
+    aborted = abort_after is not None
+    report.append(
+        {"key": key, "prompt": prompt, "tokens": tokens, "temperature": temperature, "aborted": aborted}
+    )
     return tokens
 
 
