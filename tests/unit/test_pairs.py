@@ -1,6 +1,7 @@
 """Each record against its own trajectory's start, found through its branches; the test against scipy's words."""
 
 import statistics as oracle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -178,6 +179,26 @@ def test_few_prompts_without_a_true_effect_are_seldom_called_one(n):
     assert sum(test.verdict.startswith(("Yes", "No:")) for test in tests) <= 18  # 10 or less expected
     # And the interval keeps what it says: a bootstrap's leaves zero out 16 to 34 times.
     assert sum(not test.low <= 0 <= test.high for test in tests) <= 18
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[1, 1, 1, 2, -1], [3, 3, -3, 3, 3, 3], [0, 1, 2, 3, -4], [0, 0, 1, 0, 0], [1, 1, 2, 2, 3, 3, -1, 5]],
+    ids=str,
+)
+def test_ties_and_zeros_have_the_p_of_all_signs(changes):
+    given = [change for change in changes if change]
+    sizes = [abs(change) for change in given]
+    ranks = [oracle.fmean([i for i, size in enumerate(sorted(sizes), 1) if size == mine]) for mine in sizes]
+    wanted = sum(rank for rank, change in zip(ranks, given, strict=True) if change > 0)
+    sums = [
+        sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign)
+        for signs in product([False, True], repeat=len(given))
+    ]
+    tails = (sum(found >= wanted for found in sums), sum(found <= wanted for found in sums))
+    p = of_changes([change / 100 for change in changes]).p
+    assert p == pytest.approx(min(2 * min(tails) / len(sums), 1))
+    assert p == pytest.approx(stats.wilcoxon(changes, method=stats.PermutationMethod()).pvalue)
 
 
 def test_no_answer_is_given_that_the_test_beside_it_denies():
