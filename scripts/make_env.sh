@@ -49,7 +49,10 @@ with_heartbeat() {
   return "$status"
 }
 
-pip_install() { "$dir/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps "$@"; }
+# Bytecode is left to the first import: most modules never see one, and compiling all takes two minutes of a CPU.
+pip_install() {
+  "$dir/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-compile --no-deps "$@"
+}
 
 # Makes the packages of another environment importable in this one, behind its own.
 lay_over() {
@@ -67,8 +70,8 @@ lay_over() {
   printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$version" >"$own/vllm-$version+cpu.dist-info/METADATA"
 }
 
-# Two makes at once take turns: the second finds the environment ready.
-exec 9<requirements
+# Two makes at once of one environment take turns: the second finds it ready.
+exec 9<"${requirements[0]}"
 if command -v flock >/dev/null; then flock 9; fi
 
 # The folder belongs to the key because a virtual environment does not survive being moved.
@@ -86,7 +89,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/d
     pip_install "${requirements[@]/#/-r}" || die "pip could not install ${requirements[*]}; its words are above"
   if [ -z "${below:-}" ] && ! "$dir/bin/python" -c "import torch" 2>/dev/null; then
     say "this index has torch as a CUDA build only: installing the libraries that it needs (3 GB more)"
-    with_heartbeat "installing torch's libraries" "$dir/bin/python" -m pip install -qq --no-input --no-warn-conflicts \
+    with_heartbeat "installing torch's libraries" \
+      "$dir/bin/python" -m pip install -qq --no-input --no-compile --no-warn-conflicts \
       "$(grep ^torch== "${requirements[0]}")" || die "pip could not install torch; its words are above"
   fi
   say "trying its vLLM"
@@ -97,6 +101,9 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || ! "$dir/bin/python" -c '' 2>/d
   echo "$key" >"$stamp"
 fi
 if [ ! "$dir/package" -nt pyproject.toml ] || [ ! "$dir/package" -nt setup.py ] || [ ! -x "$dir/bin/arpo-entropy" ]; then
+  # Its metadata is written beside the sources, whichever the environment.
+  exec 8<requirements
+  if command -v flock >/dev/null; then flock 8; fi
   pip_install -e . || die "pip could not install this package into $dir; its words are above"
   touch "$dir/package"
 fi

@@ -10,5 +10,9 @@ for candidate in ${PYTHON:-python3.11 python3.12 python3.10}; do
   if command -v "$candidate" >/dev/null; then python=$candidate && break; fi
 done
 "$python" -m venv "$bare"
+# As in make_env.sh: the package's metadata is written beside its sources.
+exec 8<requirements
+if command -v flock >/dev/null; then flock 8; fi
 "$bare/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e '.[test]'
+exec 8<&-
 "$bare/bin/python" -m pytest -n 2 tests/unit "$@"
