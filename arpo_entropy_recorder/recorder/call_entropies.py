@@ -7,6 +7,7 @@ their starts. `analysis/ratio.py` takes the same from step files.
 from __future__ import annotations
 
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class CallEntropies:
             if ancestor in starts:
                 row = prompts[sample]
                 prompt = ("row", row) if row is not None else ("trajectory", sample)
-                means.setdefault(prompt, []).append((float(np.mean(values)), starts[ancestor]))
-        found = np.array([np.mean(pairs, axis=0) for pairs in means.values()]).reshape(-1, 2)
+                means.setdefault(prompt, []).append((fmean(values), starts[ancestor]))
+        found = np.array([[fmean(side) for side in zip(*pairs, strict=True)] for pairs in means.values()])
+        found = found.reshape(-1, 2)
         return found[:, 0], found[:, 1]

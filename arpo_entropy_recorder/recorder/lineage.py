@@ -129,13 +129,14 @@ class TrajectoryTracker:
             return None
         if len(tokens) == trajectory.source_len < len(trajectory.tokens):
             return None
-        if common_prefix(tokens, trajectory.tokens) < trajectory.prompt_len:
+        shared = common_prefix(tokens, trajectory.tokens)
+        if shared < trajectory.prompt_len:
             return None
         # Another list was taken for this trajectory meanwhile, perhaps wrongly.
         trajectory.unsure |= bool(trajectory.taken) and trajectory.source is not tokens
         trajectory.is_contested = False
         claimed.add(id(trajectory))
-        trajectory.read(tokens, self._form)
+        trajectory.read(tokens, self._form, shared)
         return trajectory
 
     def _catch_up(self) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate
 from typing import NamedTuple
+
+from arpo_entropy_recorder.recorder.token_lists import common_prefix
 
 # How much of a text is looked at: tokens that surely hold a tag and the white space around it, however they are cut.
 EDGE = 24
@@ -39,6 +41,8 @@ class ResultForm:
         self._ends, self._begins, self._tools = ends, begins, tools
         # What all sure results of a tool have begun with so far.
         self._openers: dict[str | None, list[int]] = {}
+        # The tools whose opener alone already begins as a result does.
+        self._sure_openers: set[str | None] = set()
         self._all_begin = False
 
     def tool_of(self, stop_reason: object) -> str | None:
@@ -68,11 +72,18 @@ class ResultForm:
 
     def learn(self, tokens: list[int], tool: str | None) -> None:
         """Remember how `tokens`, a result of `tool`, begin."""
+        known = self._openers.get(tool)
+        if known and tokens[: len(known)] == known and (tool in self._sure_openers or not self._all_begin):
+            # Nothing new, as with nearly all results; `begins` may have to decode.
+            return
         self._all_begin = (self._all_begin or not self._openers) and self._begins(tokens)
         head = tokens[:EDGE]
-        known = self._openers.get(tool, head)
-        equal = takewhile(lambda pair: pair[0] == pair[1], zip(known, head, strict=False))
-        self._openers[tool] = [token for token, _ in equal]
+        opener = head[: common_prefix(head, head if known is None else known)]
+        self._openers[tool] = opener
+        if self._all_begin and opener and self._begins(opener):
+            self._sure_openers.add(tool)
+        else:
+            self._sure_openers.discard(tool)
 
     def find(self, tokens: list[int]) -> list[Span]:
         """The results in a text whose history is not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from statistics import fmean
 
 import numpy as np
 
@@ -38,12 +39,13 @@ def rise_metrics(call: CallEntropies) -> dict[str, float]:
     if chosen.any():
         metrics["entropy/after_tool/p90"] = float(np.quantile(call.entropy[chosen], 0.9))
     by_tool: dict[str, list[float]] = {}
-    for index in np.flatnonzero(chosen).tolist() if "tool" in call.columns else ():
+    if "tool" in call.columns:
         # Metric names are paths: what a logger could stumble over becomes an underscore.
-        name = _NOT_A_NAME.sub("_", call.columns["tool"][index] or "not_named")
-        by_tool.setdefault(name, []).append(float(call.entropy[index]))
+        names = {tool: _NOT_A_NAME.sub("_", tool or "not_named") for tool in set(call.columns["tool"])}
+        for index, value in zip(np.flatnonzero(chosen).tolist(), call.entropy[chosen].tolist(), strict=True):
+            by_tool.setdefault(names[call.columns["tool"][index]], []).append(value)
     for name, values in sorted(by_tool.items(), key=lambda item: -len(item[1]))[:MAX_TOOLS]:
-        metrics[f"entropy/tool/{name}/mean"] = float(np.mean(values))
+        metrics[f"entropy/tool/{name}/mean"] = fmean(values)
     return metrics
 
 

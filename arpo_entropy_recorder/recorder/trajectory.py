@@ -9,7 +9,7 @@ from arpo_entropy_recorder.recorder.results import EDGE, ResultForm, Span
 from arpo_entropy_recorder.recorder.token_lists import common_prefix
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Piece:
     """Tokens [start, end) of a trajectory that the policy has written or the loop has appended.
 
@@ -26,7 +26,7 @@ class Piece:
     head: Sequence[int] = ()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Segment:
     """What one request generates. `token_ids` is filled in when it has come back.
 
@@ -49,16 +49,19 @@ class Segment:
 
     def label(self) -> None:
         """Set the labels by what is known of the pieces before the segment."""
-        results = [piece for piece in self.pieces if piece.is_result]
-        self.round = len(results)
-        self.is_after_tool_call = bool(results) and results[-1].end == self.start
-        self.tool = results[-1].tool if self.is_after_tool_call else None
-        self.unsure = (self.trajectory is not None and self.trajectory.unsure) or any(
-            piece.is_result is None for piece in self.pieces
-        )
+        num_results, last = 0, None
+        unsure = self.trajectory is not None and self.trajectory.unsure
+        for piece in self.pieces:
+            if piece.is_result:
+                num_results, last = num_results + 1, piece
+            elif piece.is_result is None:
+                unsure = True
+        self.round, self.unsure = num_results, unsure
+        self.is_after_tool_call = last is not None and last.end == self.start
+        self.tool = last.tool if last is not None and self.is_after_tool_call else None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Trajectory:
     """Everything known of one token list. `pieces` cover its tokens from `prompt_len` on."""
 
