@@ -36,7 +36,8 @@ def watched_steps(run: RunFiles, skip_bad: bool = False) -> Iterator[Step]:
     incomplete: list[int] = []
     from_one: set[Path] = set()
     records = 0
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    # Where stderr is redirected, as `watch` does, there is no bar, whatever FORCE_COLOR says.
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         reading = progress.add_task("reading files", total=len(run.files))
         for step in run.steps(
             progress=lambda _: progress.advance(reading), on_bad=say_skipped if skip_bad else None

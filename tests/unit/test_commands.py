@@ -3,10 +3,14 @@
 import csv
 import io
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
 
 import pytest
@@ -116,26 +120,58 @@ def test_an_export_is_a_table_of_all_records(tmp_path, steps):
     )
 
 
-def test_watch_redraws_when_a_step_appears_and_ends_quietly(tmp_path, steps):
+def test_watch_prints_a_line_a_step_and_ends_quietly(tmp_path, steps):
     picture, directory = tmp_path / "entropy_increase.png", tmp_path / "later"
     command = [sys.executable, "-m", "arpo_entropy_recorder", "watch", str(directory), "--interval", "0.1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True, **pipes) as watcher:
         give_up = threading.Timer(120, watcher.kill)
         give_up.start()
+        assert watcher.stderr.readline() == f"watching {directory}; Ctrl-C ends it\n"
         pictures = []
         for step in (1, 2):
             directory.mkdir(exist_ok=True)
             (steps / f"entropy_step_{step}.json").rename(directory / f"entropy_step_{step}.json")
-            assert any(f"steps so far: {step}" in line for line in watcher.stdout)
+            # 0.425 / 0.125: of sample s, 0.3 and 0.5 after a result and 0.1 before, and 0.01 s more each
+            line = rf"step {step}: after 0\.4[23], before 0\.1[23], ratio 3\.40x \[.*\], prompts 6\n"
+            assert re.fullmatch(line, watcher.stdout.readline())
+            assert watcher.stderr.readline() == f"entropy_increase.png redrawn; steps so far: {step}\n"
             pictures.append(picture.read_bytes())
         watcher.send_signal(signal.SIGINT)
-        _, errors = watcher.communicate()
+        rest = watcher.communicate()
         give_up.cancel()
     assert all(drawn.startswith(PNG) for drawn in pictures)
     assert pictures[0] != pictures[1]
-    assert watcher.returncode == 0
-    assert errors == f"watching {directory}; Ctrl-C ends it\n"
+    assert (watcher.returncode, rest) == (0, ("", ""))
+
+
+def test_watch_has_one_screen_on_a_terminal_and_leaves_it(tmp_path, steps, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    def read():
+        with suppress(OSError):  # the other end is closed
+            while more := os.read(terminal, 4096):
+                shown.append(more)
+
+    terminal, other_end = pty.openpty()
+    shown = []
+    reader = threading.Thread(target=read)
+    reader.start()
+    monkeypatch.setattr(watch.time, "sleep", interrupt)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.chdir(tmp_path)
+    with open(other_end, "w") as stdout, redirect_stdout(stdout):
+        assert main(["watch", str(steps)]) == 0
+    reader.join()
+    os.close(terminal)
+    before, _, after = b"".join(shown).decode().rpartition("\x1b[?1049l")  # back from the second screen
+    assert "\x1b[?1049h" in before
+    assert "\x1b[?25h" in before[before.rindex("\x1b[?25l") :]  # the cursor is there again
+    text = re.sub(r"\x1b\[[\d;?]*\w", "", after)
+    assert re.search(r"last: 2 +6 +0\.1[23] +0\.4[23] +3\.40x", text)
+    assert "Yes: after-tool entropy exceeds the initial one" in text
+    assert "entropy_increase.png redrawn; steps so far: 2" in text
 
 
 def watching(tmp_path, monkeypatch, outcomes):

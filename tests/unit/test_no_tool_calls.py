@@ -48,13 +48,13 @@ def test_stats_and_report_show_the_starts_and_say_it(steps, tmp_path, capsys):
     assert "0 (start)" in page
 
 
-def test_watch_shows_the_table_and_says_it(steps, tmp_path, capsys, monkeypatch):
+def test_watch_says_that_no_tool_was_called(steps, tmp_path, capsys, monkeypatch):
     def interrupt(seconds):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupt)
     assert main(["watch", str(steps), "-o", str(tmp_path / "x.png")]) == 0
     said = capsys.readouterr()
-    assert "0 (start)" in said.out
-    assert "not drawn, as no tool was called" in said.out
+    assert said.out.count("before and after a tool result, and none was given a tool result\n") == 2
+    assert "not drawn, as no tool was called" in said.err
     assert "Traceback" not in said.err

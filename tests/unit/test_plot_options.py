@@ -91,12 +91,14 @@ def test_watch_draws_for_a_paper_too(long_run, tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupt)
-    picture = tmp_path / "rounds.svg"
-    assert main(["watch", str(long_run), "--for", "paper", "--lang", "en", "-o", str(picture)]) == 0
-    *_, line, caption = capsys.readouterr().out.splitlines()
-    assert line == f"{picture} redrawn; steps so far: 20"
-    assert caption.startswith("Entropy of the first token after each tool result. ")
-    assert 'width="237.6pt"' in picture.read_text()
+    monkeypatch.chdir(tmp_path)
+    assert main(["watch", str(long_run), "--for", "paper", "--lang", "en", "--format", "svg"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 20
+    *_, line, caption = err.splitlines()
+    assert line == "entropy_effect.svg redrawn; steps so far: 20"
+    assert caption.startswith("Entropy after tool results over that before any. ")
+    assert 'width="237.6pt"' in (tmp_path / "entropy_effect.svg").read_text()
 
 
 def test_for_a_paper_title_and_caption_are_printed_and_not_drawn(tmp_path, capsys):
