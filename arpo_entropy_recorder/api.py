@@ -143,11 +143,13 @@ class Run:
 
         return arrow_table(self._records)
 
-    def plot(self, figure: str | None = None) -> Axes:
+    def plot(self, figure: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw a figure, by default after / before over training from 20 steps on; a notebook shows it.
 
-        Returns its (first) Axes; the Figure is `axes.figure`. Raises UserError for a figure that is not known, and
-        where the records lack what it shows.
+        Returns its (first) Axes; the Figure is `axes.figure`. With `ax` it is drawn there, in your text size and with
+        its title; the caption, which says what is drawn, is then not in the picture but `ax.get_label()`. Raises
+        UserError for a figure that is not known, where the records lack what it shows, and with `ax` for `effect`,
+        which has two panels.
         """
         from arpo_entropy_recorder.figures.catalogue import FIGURES, default_figure, draw
 
@@ -155,6 +157,9 @@ class Run:
             figure = default_figure(self.analysis)
         if figure not in FIGURES:
             raise UserError(f"{figure}: no such figure; choose {', '.join(FIGURES)}")
+        if ax is not None:
+            draw(figure, self.analysis, axes=ax)
+            return ax
         drawn = draw(figure, self.analysis)
         _show(drawn)
         return drawn.axes[0]

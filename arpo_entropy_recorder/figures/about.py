@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,7 +12,14 @@ from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
 from arpo_entropy_recorder.analysis.notes import notes
 from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.figures.media import SCREEN
-from arpo_entropy_recorder.figures.style import add_caption, add_title, figure_of, on_page
+from arpo_entropy_recorder.figures.style import (
+    add_caption,
+    add_title,
+    are_given,
+    figure_of,
+    on_page,
+    size_of,
+)
 from arpo_entropy_recorder.figures.words import Words
 
 
@@ -52,17 +58,22 @@ def _conclude(
 ) -> Figure:
     """`finish` with a whole caption, and told whether any of the data are simulated.
 
-    On a page, title and caption are the figure's label and not in the picture.
+    On a page, title and caption are the figure's label and not in the picture. The caption of given axes is their
+    label: there may be no room for it.
     """
     title = title + words(" (simulated)") if simulated else title
-    if on_page():
-        figure_of(axes).set_label(f"{title}. {' '.join(filter(None, caption))}")
+    text = " ".join(filter(None, caption))
+    if are_given(axes):
+        add_title(axes, title)
+        axes.set_label(text)
+    elif on_page():
+        figure_of(axes).set_label(f"{title}. {text}")
     else:
         add_title(axes, title)
         add_caption(axes, caption, words.chinese is not None)
     if simulated:  # it must not pass for a measurement
         look: dict[str, Any] = {
-            "fontsize": 56 * rcParams["figure.figsize"][0] / SCREEN.width,
+            "fontsize": 56 * size_of(axes)[0] / SCREEN.width,
             "fontweight": words.title_weight,
             "color": "#B00020",
         }

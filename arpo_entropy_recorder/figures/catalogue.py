@@ -12,6 +12,7 @@ from arpo_entropy_recorder.figures.media import SCREEN, Medium
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from arpo_entropy_recorder.analysis.analysis import Analysis
@@ -23,7 +24,8 @@ class FigureSpec(NamedTuple):
     `module`, relative to this package or absolute, has `plot(analysis: Analysis, words: Words) -> Figure`, which
     raises UserError where the records lack what the figure shows. It is imported when the figure is drawn.
     `parts` are those of the Analysis that it needs beside the rounds. `from_log` tells that the means of a
-    console log are enough for it; of fewer than `min_steps` steps it is left out of the report.
+    console log are enough for it; of fewer than `min_steps` steps it is left out of the report. One with several
+    `panels` is not drawn into axes of the caller's.
     """
 
     name: str
@@ -34,6 +36,7 @@ class FigureSpec(NamedTuple):
     parts: tuple[str, ...] = ()
     from_log: bool = False
     min_steps: int = 1
+    panels: int = 1
 
 
 # In the report's order.
@@ -48,6 +51,7 @@ FIGURES = {
             ".effect",
             ("pairs",),
             min_steps=2,
+            panels=2,
         ),
         FigureSpec(
             "rounds",
@@ -129,15 +133,28 @@ def spec_of(name: str) -> FigureSpec:
     return GUIDE if name == GUIDE.name else FIGURES[name]
 
 
-def draw(name: str, analysis: Analysis, words: Words = ENGLISH, medium: Medium = SCREEN) -> Figure:
-    """The figure `name`, a key of FIGURES or "guide"; raises UserError where the analysis lacks what it shows."""
+def draw(
+    name: str,
+    analysis: Analysis,
+    words: Words = ENGLISH,
+    medium: Medium = SCREEN,
+    axes: Axes | None = None,
+) -> Figure:
+    """The figure `name`, a key of FIGURES or "guide"; raises UserError where the analysis lacks what it shows.
+
+    With `axes` it is drawn into these, in the caller's text size; the caption is then their label and not drawn.
+    Raises UserError for a figure of several panels.
+    """
     from arpo_entropy_recorder.figures.style import styled
 
     spec = spec_of(name)
     if analysis.from_log and not spec.from_log:
         enough = " or ".join(other.name for other in FIGURES.values() if other.from_log)
         raise UserError(f"a log holds means alone, not records; choose {enough}")
-    with styled(words, medium):
+    if axes is not None and spec.panels > 1:
+        single = ", ".join(other.name for other in FIGURES.values() if other.panels == 1)
+        raise UserError(f"{name} has {spec.panels} panels, not one; into axes of yours go {single}")
+    with styled(words, medium, axes):
         return import_module(spec.module, __package__).plot(analysis, words)
 
 

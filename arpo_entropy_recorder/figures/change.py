@@ -19,7 +19,7 @@ from arpo_entropy_recorder.figures.marks import (
 )
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, signed_scale_of
 from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, MUTED, new_figure, scale
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, MUTED, new_axes, scale
 from arpo_entropy_recorder.figures.words import Words
 
 WIDTH = 0.56
@@ -33,7 +33,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     test = pairs.test()
     groups = dict(sorted(pairs.by_round.items()))
     spreads = {number: spread_of([group]) for number, group in groups.items()}
-    axes = new_figure().add_subplot()
+    axes = new_axes()
     limits = signed_scale_of(groups.values())
     most, shown = max(points_shown(axes) // len(groups), 50), 0
     for number, group in groups.items():

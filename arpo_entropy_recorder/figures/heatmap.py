@@ -20,7 +20,7 @@ from arpo_entropy_recorder.figures.marks import step_axis
 from arpo_entropy_recorder.figures.scales import FEW_POWERS, NUMBERS, nats_words, plain
 from arpo_entropy_recorder.figures.spread import MIN_SPREAD
 from arpo_entropy_recorder.figures.steps import bin_words
-from arpo_entropy_recorder.figures.style import INK, figure_of, new_figure, scale
+from arpo_entropy_recorder.figures.style import INK, figure_of, new_axes, scale, size_of
 from arpo_entropy_recorder.figures.words import Words
 
 MIN_COLOUR_RATIO = 2.0  # of the colour scale's ends, so that values closer than this look alike
@@ -37,8 +37,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     steps = analysis.steps.numbers
     bins = bins_of(steps)
     rounds, grid, few = _cells(analysis, bins)
-    figure = new_figure(height=float(np.clip(2.4 + 0.3 * len(rounds), 3.6, 9.0)))
-    axes = figure.add_subplot()
+    axes = new_axes(height=float(np.clip(2.4 + 0.3 * len(rounds), 3.6, 9.0)))
     trusted = grid[~np.isnan(grid) & ~few] if (~few & ~np.isnan(grid)).any() else grid[~np.isnan(grid)]
     lowest, highest = _limits(trusted)
     mesh = axes.pcolormesh(
@@ -53,7 +52,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
         _dots(axes, bins, few)
     low, high = np.nanmin(grid) < lowest, np.nanmax(grid) > highest
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((low, high), "neither")
-    bar = figure.colorbar(mesh, ax=axes, pad=0.02, extend=extend)
+    bar = figure_of(axes).colorbar(mesh, ax=axes, pad=0.02, extend=extend)
     _label(bar, lowest, highest, analysis.vocab_size, words)
     step_axis(axes, int(steps[0]), int(steps[-1]), words)
     rows = range(0, len(rounds), -(-len(rounds) // 25))
@@ -121,7 +120,7 @@ def _number(axis: Axis, low: float, high: float) -> None:
 def _dots(axes: Axes, bins: Bins, cells: np.ndarray) -> None:
     """A dot in the middle of each of the `cells`, bool[rounds, bins]; as small as the cells ask for."""
     row, column = np.nonzero(cells)
-    inches = 0.7 * figure_of(axes).get_size_inches() / cells.shape[::-1]
+    inches = 0.7 * np.array(size_of(axes)) / cells.shape[::-1]
     across = float(np.clip(0.35 * 72 * inches.min(), 1.0, 4.0 * scale()))
     places = bins.centres[column]
     axes.scatter(

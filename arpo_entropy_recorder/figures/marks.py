@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL
 from arpo_entropy_recorder.figures.bins import round_numbers
 from arpo_entropy_recorder.figures.media import SCREEN
-from arpo_entropy_recorder.figures.style import MUTED, figure_of, scale, small
+from arpo_entropy_recorder.figures.style import MUTED, scale, size_of, small
 from arpo_entropy_recorder.figures.words import Words
 
 POINTS_SHOWN = 5_000
@@ -51,7 +51,7 @@ def round_axis(
 
 def rounds_that_fit(axes: Axes, counts: Mapping[int, int]) -> tuple[int, bool]:
     """How many rounds `round_axis` can label without crowding, and whether with short counts."""
-    room = 72 * (figure_of(axes).get_figwidth() - 1.5 * scale())
+    room = 72 * (size_of(axes)[0] - 1.5 * scale())
     most = int(room / (0.62 * small() * max(len(f"n = {n:,}") for n in counts.values()) + 4))
     if most >= len(counts):
         return most, False
@@ -78,12 +78,12 @@ def step_axis(axes: Axes, first: int, last: int, words: Words) -> None:
 
 def points_shown(axes: Axes) -> int:
     """How many points a figure of this size shows at most."""
-    return int(POINTS_SHOWN * min(1, figure_of(axes).get_figwidth() / SCREEN.width))
+    return int(POINTS_SHOWN * min(1, size_of(axes)[0] / SCREEN.width))
 
 
 def _room(axes: Axes) -> float:
-    """The figure's width, in sizes of its text."""
-    return float(72 * figure_of(axes).get_figwidth() / rcParams["font.size"])
+    """The width that there is, in sizes of the text."""
+    return float(72 * size_of(axes)[0] / rcParams["font.size"])
 
 
 def short_count(n: int) -> str:

@@ -16,7 +16,7 @@ from arpo_entropy_recorder.figures.marks import (
 )
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
 from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure, scale
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_axes, scale
 from arpo_entropy_recorder.figures.words import Words
 
 WIDTH = 0.56
@@ -28,7 +28,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     require_results(analysis)
     groups = rounds.with_start
     spreads = {number: spread_of([group]) for number, group in groups.items()}
-    axes = new_figure().add_subplot()
+    axes = new_axes()
     limits = scale_of(spreads.values())
     most, shown, marks = max(points_shown(axes) // len(groups), 50), 0, []
     for chosen, colour, label in (

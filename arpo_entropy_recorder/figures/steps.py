@@ -38,7 +38,7 @@ from arpo_entropy_recorder.figures.style import (
     INITIAL,
     add_legend,
     figure_of,
-    new_figure,
+    new_axes,
     scale,
 )
 from arpo_entropy_recorder.figures.words import Words
@@ -52,7 +52,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     """Draw medians with bands over the global steps, or of a log, which holds means alone, each round's mean."""
     steps = analysis.steps.numbers
     bins = bins_of(steps, MARKED)
-    axes = new_figure().add_subplot()
+    axes = new_axes()
     caption = (_means if analysis.from_log else _spreads)(axes, analysis, bins, words)
     margin = max((bins.edges[-1] - bins.edges[0]) * 0.03, 0.5)
     axes.set_xlim(steps[0] - margin, steps[-1] + margin)

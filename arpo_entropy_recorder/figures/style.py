@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from matplotlib import rc_context, rcParams
@@ -27,6 +28,8 @@ MUTED = "#666666"
 FAINT = "#BBBBBB"
 ONE_ROW = 0.22  # inches of a screen, of a legend
 MAX_MARGIN = 0.9  # inches, on the left of axes
+# Axes of the caller's, which the figure that is being drawn goes into.
+_given: ContextVar[Axes | None] = ContextVar("given", default=None)
 
 RC: Any = {
     "font.family": "sans-serif",
@@ -61,12 +64,23 @@ def rc_of(medium: Medium = SCREEN) -> Any:
 
 
 @contextmanager
-def styled(words: Words, medium: Medium = SCREEN) -> Iterator[None]:
-    """Figures made in this context have the common style, the medium's sizes and the language's fonts."""
+def styled(words: Words, medium: Medium = SCREEN, axes: Axes | None = None) -> Iterator[None]:
+    """Figures made in this context have the common style, the medium's sizes and the language's fonts.
+
+    With `axes` a figure of one panel is drawn into these, in the text size of the caller's settings.
+    """
+    if axes is not None:
+        text, figure = float(rcParams["font.size"]), figure_of(axes)
+        width, height = map(float, figure.get_size_inches())
+        medium = Medium(width, height, text, 0.9 * text, 0.85 * text, int(figure.dpi))
     # `font.family` as the list itself, so that a glyph that the first font lacks is taken from the next
     family: Any = {"font.family": list(words.families), "axes.titleweight": words.title_weight}
-    with rc_context(rc_of(medium) | family):
-        yield
+    before = _given.set(axes)
+    try:
+        with rc_context(rc_of(medium) | family):
+            yield
+    finally:
+        _given.reset(before)
 
 
 def scale() -> float:
@@ -97,6 +111,30 @@ def new_figure(width: float = SCREEN.width, height: float = SCREEN.height) -> Fi
     return Figure(figsize=size, dpi=100, layout=ConstrainedLayoutEngine(**pads))
 
 
+def new_axes(height: float = SCREEN.height) -> Axes:
+    """The one panel of a figure: the caller's Axes where there are, else those of a `new_figure`."""
+    axes = _given.get()
+    return new_figure(height=height).add_subplot() if axes is None else axes
+
+
+def are_given(axes: Axes) -> bool:
+    """Whether these are the caller's: whatever else is in their figure stays as it is."""
+    return axes is _given.get()
+
+
+def size_of(axes: Axes) -> tuple[float, float]:
+    """Width and height, in inches, that the axes with their labels have: those of their figure unless given."""
+    figure = figure_of(axes)
+    width, height = map(float, figure.get_size_inches())
+    if not are_given(axes):
+        return width, height
+    margin = MAX_MARGIN * scale()
+    return (
+        min(axes.bbox.width / figure.dpi + margin, width),
+        min(axes.bbox.height / figure.dpi + margin, height),
+    )
+
+
 def figure_of(axes: Axes) -> Figure:
     """The figure that the axes are part of."""
     figure = axes.get_figure(root=True)
@@ -107,7 +145,7 @@ def figure_of(axes: Axes) -> Figure:
 def add_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
     """The legend above the axes, where it hides no data, in as few rows as fit their width."""
     place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.015, 1.0), "borderpad": 0.2}
-    widest = 0.88 * figure_of(axes).bbox.width
+    widest = 0.88 * size_of(axes)[0] * figure_of(axes).dpi
     for rows in range(1, len(handles) + 1):
         columns = -(-len(handles) // rows)
         legend = axes.legend(handles=handles, ncols=columns, columnspacing=1.2, handlelength=2.2, **place)
@@ -116,10 +154,14 @@ def add_legend(axes: Axes, handles: Sequence[Line2D]) -> None:
 
 
 def add_title(axes: Axes, title: str) -> None:
-    """The title above the axes and their legend; the figure grows by the legend's further rows."""
+    """The title above the axes and their legend; the figure, unless given, grows by the legend's further rows."""
     figure, legend = figure_of(axes), axes.get_legend()
     inches = legend.get_window_extent().height / figure.dpi if legend else 0
-    figure.set_figheight(figure.get_figheight() + max(inches - ONE_ROW * scale(), 0))
+    if are_given(axes):
+        cells = int(size_of(axes)[0] * 72 / (rcParams["font.size"] * 1.2 * 0.7))
+        title = "\n".join(wrapped(title, cells))
+    else:
+        figure.set_figheight(figure.get_figheight() + max(inches - ONE_ROW * scale(), 0))
     axes.set_title(title, pad=12 * scale() + 72 * inches)
 
 

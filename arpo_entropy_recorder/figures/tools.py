@@ -11,7 +11,7 @@ from arpo_entropy_recorder.figures.about import finish
 from arpo_entropy_recorder.figures.marks import points, points_shown, short_count, shown_of
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
 from arpo_entropy_recorder.figures.spread import MIN_SPREAD, box_words, boxes, spread_of
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, MUTED, new_figure, scale, small
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, MUTED, new_axes, scale, small
 from arpo_entropy_recorder.figures.words import Words
 
 MAX_TOOLS = 30
@@ -32,7 +32,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     start = analysis.rounds.initial
     if start.n:
         rows.insert(0, (words("before any tool call"), start, spread_of([start]), INITIAL))
-    axes = new_figure(height=1.9 + 0.42 * max(len(rows), 4)).add_subplot()
+    axes = new_axes(height=1.9 + 0.42 * max(len(rows), 4))
     limits = scale_of(spread for _, _, spread, _ in rows)
     most, shown = max(points_shown(axes) // len(rows), 30), 0
     for at, (_, group, spread, colour) in enumerate(rows):
@@ -46,6 +46,8 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     nats_axis(axes, limits, analysis.vocab_size, words, "x")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)  # a dollar sign in a name: given axes have texts of their own settings
     axes.tick_params(axis="y", length=0)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for at, (_, group, _, _) in enumerate(rows):

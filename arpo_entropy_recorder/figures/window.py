@@ -11,7 +11,7 @@ from arpo_entropy_recorder.figures.about import finish
 from arpo_entropy_recorder.figures.marks import whole_ticks
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
 from arpo_entropy_recorder.figures.spread import band_words, bands, spread_of
-from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_figure
+from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_axes
 from arpo_entropy_recorder.figures.words import Words
 
 
@@ -20,7 +20,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     positions = analysis.positions
     if not any(group.n for group in (*positions.after_tool, *positions.initial)):
         raise UserError("no record has a window; record with entropy_window = 20")
-    axes = new_figure().add_subplot()
+    axes = new_axes()
     at = np.arange(1, len(positions.after_tool) + 1)
     lines, drawn = [], []
     for groups, label, colour, style in (

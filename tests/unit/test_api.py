@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from real_like_runs import write_run
@@ -117,6 +118,34 @@ def test_a_figure_is_drawn_and_its_axes_returned(run):
     assert axes.figure.axes[0] is axes
     with pytest.raises(UserError, match="pie: no such figure; choose "):
         run.plot("pie")
+
+
+def test_a_figure_of_one_panel_goes_into_given_axes(run):
+    figure, panels = plt.subplots(2, 3, layout="constrained")
+    size = figure.get_size_inches().tolist()
+    for ax, name in zip(
+        panels.flat, ["rounds", "change", "steps", "heatmap", "tools", "window"], strict=True
+    ):
+        assert run.plot(name, ax=ax) is ax
+        assert ax.get_title(loc="left")
+        assert "40 steps, 1 to 40." in ax.get_label()  # the caption
+        assert ax.collections
+    assert figure.get_size_inches().tolist() == size
+    assert figure.get_supxlabel() == ""
+    assert run.plot("rounds").figure is not figure
+    plt.close(figure)
+
+
+def test_given_axes_leave_the_rest_of_their_figure_alone(run):
+    figure, (mine, other) = plt.subplots(1, 2)
+    other.plot([1, 2])
+    run.plot("rounds", ax=mine)
+    assert (len(other.lines), len(other.collections), other.get_title(loc="left")) == (1, 0, "")
+    for name in (None, "effect"):
+        with pytest.raises(UserError, match="effect has 2 panels, not one; into axes of yours go rounds, "):
+            run.plot(name, ax=other)
+    assert len(other.lines) == 1
+    plt.close(figure)
 
 
 def test_a_run_in_a_notebook_says_its_verdict(runs, run):
