@@ -18,7 +18,8 @@ OURS = "_arpo_entropy"
 
 
 def register() -> None:
-    """Have the workers of this process attach the tap that stays, once their engine is set up. Never raises."""
+    """Have the workers of this process attach the tap that stays, once their engine is set up, and no process
+    print a mark. Never raises."""
     if not (os.environ.get("ARPO_ENTROPY_JOB") and os.environ.get("ARPO_ENTROPY_COLLECTOR")):
         return
     try:
@@ -26,6 +27,9 @@ def register() -> None:
 
         if Job.from_environ() is not None:
             _hook_workers()
+            from arpo_entropy_recorder.live.redact import redact_marks
+
+            redact_marks()
     except Exception as error:
         _warn(error)
 

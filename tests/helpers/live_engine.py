@@ -3,7 +3,8 @@
 OPTIONS are arguments of the engine as JSON, for other than one worker.
 Requests come and go as in an agent loop: many at once, chunks of prefills beside decodes, some aborted after a few
 tokens and resumed. OUT/report.json has each request's prompt and tokens, and the values that were taken for it, for
-three phases: with a collector, without one, and with another.
+three phases: with a collector, without one, and with another. All requests go through vLLM's request log as those of
+a server do, and OUT/traces has what vLLM sent of them as traces.
 """
 
 import asyncio
@@ -11,6 +12,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 WINDOW = 4
@@ -61,6 +65,26 @@ def start(agent, out, plugged_in, options=None, **environment):
     return json.loads((out / "report.json").read_text()) | {"log": done.stdout + done.stderr}
 
 
+@contextmanager
+def traces_to(path):
+    """The address of a server that appends the traces it is sent to the file."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            with path.open("ab") as file:
+                file.write(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces"
+    server.shutdown()
+
+
 async def generate(engine, job, prompt, number, report, abort_after=None):
     """One request, noted in the report; returns its tokens."""
     from vllm import SamplingParams
@@ -78,16 +102,16 @@ async def generate(engine, job, prompt, number, report, abort_after=None):
         output_kind=RequestOutputKind.DELTA,
     )
     tokens = []
-    name = f"{number}-{key[:6]}"
+    # No part of the key, which is not to be in the log.
+    name = f"request-{number}-{len(report)}"
+    engine.request_log.log_inputs(name, None, prompt, None, params, None)
     async for output in engine.generate({"prompt_token_ids": prompt}, params, request_id=name):
         tokens += output.outputs[0].token_ids
         if abort_after is not None and len(tokens) >= abort_after:
             await engine.abort(name)
             break
-    aborted = abort_after is not None
-    report.append(
-        {"key": key, "prompt": prompt, "tokens": tokens, "temperature": temperature, "aborted": aborted}
-    )
+    request = {"name": name, "key": key, "code": mark[1], "prompt": prompt, "tokens": tokens}
+    report.append(request | {"temperature": temperature, "aborted": abort_after is not None})
     return tokens
 
 
@@ -101,6 +125,7 @@ async def converse(engine, job, tokenizer, number, report):
 
 
 async def run(agent, out, options):
+    from opentelemetry.trace import get_tracer_provider
     from transformers import AutoTokenizer
 
     from arpo_entropy_recorder.live.collector import Collector
@@ -110,9 +135,11 @@ async def run(agent, out, options):
     os.environ.update(job.environ())
     collector = Collector(job)
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.serve.utils.request_logger import RequestLogger
     from vllm.v1.engine.async_llm import AsyncLLM
 
     engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=agent, seed=0, **(ENGINE | options)))
+    engine.request_log = RequestLogger(max_log_len=None)
     tokenizer, report = AutoTokenizer.from_pretrained(agent), {}
 
     async def phase(name, conversations):
@@ -135,15 +162,20 @@ async def run(agent, out, options):
     collector = Collector(job)
     take(await phase("afterwards", 6))
     engine.shutdown()
+    get_tracer_provider().force_flush()
+    report["token"] = job.token.hex()
     report["written"] = sorted(str(path) for path in job.directory.rglob("*"))
     (out / "report.json").write_text(json.dumps(report))
 
 
 def main():
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "DEBUG")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
     options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    asyncio.run(run(sys.argv[1], Path(sys.argv[2]), options))
+    out = Path(sys.argv[2])
+    with traces_to(out / "traces") as address:
+        asyncio.run(run(sys.argv[1], out, {"otlp_traces_endpoint": address, **options}))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,22 @@ class WorkerWrapperBase:
     def initialize_from_config(self, configs):
         return ["set up", configs]
 """
+PARAMS = """
+class SamplingParams:
+    def __init__(self, extra_args):
+        self.extra_args = extra_args
+    def __repr__(self):
+        return f"SamplingParams({self.extra_args})"
+"""
+SHOW = """
+from arpo_entropy_recorder.live.plugin import register
+register()
+register()
+from vllm.sampling_params import SamplingParams
+marked = {"arpo_entropy": ["key", "code"]}
+shown = [SamplingParams(args) for args in (marked, marked | {"other": 1}, {"other": 1}, {}, None)]
+print(shown, shown[0].extra_args == {"arpo_entropy": ["key", "code"]})
+"""
 SET_UP = """
 from arpo_entropy_recorder.live.plugin import register
 register()
@@ -62,6 +78,7 @@ def stand_in(folder, module):
     for package in [path.parent, *path.parent.parents][: module.count(".")]:
         (package / "__init__.py").touch()
     path.write_text(STAND_IN)
+    (folder / "vllm" / "sampling_params.py").write_text(PARAMS)
     return folder
 
 
@@ -101,6 +118,13 @@ def test_what_fails_in_the_worker_is_logged_and_the_engine_starts(tmp_path):
     out, err = run(SET_UP.format(fails=True, module=module), JOB, [stand_in(tmp_path, module)])
     assert out == "['set up', 7] ['a worker']"
     assert err.startswith("entropy recorder: not recording in this process: broken on purpose\nTraceback")
+
+
+def test_marks_are_kept_and_not_shown(tmp_path):
+    out, err = run(SHOW, JOB, [stand_in(tmp_path, "vllm.v1.worker.worker_base")])
+    shown = ["None", "{'other': 1}", "{'other': 1}", "{}", "None"]
+    assert out == f"[{', '.join(f'SamplingParams({args})' for args in shown)}] True"
+    assert err == ""
 
 
 @pytest.mark.parametrize(
