@@ -195,8 +195,10 @@ def likely_cause(status: Mapping[str, Any]) -> str:
 
 
 def _step_of(trajectory: Trajectory) -> int | None:
-    """The trainer's step; where it gives none, as in fully asynchronous training, the version that began to write."""
+    """The trainer's step. Fully asynchronous training gives none: there it is the step that makes of the policy that
+    began to write the next version, as in synchronous training; for a validation, the validated version itself."""
     if trajectory.step >= 0:
         return trajectory.step
     versions = (request.policy_step for segment in trajectory.segments if (request := segment.first_request))
-    return next((version for version in versions if version is not None), None)
+    version = next((version for version in versions if version is not None), None)
+    return None if version is None else version + (not trajectory.validate)

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 
-def compose_config(overrides: list[str]) -> Any:
-    """verl's own configuration of its PPO trainer, with Hydra's `overrides`."""
+def compose_config(overrides: list[str], folder: str = "trainer/config", name: str = "ppo_trainer") -> Any:
+    """verl's own configuration of a trainer, of its PPO trainer by default, with Hydra's `overrides`."""
     import verl
     from hydra import compose, initialize_config_dir
 
-    folder = Path(verl.__file__).parent / "trainer" / "config"
-    with initialize_config_dir(str(folder), version_base=None):
-        return compose("ppo_trainer", overrides=overrides)
+    with initialize_config_dir(str(Path(verl.__file__).parent / folder), version_base=None):
+        return compose(name, overrides=overrides)
 
 
 def batch_of(prompts: list[str], rows: list[int], step: int, validate: bool, **columns: Any) -> Any:

@@ -7,7 +7,6 @@ from which a test tells what must have been recorded. All is in one process and 
 takes seconds: what verl asks of an actor's handle is answered by the object itself (`Local`).
 """
 
-import asyncio
 import inspect
 import json
 import sys
@@ -22,11 +21,11 @@ TOOLS = HERE.parents[1] / "scripts" / "demo_verl"
 INSTALLED = "0.9.1"
 RENAMED = {"AutoModelForVision2Seq": "AutoModelForImageTextToText"}
 OPTIONS = {
+    "trainer": "ordinary",
     "aborts": 0.0,
     "window": 1,
     "silent": False,
     "n": 2,
-    "prompts": 3,
     "overrides": [],
     "kill": None,
     "secret": "",
@@ -39,7 +38,7 @@ def version():
     return tuple(map(int, verl.__version__.split(".")[:2]))
 
 
-def make_config(options):
+def make_config(options, trainer):
     from given import compose_config
 
     overrides = [
@@ -65,7 +64,7 @@ def make_config(options):
         overrides.append(f"actor_rollout_ref.rollout.multi_turn.function_tool_path={TOOLS / 'toy_tools.py'}")
     else:
         overrides += old_tools(options)
-    return compose_config(overrides)
+    return compose_config(overrides, trainer.folder, trainer.config)
 
 
 def old_tools(options):
@@ -188,7 +187,7 @@ def one_process():
     return collector
 
 
-def make_worker(config, server, options):
+def make_worker(config, server, options, trainer):
     """An agent loop worker of this version's own class, outside of an actor."""
     if version() < (0, 7):
         import transformers
@@ -206,7 +205,7 @@ def make_worker(config, server, options):
         from verl.workers.rollout import llm_server
 
         client = llm_server.FullyAsyncLLMServerClient if options["aborts"] else llm_server.LLMServerClient
-        return agent_loop.AgentLoopWorker(config, client(config, balancer))
+        return trainer.worker(config, client(config, balancer))
     if version() >= (0, 7):
         return agent_loop.AgentLoopWorker(config, [("server", server)], balancer)
     # Its reward worker is an actor of its own.
@@ -214,36 +213,29 @@ def make_worker(config, server, options):
     return agent_loop.AgentLoopWorkerBase(config, [server])
 
 
-def batch(options, step, validate, prompts, padding=0):
-    from given import batch_of
-
-    rows = sorted(list(range(prompts)) * (1 if validate else options["n"]))
-    rows += rows[:padding]
-    questions = [f"question {i} {options['secret']}" for i in range(prompts)]
-    return batch_of(questions, rows, step, validate, agent_name=["tool_agent"] * len(rows))
-
-
 def main(options):
-    from kept import rows_of
     from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
     from verl.utils.tracking import Tracking
     from verl_stand_in import StandInServer
+    from verl_trainers import TRAINERS
 
     handed_on = get_ppo_ray_runtime_env()["env_vars"]
     collector = one_process()
-    config = make_config(options)
+    trainer = TRAINERS[options["trainer"]]()
+    config = make_config(options, trainer)
     server = StandInServer(options["model"], options["window"], options["aborts"], options["silent"])
-    worker = make_worker(config, Local(server), options)
+    worker = make_worker(config, Local(server), options, trainer)
     tracking = Tracking("project", "experiment", ["console"])
     logged, rows = {}, []
+    questions = [f"question {i} {options['secret']}" for i in range(3)]
     tracking.logger["console"] = type(
         "Kept", (), {"log": lambda _, data, step: logged.update({str(step): data})}
     )()
     for step in (1, 2):
         server.version = step - 1
-        rows += rows_of(generate(worker, batch(options, step, False, options["prompts"])), step, False)
+        rows += trainer.generate(worker, server, step, False, questions, options["n"])
         if step == 2:
-            rows += rows_of(generate(worker, batch(options, step, True, 3, padding=1)), step, True)
+            rows += trainer.generate(worker, server, step, True, questions, 1)
         if options["kill"] == step:
             collector.target = None
         tracking.log({"training/global_step": step, "loss": 0.5}, step)
@@ -255,10 +247,6 @@ def main(options):
         "server": server.counts(),
     }
     Path(options["out"], "books.json").write_text(json.dumps(result, default=float))
-
-
-def generate(worker, prompts):
-    return asyncio.run(worker.generate_sequences(prompts))
 
 
 if __name__ == "__main__":

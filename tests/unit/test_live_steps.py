@@ -135,10 +135,15 @@ def test_step_is_the_policys_where_the_trainer_gives_none(tmp_path):
     steps = LiveSteps(Source({}), settings(tmp_path))
     steps.add(trajectory("s", start("a", version=7), after("b", "x", version=8), step=-1))
     steps.add(trajectory("t", start("c"), step=-1))
-    steps.finish(9)
-    first, second = read(tmp_path, "entropy_step_7.json")
-    assert "policy_step" not in first
-    assert second["policy_step"] == 8
+    steps.add(trajectory("u", start("d", version=8), step=-1, validate=True))
+    steps.finish(7)
+    assert not list(tmp_path.glob("*step*"))
+    # The step that ends with version 8 is the 8th.
+    steps.finish(8)
+    first, second = read(tmp_path, "entropy_step_8.json")
+    assert (first.get("policy_step"), second.get("policy_step")) == (7, None)
+    (validation,) = read(tmp_path, "entropy_validate_step_8.json")
+    assert "policy_step" not in validation
     assert steps.status()["without_step"] == 1
     steps.close()
 

@@ -162,6 +162,42 @@ def test_aborted_and_resumed_requests_are_one_segment(toy_agent, tmp_path):
     assert all(r["entropy"] is not None for rows in records.values() for r in rows)
 
 
+@pytest.fixture(scope="module", params=["transfer_queue", "fully_async"])
+def asynchronous(request, toy_agent, tmp_path_factory):
+    """The job as verl 0.9.1's asynchronous trainers have it: aborted requests go on."""
+    environment = {"ARPO_ENTROPY_TOKENS": "on", "ARPO_ENTROPY_WINDOW": "3"}
+    folder = tmp_path_factory.mktemp("asynchronous")
+    return run_job(folder, toy_agent, INSTALLED, environment, window=3, aborts=0.3, trainer=request.param)
+
+
+def test_asynchronous_trainers_are_recorded_whole(asynchronous, toy_agent):
+    books, records, _ = asynchronous
+    assert books["server"]["aborted"] >= 3
+    test_entropies_are_those_of_the_tokens(asynchronous)
+    test_rounds_and_tools_are_those_of_the_calls(asynchronous, toy_agent)
+    assert all(r["entropy"] is not None for rows in records.values() for r in rows)
+    assert not any(r.get("unsure") for rows in records.values() for r in rows)
+
+
+def test_asynchronous_trainers_have_steps_and_metrics(asynchronous):
+    books, records, _ = asynchronous
+    assert sorted(records) == ["entropy_step_1.json", "entropy_step_2.json", "entropy_validate_step_2.json"]
+    # A step's policy is the one that the step before it made.
+    for step in (1, 2):
+        rows = records[f"entropy_step_{step}.json"]
+        assert {r["policy_step"] for r in rows} == {step - 1}
+        values = [r["entropy"] for r in rows if r["round"] == 0]
+        assert books["logged"][str(step)]["entropy/initial/mean"] == pytest.approx(sum(values) / len(values))
+
+
+def test_only_copies_in_a_validation_are_padding(asynchronous):
+    books, records, _ = asynchronous
+    flags = [t[0].get("padding", False) for t in by_trajectory(records["entropy_validate_step_2.json"])]
+    # Two trajectories of each of three prompts, or one and a copy.
+    assert flags in ([False] * 6, [False, False, False, True])
+    assert len(flags) == sum(row["validate"] for row in books["rows"])
+
+
 def test_lost_collector_costs_records_and_one_line(toy_agent, tmp_path):
     secret = "XYZZYPLUGH"
     books, records, said = run_job(tmp_path, toy_agent, kill=2, secret=secret)

@@ -113,16 +113,20 @@ def _open(worker: Any, args: tuple, kwargs: dict[str, Any]) -> Running | None:
     info = kwargs.get("trajectory") or next(a for a in args if isinstance(a, dict) and "rollout_n" in a)
     params = kwargs.get("sampling_params") or args[0]
     is_validation = bool(info["validate"])
+    # Fully asynchronous training gives its validations a count of samples in the place of a step.
+    is_fully_async = hasattr(worker.config, "async_training")
+    # TransferQueue's trainer: sessions of a prompt are its trajectories, and a validation batch is not filled up.
+    has_sessions = "session_id" in kwargs
     settings = _settings()
     trajectory = Trajectory(
-        step=int(info["step"]),
+        step=-1 if is_fully_async else int(info["step"]),
         validate=is_validation,
         # Before verl gives each prompt a uid, its index stands for it.
         group=str(kwargs.get("uid", info["sample_index"])),
         order=_order(kwargs),
         is_greedy=params.get("temperature") == 0,
         vocab_size=_vocab_size(worker.tokenizer),
-        group_size=int(rollout.val_kwargs.n) if is_validation and "uid" in kwargs else 0,
+        group_size=int(rollout.val_kwargs.n) if is_validation and "uid" in kwargs and not has_sessions else 0,
     )
     if not _DESCRIBED:
         _DESCRIBED.append(True)
