@@ -21,6 +21,10 @@ ENGINE = {
     "max_model_len": 256,
     "max_num_seqs": AT_ONCE,
     "gpu_memory_utilization": 0.1,
+    # As few as 64 requests need, so that all of the cache has been touched when the engine is warm: its pages become
+    # resident only as they are written.
+    "block_size": 32,
+    "num_gpu_blocks_override": 256,
 }
 
 
