@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "compare runs: each one's answer, and how their ratios differ",
     "report": "write one HTML page: the answer, figures, numbers and trajectories to read",
     "watch": "redraw figure and table as step files appear",
+    "check": "look whether a running verl job records",
     "export": "write all records as one Parquet or CSV file",
 }
 EXAMPLE = """\

@@ -88,10 +88,13 @@ class LiveSteps:
         return metrics or {}
 
     def status(self) -> dict[str, Any]:
-        """The counters of trajectories and records, and the source's."""
+        """The counters of trajectories and records; the source's, and why values are missing, or None."""
+        source = self._source.status()
         with self._lock:
             waiting = sum(map(len, self._waiting.values()))
-            return {**self.counts, "trajectories_waiting": waiting, "source": self._source.status()}
+            is_wrong = self.counts["nulls"] or any(worker.get("refused") for worker in source["workers"])
+            cause = likely_cause(source) if is_wrong else None
+            return {**self.counts, "trajectories_waiting": waiting, "source": source, "cause": cause}
 
     def close(self) -> None:
         """Write all that is there and give the directory up."""

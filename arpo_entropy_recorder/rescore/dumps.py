@@ -18,7 +18,7 @@ from arpo_entropy_recorder.rescore.readings import Entry, Reading
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.step_files.find import read_bytes
 from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
-from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name
+from arpo_entropy_recorder.step_files.names import RUN_INFO, STATUS_FILE, StepKey, parse_name
 
 MANIFEST = "rescore.json"
 NUMBER = re.compile(r"(?<!\d)(\d{1,18})(?!\d)", re.ASCII)
@@ -53,7 +53,7 @@ def find_dumps(directory: Path) -> list[Path]:
     files = list(directory.glob("*.jsonl")) or [
         file
         for file in directory.glob("*.json")
-        if file.name not in (MANIFEST, RUN_INFO) and parse_name(file.name) is None
+        if file.name not in (MANIFEST, RUN_INFO, STATUS_FILE) and parse_name(file.name) is None
     ]
     if not files:
         raise UserError(f"{printable(directory)}: no .jsonl in it; give what trainer.rollout_data_dir named")

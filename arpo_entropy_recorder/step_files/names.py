@@ -4,6 +4,7 @@
     entropy_validate_step_12.json                 a validation at step 12, whole
     entropy_step_12.dp3of16.run0.call1.json       a shard: what data-parallel rank 3 of 16 recorded of step 12
     entropy_run.json                              what is known of the runs, see run_info.py
+    entropy_status.json                           what a running job of an agent loop tells, see live/status.py
     .entropy_recorder.dp3                         rank 3's run log, see run_log.py
     .entropy_recorder.lock                        held by the rank that joins shards, see merge.py
     .entropy_step_12.json.dp3.tmp                 being written by rank 3
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-RUN_INFO = "entropy_run.json"
+RUN_INFO, STATUS_FILE = "entropy_run.json", "entropy_status.json"
 # Directories of step files are often called so, below one that has the run's name.
 COMMON_NAMES = {"entropy", "entropies"}
 _NAME = re.compile(

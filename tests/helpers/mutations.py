@@ -286,6 +286,24 @@ MUTATIONS = [
         "unit/test_live_plugin.py::test_a_worker_starts_recording_once_its_engine_is_set_up",
     ),
     Mutation(
+        "live/redact.py",
+        " if k != MARK",
+        "",
+        "unit/test_live_plugin.py::test_marks_are_kept_and_not_shown",
+    ),
+    Mutation(
+        "live/steps.py",
+        "version + (not trajectory.validate)",
+        "version",
+        "unit/test_live_steps.py::test_step_is_the_policys_where_the_trainer_gives_none",
+    ),
+    Mutation(
+        "commands/check.py",
+        "if age > SILENT_S:",
+        "if False:",
+        "unit/test_check.py::test_what_is_wrong_is_named_and_is_the_exit_status",
+    ),
+    Mutation(
         "taps/resident_v1.py",
         "elif not self._is_chunk(row, request_id):",
         "else:",

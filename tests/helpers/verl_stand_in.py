@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 
 
 def nats_of(prompt, position=0):
@@ -19,7 +20,9 @@ class StandInServer:
         from arpo_entropy_recorder.live.job import Job
         from arpo_entropy_recorder.live.verl.actor import MEMBERSHIP
 
-        MEMBERSHIP.enter_environment()
+        if os.environ.get("ARPO_ENTROPY_DISABLE") != "1":
+            # As the hook on verl's server does, which is then not put on.
+            MEMBERSHIP.enter_environment()
         self.job = Job.from_environ()
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.window, self.aborts, self.silent = window, aborts, silent

@@ -148,6 +148,7 @@ def test_report(hostile, capsys):
         ["plot", "--simulate", "--figure", NAME],
         ["plot", f"--{NAME}"],
         ["stats", NAME],
+        ["check", NAME],
         ["export", NAME, "--output", f"{NAME}.csv"],
         ["export", NAME, "--output", NAME],
         ["report", NAME, "--output", f"{NAME}.html"],

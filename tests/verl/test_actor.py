@@ -8,8 +8,10 @@ import pytest
 import ray
 
 from arpo_entropy_recorder.live.job import COLLECTOR, JOB
+from arpo_entropy_recorder.live.status import read_status
 from arpo_entropy_recorder.live.trajectory import Request, Segment, Trajectory
-from arpo_entropy_recorder.live.verl.actor import NAME, Membership
+from arpo_entropy_recorder.live.verl.actor import NAME, TRAINER, Membership
+from arpo_entropy_recorder.step_files.names import STATUS_FILE
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,6 +48,11 @@ def test_processes_of_a_job_share_one_collector(cluster, monkeypatch, caplog):
     metrics = second.ask("finish", 1, True)
     assert metrics["entropy/null"] == 1
     assert (cluster / "entropy_step_1.json").exists()
+    status, _ = read_status(cluster)
+    assert [(process.pid, process.role) for process in status.processes] == [(os.getpid(), TRAINER)]
+    assert (status.counts["records"], status.counts["nulls"], status.ended) == (1, 1, False)
+    assert "no engine's worker has reported" in status.cause
+    assert first.job.token.hex() not in (cluster / STATUS_FILE).read_text()
     ray.kill(ray.get_actor(NAME))
     with caplog.at_level("WARNING"):
         assert first.ask("finish", 2, True) is None

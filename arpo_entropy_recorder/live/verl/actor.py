@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +19,7 @@ from typing import Any
 
 from arpo_entropy_recorder.live.collector import Collector
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
+from arpo_entropy_recorder.live.status import MAX_PROCESSES, Process, Status, StatusFile, Worker, this_process
 from arpo_entropy_recorder.live.steps import WAIT_S, LiveSteps
 from arpo_entropy_recorder.live.trajectory import Trajectory
 from arpo_entropy_recorder.recorder.guard import warn
@@ -25,6 +28,8 @@ from arpo_entropy_recorder.recorder.settings import Settings
 logger = logging.getLogger(__name__)
 
 NAME = "arpo_entropy_collector"
+# What a process does in the job.
+AGENT_LOOP, TRAINER = "agent loop worker", "trainer"
 # Calls that run at the same time: most of them wait for a lock for microseconds.
 THREADS = 8
 JOIN_TIMEOUT_S = 30.0
@@ -41,10 +46,19 @@ class CollectorActor:
         self._collector = Collector(job)
         self._job = replace(job, address=self._collector.address)
         self._steps = LiveSteps(self._collector, settings)
+        self._started, self._ended = time.time(), False
+        # A dict keeps the order in which they joined.
+        self._processes: dict[Process, None] = {}
+        self._file = StatusFile(settings.save_dir, self.status)
 
     def environ(self) -> dict[str, str]:
         """The variables that tell a process of this job, its token among them."""
         return self._job.environ()
+
+    def joined(self, process: Process) -> None:
+        """A process has a part in the job."""
+        if len(self._processes) < MAX_PROCESSES:
+            self._processes[process] = None
 
     def describe(self, info: Mapping[str, Any]) -> None:
         """See `LiveSteps.describe`."""
@@ -56,11 +70,30 @@ class CollectorActor:
 
     def finish(self, step: int | None, with_metrics: bool) -> dict[str, float]:
         """See `LiveSteps.finish`."""
-        return self._steps.finish(step, with_metrics)
+        metrics = self._steps.finish(step, with_metrics)
+        self._ended = step is None
+        self._file.write()
+        return metrics
 
-    def status(self) -> dict[str, Any]:
-        """See `LiveSteps.status`."""
-        return self._steps.status()
+    def status(self) -> Status:
+        """What is known of the job."""
+        steps = self._steps.status()
+        source = steps["source"]
+        return Status(
+            started=self._started,
+            written=time.time(),
+            ended=self._ended,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            address=self._job.address,
+            processes=list(self._processes),
+            workers=[Worker(**worker) for worker in source["workers"]],
+            counts={name: value for name, value in steps.items() if isinstance(value, int)},
+            values_received=source["values_received"],
+            messages=source["messages"],
+            messages_refused=source["messages_refused"],
+            cause=steps["cause"],
+        )
 
 
 class Membership:
@@ -71,22 +104,26 @@ class Membership:
         self._actor: Any = None
         self._failed = False
         self._unanswered = 0
+        self._roles: set[str] = set()
         self.job: Job | None = None
 
-    def join(self) -> bool:
+    def join(self, role: str | None = None) -> bool:
         """Find the actor or make it; returns whether this process belongs to a job that records. Never raises.
 
-        Without Ray there is nothing to join yet. An error is logged once and not tried again.
+        role: what it does there, for the job's status. Without Ray there is nothing to join yet. An error is logged
+        once and not tried again.
         """
-        if self.job is not None or self._failed:
-            return self.job is not None
-        with self._lock:
-            try:
-                if self.job is None and not self._failed:
-                    self._join()
-            except Exception as error:
-                self._failed = True
-                warn(logger, "not recording in this process: %s", error)
+        if self.job is None and not self._failed:
+            with self._lock:
+                try:
+                    if self.job is None and not self._failed:
+                        self._join()
+                except Exception as error:
+                    self._failed = True
+                    warn(logger, "not recording in this process: %s", error)
+        if self.job is not None and role is not None and role not in self._roles:
+            self._roles.add(role)
+            self.tell("joined", this_process(role))
         return self.job is not None
 
     def enter_environment(self) -> None:
@@ -101,11 +138,11 @@ class Membership:
                 getattr(self._actor, method).remote(*args)
 
     def ask(self, method: str, *args: Any) -> Any:
-        """The actor's answer; None if it has none in time. The first failure is logged.
+        """The actor's answer to this trainer; None if it has none in time. The first failure is logged.
 
         An actor that is dead, or has not answered several times, is not asked again.
         """
-        if not self.join() or self._actor is None:
+        if not self.join(TRAINER) or self._actor is None:
             return None
         import ray
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.live.mark import MARK, new_mark
 from arpo_entropy_recorder.live.trajectory import Books, Request, Trajectory
-from arpo_entropy_recorder.live.verl.actor import MEMBERSHIP
+from arpo_entropy_recorder.live.verl.actor import AGENT_LOOP, MEMBERSHIP
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary, warn
 from arpo_entropy_recorder.recorder.run_info import rollout_info
 from arpo_entropy_recorder.recorder.settings import Settings
@@ -45,7 +45,7 @@ _DESCRIBED: list[bool] = []
 async def follow_trajectory(original: Generate, worker: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """`_run_agent_loop` of a worker, with its trajectory recorded."""
     running = None
-    if _RUNNING.get() is None and await asyncio.to_thread(MEMBERSHIP.join):
+    if _RUNNING.get() is None and await asyncio.to_thread(MEMBERSHIP.join, AGENT_LOOP):
         _, running = _BOUNDARY.run(_open, worker, args, kwargs)
     if running is None:
         return await original(worker, *args, **kwargs)
