@@ -27,6 +27,8 @@ def visible(text: str) -> str:
 
     Bidirectional controls (Unicode category Cf) could otherwise put words in another order than they have.
     """
+    if text.isascii() and text.isprintable():
+        return text  # as an image's 50,000 characters are
     return "".join(
         c if _is_harmless(c) else c.encode("unicode_escape", "surrogatepass").decode() for c in text
     )
