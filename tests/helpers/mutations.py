@@ -212,6 +212,12 @@ MUTATIONS = [
         "unit/test_selection.py::test_of_a_resumed_run_the_later_directory_counts",
     ),
     Mutation(
+        "analysis/pairs.py",
+        "(stats.rankdata(sizes) - zeros)",
+        "stats.rankdata(sizes)",
+        "unit/test_pairs.py::test_ties_and_zeros_have_the_p_of_all_signs",
+    ),
+    Mutation(
         "analysis/compare.py",
         "- c / c.mean() + d / d.mean()",
         "",
