@@ -132,7 +132,7 @@ class Books:
         if not segments or known is None:
             return Segment(0)
         extends = len(prompt) > len(known) and list(prompt[: len(known)]) == known
-        names = tuple(_name(name) for name in self._called or self._parsed or ())
+        names = tuple(tool_name(name) for name in self._called or self._parsed or ())
         # Where nobody ever looks for calls, text that the loop appends is what a tool gave back.
         is_after = bool(names) or (not self._has_parser and extends)
         return Segment(
@@ -143,5 +143,6 @@ class Books:
         )
 
 
-def _name(text: object) -> str | None:
+def tool_name(text: object) -> str | None:
+    """`text` if it is a tool's name, else None."""
     return text if isinstance(text, str) and _NAME.fullmatch(text) else None

@@ -1,0 +1,152 @@
+"""What the messages of one chat request say, without any memory: round, tools, and digests to find the parent by.
+
+Clients and templates change thoughts, white space, identifiers and the way that calls are written; role, text and
+calls are what stays of a message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from arpo_entropy_recorder.live.serve.digests import Digests
+from arpo_entropy_recorder.live.trajectory import tool_name
+
+ASSISTANT = "assistant"
+RESULTS = ("tool", "function")
+# An identifier is relied on if its end is as long as a random one; Kimi's (functions.search:0) are counted.
+_RANDOM_END = re.compile(r"[0-9A-Za-z]{9,}$")
+
+# A conversation starts from this.
+_START = "start"
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """The messages of a request, in digests.
+
+    context: the whole conversation. continued: up to and with the last assistant message, None where there is none.
+    calls: the last assistant message's calls, None without any. turns: number of assistant messages.
+    result_ids: the calls that the results at the end answer; None where an identifier is none to rely on.
+    tools: the names of the tools whose results are at the end, in order; None where no message names the call.
+    round: results before the reply, those that come together counted as one. is_after: the end is a result.
+    """
+
+    context: bytes
+    continued: bytes | None
+    calls: bytes | None
+    turns: int
+    result_ids: list[bytes | None]
+    tools: list[str | None]
+    round: int
+    is_after: bool
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A reply, in digests: the conversation with it, its calls (None without any), and their identifiers."""
+
+    conversation: bytes
+    calls: bytes | None
+    call_ids: list[bytes]
+
+
+def read_conversation(
+    messages: Sequence[Mapping[str, Any]], digests: Digests, text_results: bool = False
+) -> Conversation:
+    """What `messages`, as a client sends them, say.
+
+    text_results: a user's message behind an assistant's is the result of a tool that is not told.
+    Raises an error of some kind for what are no messages.
+    """
+    context, continued, calls = digests.of(_START), None, None
+    turns = rounds = 0
+    names: dict[object, str | None] = {}
+    tail: list[Mapping[str, Any]] = []
+    for message in messages:
+        role = message["role"]
+        context = _extended(context, message, digests)
+        if role in RESULTS or (text_results and role == "user" and turns > 0):
+            rounds += not tail
+            tail.append(message)
+            continue
+        tail = []
+        if role == ASSISTANT:
+            turns += 1
+            continued, calls = context, _calls_digest(message, digests)
+            names |= {call["id"]: tool_name(call["function"]["name"]) for call in _calls_of(message)}
+    return Conversation(
+        context=context,
+        continued=continued,
+        calls=calls,
+        turns=turns,
+        result_ids=[_id_digest(message.get("tool_call_id"), digests) for message in tail],
+        tools=[names.get(message.get("tool_call_id")) for message in tail],
+        round=rounds,
+        is_after=bool(tail),
+    )
+
+
+def read_reply(conversation: Conversation, message: Mapping[str, Any], digests: Digests) -> Reply:
+    """What a reply to the conversation says. Raises an error of some kind for what is no message."""
+    ids = [_id_digest(call.get("id"), digests) for call in _calls_of(message)]
+    return Reply(
+        conversation=_extended(conversation.context, message, digests),
+        calls=_calls_digest(message, digests),
+        call_ids=[call_id for call_id in ids if call_id is not None],
+    )
+
+
+def _extended(context: bytes, message: Mapping[str, Any], digests: Digests) -> bytes:
+    """The digest of a conversation with one more message."""
+    is_assistant = message["role"] == ASSISTANT
+    calls = _plain_calls(message)
+    return digests.of(context.hex(), message["role"], _text(message.get("content"), is_assistant), calls)
+
+
+def _text(content: Any, is_assistant: bool) -> list[str]:
+    """The content's parts without white space, and without an assistant's thoughts."""
+    parts = content if isinstance(content, list) else [content or ""]
+    texts = []
+    for part in parts:
+        text = part if isinstance(part, str) else part.get("text") if part.get("type") == "text" else None
+        if text is None:  # a picture or the like
+            text = json.dumps(part, sort_keys=True)
+        elif is_assistant:
+            # Also where the prompt has opened the thought.
+            text = text.rpartition("</think>")[2]
+        texts.append("".join(text.split()))
+    return [text for text in texts if text]
+
+
+def _calls_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return message.get("tool_calls") or ()
+
+
+def _plain_calls(message: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [str(call["function"]["name"]), _plain_arguments(call["function"].get("arguments"))]
+        for call in _calls_of(message)
+    ]
+
+
+def _plain_arguments(arguments: Any) -> str:
+    """Equal for equal arguments, however their JSON was written."""
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return arguments.strip()
+    return json.dumps(arguments, sort_keys=True)
+
+
+def _calls_digest(message: Mapping[str, Any], digests: Digests) -> bytes | None:
+    calls = _plain_calls(message)
+    return digests.of("calls", calls) if calls else None
+
+
+def _id_digest(identifier: object, digests: Digests) -> bytes | None:
+    is_random = isinstance(identifier, str) and _RANDOM_END.search(identifier)
+    return digests.of("id", identifier) if is_random else None

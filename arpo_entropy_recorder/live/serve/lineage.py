@@ -1,0 +1,257 @@
+"""Which trajectory a turn continues: the first of four things that answers, and null where it is left open.
+
+1. Identifiers of tool calls that the server issued and the client sends back. One issued twice is none.
+2. Tokens: the longest known prompt and completion that the prompt starts with.
+3. Messages: the conversation up to and with the last assistant message is a known one with its reply.
+4. A session that the client names, where the history was edited: its one turn that nothing continues.
+
+A parent is null where two candidates read alike, or where what one of them says contradicts another. A turn that is
+continued again is a branch, and so are a request's further completions; a start asked again is another start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES, Digests
+from arpo_entropy_recorder.live.serve.tables import Found, Lengths, Table
+from arpo_entropy_recorder.live.serve.turns import Completion, Turn
+
+MAX_TURNS = 100_000
+MAX_AGE_S = 4 * 3600.0
+
+
+@dataclass(eq=False)
+class Trajectory:
+    """A trajectory: its number in the recording, that of the one it branched from, and its prompt's name.
+
+    is_start: it began with a prompt, and not in the middle. prompt: None where that is not known.
+    """
+
+    number: int
+    parent: int | None
+    prompt: str | None
+    is_start: bool
+
+
+@dataclass(eq=False)
+class Known:
+    """A completion that may be continued."""
+
+    trajectory: Trajectory
+    ended: float
+    turns: int | None
+    round: int
+    calls: bytes | None
+    session: bytes | None
+    can_resume: bool
+    length: int
+    tokens: bytes
+    conversation: bytes | None
+    call_ids: list[bytes]
+    continued: int = 0
+
+
+@dataclass
+class Placed:
+    """Where a completion stands. how: what its parent was found by."""
+
+    completion: Completion
+    trajectory: Trajectory
+    round: int
+    is_after: bool
+    tools: tuple[str | None, ...]
+    how: str
+
+
+@dataclass
+class Lineage:
+    """The turns of a recording. Bounded in turns and seconds; evictions are counted. Not for several threads."""
+
+    digests: Digests
+    text_results: bool = False
+    max_turns: int = MAX_TURNS
+    max_age_s: float = MAX_AGE_S
+    clock: Callable[[], float] = time.monotonic
+    how: Counter[str] = field(default_factory=Counter)
+    """Turns by what their parent was found by."""
+    evicted: int = 0
+
+    def __post_init__(self) -> None:
+        # A dict keeps the order of insertion.
+        self._known: dict[int, Known] = {}
+        self._calls: Table[Known] = Table()
+        self._tokens: Table[Known] = Table()
+        self._lengths = Lengths()
+        self._conversations: Table[Known] = Table()
+        self._sessions: dict[bytes, list[Known]] = {}
+        self._entered = self._trajectories = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def place(self, turn: Turn) -> list[Placed]:
+        """Where the turn's completions that have a token stand, in their order.
+
+        Turns come in the order in which they were asked. A completion that goes on with what an abort cut off is a
+        part of the aborted one and not among them.
+        """
+        self._evict()
+        completions = [completion for completion in turn.completions if completion.token_ids]
+        if not completions:
+            self.how["without a token"] += 1
+            return []
+        parent, how = self._parent_of(turn)
+        self.how[how] += 1
+        if how == "resumed":
+            assert parent is not None
+            self._resume(parent, turn, completions[0])
+            return []
+        conversation = turn.conversation
+        if conversation is not None:
+            rounds, is_after, tools = conversation.round, conversation.is_after, tuple(conversation.tools)
+        else:
+            is_after = self.text_results and parent is not None
+            rounds, tools = (parent.round if parent else 0) + is_after, (None,) * is_after
+        placed = []
+        for completion in completions:
+            trajectory = self._trajectory(turn, parent, how)
+            self._enter(turn, completion, trajectory, rounds)
+            placed.append(Placed(completion, trajectory, rounds, is_after, tools, how))
+        return placed
+
+    def _trajectory(self, turn: Turn, parent: Known | None, how: str) -> Trajectory:
+        if parent is not None:
+            parent.continued += 1
+            if parent.continued == 1:
+                return parent.trajectory
+        number = self._trajectories
+        self._trajectories += 1
+        if parent is not None:
+            return Trajectory(number, parent.trajectory.number, parent.trajectory.prompt, is_start=False)
+        is_start = how == "start"
+        name = self.digests.of_bytes(turn.prompt)[:8].hex() if is_start else None
+        return Trajectory(number, None, name, is_start)
+
+    def _parent_of(self, turn: Turn) -> tuple[Known | None, str]:
+        conversation = turn.conversation
+        if conversation is None:
+            found = self._by_tokens(turn)
+            if found is None:
+                return None, "start"
+            parent = self._only(found, turn)
+            if parent is not None and parent.can_resume and parent.length * TOKEN_BYTES == len(turn.prompt):
+                return parent, "resumed"
+            return parent, "tokens" if parent else "alike"
+        if not conversation.turns:
+            return None, "unknown" if conversation.is_after else "start"
+        if parent := self._by_calls(turn):
+            return parent, "calls"
+        if found := self._by_tokens(turn):
+            parent = self._only(found, turn)
+            if parent is None:
+                return None, "alike"
+            # Behind it the history has a reply that is not as the server gave it, or the tokens are alike by chance.
+            if parent.turns is None or parent.turns + 1 == conversation.turns:
+                return parent, "tokens"
+        if found := self._conversations.get(conversation.continued):
+            parent = self._only(found, turn)
+            return parent, "messages" if parent else "alike"
+        if parent := self._by_session(turn):
+            return parent, "session"
+        return None, "unknown"
+
+    def _by_calls(self, turn: Turn) -> Known | None:
+        conversation = turn.conversation
+        assert conversation is not None
+        issuers = [self._issuer(call_id) for call_id in conversation.result_ids]
+        parent = issuers[0] if issuers else None
+        if parent is None or any(issuer is not parent for issuer in issuers):
+            return None
+        # Where they are not equal the client has changed the calls: the messages contradict.
+        return parent if parent.calls == conversation.calls else None
+
+    def _issuer(self, call_id: bytes | None) -> Known | None:
+        found = self._calls.get(call_id)
+        return None if found is None or found.was_alike else found.nodes[0]
+
+    def _by_tokens(self, turn: Turn) -> Found[Known] | None:
+        longest = None
+        for _, digest in self.digests.prefixes(turn.prompt, self._lengths):
+            longest = self._tokens.get(digest) or longest
+        return longest
+
+    def _by_session(self, turn: Turn) -> Known | None:
+        ends = [known for known in self._sessions.get(turn.session or b"", ()) if not known.continued]
+        return ends[0] if len(ends) == 1 and ends[0].ended <= turn.asked else None
+
+    def _only(self, found: Found[Known], turn: Turn) -> Known | None:
+        """The one turn that is meant: of several that read alike the one of the same session."""
+        if not found.was_alike:
+            return found.nodes[0]
+        mine = [node for node in found.nodes if turn.session is not None and node.session == turn.session]
+        return mine[0] if len(mine) == 1 else None
+
+    def _enter(self, turn: Turn, completion: Completion, trajectory: Trajectory, rounds: int) -> None:
+        sequence = turn.prompt + completion.token_ids
+        reply, conversation = completion.reply, turn.conversation
+        known = Known(
+            trajectory=trajectory,
+            ended=turn.ended,
+            turns=conversation.turns if conversation else None,
+            round=rounds,
+            calls=reply.calls if reply else None,
+            session=turn.session,
+            can_resume=completion.finish in (None, "abort"),
+            length=len(sequence) // TOKEN_BYTES,
+            tokens=self.digests.of_bytes(sequence),
+            conversation=reply.conversation if reply else None,
+            call_ids=list(dict.fromkeys(reply.call_ids)) if reply else [],
+        )
+        self._known[self._entered] = known
+        self._entered += 1
+        self._enter_tokens(known)
+        if known.conversation is not None:
+            self._conversations.add(known.conversation, known)
+        for call_id in known.call_ids:
+            self._calls.add(call_id, known)
+        if known.session is not None:
+            self._sessions.setdefault(known.session, []).append(known)
+
+    def _resume(self, known: Known, turn: Turn, completion: Completion) -> None:
+        """Lengthen a completion that was cut off."""
+        self._remove_tokens(known)
+        sequence = turn.prompt + completion.token_ids
+        known.length, known.tokens = len(sequence) // TOKEN_BYTES, self.digests.of_bytes(sequence)
+        known.can_resume, known.ended = completion.finish in (None, "abort"), turn.ended
+        self._enter_tokens(known)
+
+    def _enter_tokens(self, known: Known) -> None:
+        self._tokens.add(known.tokens, known)
+        self._lengths.add(known.length)
+
+    def _remove_tokens(self, known: Known) -> None:
+        self._tokens.remove(known.tokens, known)
+        self._lengths.remove(known.length)
+
+    def _evict(self) -> None:
+        oldest_allowed = self.clock() - self.max_age_s
+        while self._known:
+            number, known = next(iter(self._known.items()))
+            if len(self._known) < self.max_turns and known.ended >= oldest_allowed:
+                return
+            del self._known[number]
+            self.evicted += 1
+            self._remove_tokens(known)
+            if known.conversation is not None:
+                self._conversations.remove(known.conversation, known)
+            for call_id in known.call_ids:
+                self._calls.remove(call_id, known)
+            if known.session is not None:
+                of_session = self._sessions[known.session]
+                of_session.remove(known)
+                if not of_session:
+                    del self._sessions[known.session]

@@ -1,0 +1,105 @@
+"""A turn: one request and what came back for it, as an API server tells the recorder.
+
+Messages are MessagePack with a code (BLAKE2b under the job's token) in front. They go from process to process on one
+machine, through a socket in a private folder, and hold the token ids of prompt and completions, of which the recorder
+keeps digests.
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+
+from arpo_entropy_recorder.live.serve.conversation import Conversation, Reply
+
+MAC_BYTES = 16
+MAX_MESSAGE = 64 * 1024 * 1024
+
+
+class Completion(msgspec.Struct):
+    """One completion of a request. key: of its mark. token_ids: little-endian int32. finish: None if cut off.
+
+    version: of the weights that wrote its first token, where vLLM tells it.
+    """
+
+    key: str
+    token_ids: bytes
+    finish: str | None = None
+    version: str | None = None
+    reply: Reply | None = None
+
+
+class Turn(msgspec.Struct):
+    """A request. asked, ended: time.monotonic() of this machine. prompt: little-endian int32.
+
+    conversation: None where the request is no chat. session: digest of the session and the API key that it came with.
+    step: the trainer's, where the client tells it.
+    """
+
+    asked: float
+    ended: float
+    prompt: bytes
+    completions: list[Completion]
+    conversation: Conversation | None = None
+    session: bytes | None = None
+    step: int | None = None
+
+
+class FrontReport(msgspec.Struct):
+    """What an API server tells of itself. passed: requests that are served and not recorded, by reason."""
+
+    pid: int
+    vocab_size: int = 0
+    model: str | None = None
+    vllm: str | None = None
+    failures: int = 0
+    dropped: int = 0
+    passed: dict[str, int] = {}
+    refused: str | None = None
+
+
+class Told(msgspec.Struct):
+    """A message: either, or both."""
+
+    front: FrontReport
+    turn: Turn | None = None
+
+
+class Ask(msgspec.Struct):
+    """A question to the recorder: `what` is "flush" or "status"."""
+
+    what: str
+    step: int | None = None
+
+
+class Forged(ValueError):
+    """A message that is not of this job, or not of this form."""
+
+
+Message = TypeVar("Message", bound=msgspec.Struct)
+
+
+def seal(token: bytes, message: msgspec.Struct) -> bytes:
+    """The message with its code. Raises ValueError if it is too long."""
+    body = msgspec.msgpack.encode(message)
+    if len(body) > MAX_MESSAGE - MAC_BYTES:
+        raise ValueError(f"a message of {len(body)} bytes")
+    return _code(token, body) + body
+
+
+def unseal(token: bytes, frame: bytes, kind: type[Message]) -> Message:
+    """The message of this kind. Raises Forged for anything else."""
+    body = frame[MAC_BYTES:]
+    if not hmac.compare_digest(frame[:MAC_BYTES], _code(token, body)):
+        raise Forged("not of this job")
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Forged(f"malformed: {type(error).__name__}") from error
+
+
+def _code(token: bytes, body: bytes) -> bytes:
+    return blake2b(body, key=token, digest_size=MAC_BYTES, person=b"arpo-turn").digest()
