@@ -227,9 +227,8 @@ def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:
     """
     trajectory, first = step.trajectories
     none = np.full(len(step), -1)
-    call, rank, sample, parent = (
-        step.columns.get(name, none)[first] for name in ("call", "dp_rank", "sample_idx", "parent_idx")
-    )
+    call, rank = (column[first] for column in step.batch)
+    sample, parent = (step.columns.get(name, none)[first] for name in ("sample_idx", "parent_idx"))
     known = step.starts[first]
     initial = np.where(known, step.columns["entropy"][first], np.nan)
 

@@ -56,7 +56,8 @@ def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, bo
     tells neither has its own. A name is str or None, object[n].
     """
     none = np.full(len(step), -1)
-    call, rank, row = (step.columns.get(name, none)[records] for name in ("call", "dp_rank", "prompt_idx"))
+    call, rank = (column[records] for column in step.batch)
+    row = step.columns.get("prompt_idx", none)[records]
     column = step.columns.get("prompt")
     names = np.full(len(records), None, object) if column is None else column[records]
     numbers: dict[str, int] = {}

@@ -47,16 +47,25 @@ class Step:
     def __len__(self) -> int:
         return len(self.columns["entropy"])
 
+    @property
+    def batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Call and data-parallel rank of each record, int64[n], within which sample_idx counts; -1 where not told.
+
+        With the key `trajectory` sample_idx counts within the step: a trajectory's records may come by several calls.
+        """
+        none = np.full(len(self), -1)
+        call = none if "trajectory" in self.columns else self.columns.get("call", none)
+        return call, self.columns.get("dp_rank", none)
+
     @cached_property
     def trajectories(self) -> tuple[np.ndarray, np.ndarray]:
         """Each record's trajectory as a number, int64[n], and where each trajectory's first record is.
 
         A trajectory has one call, data-parallel rank and sample_idx; they are numbered in that order.
         """
-        columns, none = self.columns, np.full(len(self), -1)
         key = np.zeros(len(self), np.int64)
-        for name in ("call", "dp_rank", "sample_idx"):
-            values, code = np.unique(columns.get(name, none), return_inverse=True)
+        for column in (*self.batch, self.columns["sample_idx"]):
+            values, code = np.unique(column, return_inverse=True)
             key = key * len(values) + code
         _, first, number = np.unique(key, return_index=True, return_inverse=True)
         return number, first

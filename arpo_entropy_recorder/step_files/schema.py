@@ -114,6 +114,12 @@ FIELDS: tuple[Field, ...] = (
         "version of the policy that wrote the segment's first token, as the trainer numbers it; absent where it is "
         "global_step or not told",
     ),
+    Field(
+        "trajectory",
+        (int,),
+        "number of the trajectory in the run, where one may span files: only recordings of a server. sample_idx and "
+        "parent_idx count within the step then, not the call",
+    ),
     Field("call", (int,), "which generate_sequences call of the step, from 0"),
     Field("run", (int,), "how often a recorder had been started in this directory before: 0, then 1, ..."),
     Field("dp_rank", (int,), "data-parallel rank, when there are several"),

@@ -57,7 +57,7 @@ class Known:
 
 @dataclass
 class Placed:
-    """Where a completion stands. how: what its parent was found by."""
+    """Where a completion stands. how: what its parent was found by. is_first: its trajectory's first completion."""
 
     completion: Completion
     trajectory: Trajectory
@@ -65,6 +65,7 @@ class Placed:
     is_after: bool
     tools: tuple[str | None, ...]
     how: str
+    is_first: bool
 
 
 @dataclass
@@ -120,7 +121,8 @@ class Lineage:
         for completion in completions:
             trajectory = self._trajectory(turn, parent, how)
             self._enter(turn, completion, trajectory, rounds)
-            placed.append(Placed(completion, trajectory, rounds, is_after, tools, how))
+            is_first = parent is None or trajectory is not parent.trajectory
+            placed.append(Placed(completion, trajectory, rounds, is_after, tools, how, is_first))
         return placed
 
     def _trajectory(self, turn: Turn, parent: Known | None, how: str) -> Trajectory:

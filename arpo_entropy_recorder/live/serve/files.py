@@ -1,0 +1,191 @@
+"""From placed turns and the values that came for them to step files."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES
+from arpo_entropy_recorder.live.serve.lineage import Placed, Trajectory
+from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.step_files.names import StepKey, parse_name
+from arpo_entropy_recorder.step_files.values import normalised
+from arpo_entropy_recorder.step_files.write import StepWriter
+
+# A trajectory's turns are added to the file that it began in, as long as it is among this many.
+LATE_STEPS = 16
+
+Values = Mapping[str, Sequence[float | None]]
+"""Nats of each request key's first tokens."""
+
+
+@dataclass
+class Row:
+    """A record to be. is_first: its trajectory's first. told_step: the trainer's. token_ids: if they are kept."""
+
+    key: str
+    trajectory: Trajectory
+    round: int
+    is_after: bool
+    tools: tuple[str | None, ...]
+    num_tokens: int
+    is_first: bool
+    told_step: int | None
+    version: int | None
+    token_ids: np.ndarray | None
+
+    @classmethod
+    def of(cls, placed: Placed, told_step: int | None, keep_tokens: bool) -> Row:
+        """The row of a placed completion."""
+        completion = placed.completion
+        version = completion.version
+        return cls(
+            key=completion.key,
+            trajectory=placed.trajectory,
+            round=placed.round,
+            is_after=placed.is_after,
+            tools=placed.tools,
+            num_tokens=len(completion.token_ids) // TOKEN_BYTES,
+            is_first=placed.is_first,
+            told_step=told_step,
+            version=int(version) if version and version.isascii() and version.isdecimal() else None,
+            token_ids=np.frombuffer(completion.token_ids, "<i4") if keep_tokens else None,
+        )
+
+
+@dataclass
+class _Samples:
+    """The trajectories of one step: their sample_idx by number, and which of them began elsewhere."""
+
+    index: dict[int, int]
+    mid_starts: set[int]
+    prompts: dict[str, int]
+
+
+class ServedFiles:
+    """The step files of one server. Not for several threads."""
+
+    def __init__(self, settings: Settings, run_info: Mapping[str, Any], vocab_size: int) -> None:
+        self._settings, self._vocab_size = settings, vocab_size
+        self.writer = StepWriter(
+            settings.save_dir,
+            max_pending_steps=settings.pending_steps,
+            late_steps=LATE_STEPS,
+            run_info=run_info,
+        )
+        self._samples: dict[int, _Samples] = {}
+        self._count = _latest_step(settings)
+        # The step that a counted trajectory began in.
+        self._began_in: dict[int, int] = {}
+        self.counts: Counter[str] = Counter()
+
+    def write(self, rows: Sequence[Row], values: Values, step: int | None) -> list[int]:
+        """Write the rows, all to `step` or, with None, each to its own; returns the steps."""
+        by_step: dict[int, list[Row]] = {}
+        if step is None:
+            self._count += any(row.version is None and row.told_step is None for row in rows)
+        for row in rows:
+            by_step.setdefault(self._step_of(row) if step is None else step, []).append(row)
+        for number, of_step in sorted(by_step.items()):
+            if not self.writer.takes_late(number, False):
+                self.counts["too_late"] += len(of_step)
+                continue
+            self.writer.add(number, False, self._columns(of_step, values, number))
+            self._count = max(self._count, number)
+        self.writer.flush()
+        self._forget()
+        return sorted(by_step)
+
+    def close(self) -> None:
+        """Write what could not be written before, and give the directory up."""
+        self.writer.close()
+
+    def _step_of(self, row: Row) -> int:
+        """The weights' version, else the step that the client told, else the count that its trajectory began in."""
+        if row.version is not None:
+            return row.version
+        if row.told_step is not None:
+            return row.told_step
+        return self._began_in.setdefault(row.trajectory.number, self._count)
+
+    def _columns(self, rows: Sequence[Row], values: Values, step: int) -> dict[str, Any]:
+        samples = self._samples.setdefault(step, _Samples({}, set(), {}))
+        parents = [self._enter(row, samples) for row in rows]
+        entropies = [self._entropies(row, values) for row in rows]
+        numbers = [row.trajectory.number for row in rows]
+        prompts = [row.trajectory.prompt for row in rows]
+        columns: dict[str, Any] = {
+            "sample_idx": np.array([samples.index[number] for number in numbers], dtype=np.int64),
+            "trajectory": np.array(numbers, dtype=np.int64),
+            "prompt_idx": [
+                None if prompt is None else samples.prompts.setdefault(prompt, len(samples.prompts))
+                for prompt in prompts
+            ],
+            "parent_idx": parents,
+            "round": np.array([row.round for row in rows], dtype=np.int64),
+            "tool": [_only(row.tools) for row in rows],
+            "tools": [list(row.tools) if row.is_after else None for row in rows],
+            "is_after_tool_call": np.array([row.is_after for row in rows], dtype=bool),
+            "entropy": np.array([entropy[0] for entropy in entropies], dtype=np.float32),
+        }
+        if self._settings.prompt_id:
+            columns["prompt"] = prompts
+        if self._settings.window > 1:
+            columns["window"] = entropies
+        if self._settings.record_tokens:
+            columns["token_id"] = [int(row.token_ids[0]) for row in rows if row.token_ids is not None]
+            columns["tokens"] = [row.token_ids for row in rows]
+        if any(row.version not in (None, step) for row in rows):
+            columns["policy_step"] = [None if row.version == step else row.version for row in rows]
+        if any(number in samples.mid_starts for number in numbers):
+            columns["mid_start"] = [number in samples.mid_starts for number in numbers]
+        self.counts["records"] += len(rows)
+        self.counts["nulls"] += int(np.isnan(columns["entropy"]).sum())
+        return columns
+
+    def _enter(self, row: Row, samples: _Samples) -> int | None:
+        """Give the row's trajectory its sample_idx in this step; returns the parent's, if that is in the step."""
+        number, parent = row.trajectory.number, row.trajectory.parent
+        parent_idx = None if parent is None else samples.index.get(parent)
+        if number not in samples.index:
+            samples.index[number] = len(samples.index)
+            if not (row.is_first and row.trajectory.is_start) and parent_idx is None:
+                samples.mid_starts.add(number)
+        return parent_idx
+
+    def _entropies(self, row: Row, values: Values) -> np.ndarray:
+        """[min(window, tokens)] float32, normalised."""
+        count = min(row.num_tokens, self._settings.window)
+        nats = [*values.get(row.key, ()), *[None] * count][:count]
+        floats = np.array([np.nan if value is None else value for value in nats], dtype=np.float32)
+        return normalised(floats, self._vocab_size)
+
+    def _forget(self) -> None:
+        """Drop what is known of steps that nothing is added to any more."""
+        self._samples = {
+            step: of for step, of in self._samples.items() if self.writer.takes_late(step, False)
+        }
+        if len(self._began_in) > 1000:
+            self._began_in = {
+                number: step for number, step in self._began_in.items() if step in self._samples
+            }
+
+
+def _only(tools: tuple[str | None, ...]) -> str | None:
+    """The name that all of a turn's tools have."""
+    names = set(tools)
+    return names.pop() if len(names) == 1 else None
+
+
+def _latest_step(settings: Settings) -> int:
+    """The last step that is in the directory: a server that is started again goes on behind it."""
+    try:
+        names = os.listdir(settings.save_dir)
+    except OSError:
+        return 0
+    return max((key.global_step for key in map(parse_name, names) if isinstance(key, StepKey)), default=0)
