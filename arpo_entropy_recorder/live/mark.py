@@ -20,10 +20,19 @@ KEY_BYTES = 16
 def new_mark(token: bytes) -> tuple[str, list[str]]:
     """(key, mark) for one request with n = 1 under the job's `token`; the mark goes to `extra_args[MARK]`.
 
-    The key is 32 hexadecimal digits. The completions of a request with n > 1 would share it.
+    The key is 32 hexadecimal digits. The completions of a request with n > 1 would share it: see
+    `child_mark`.
     """
     key = secrets.token_hex(KEY_BYTES)
     return key, [key, _code(token, key)]
+
+
+def child_mark(token: bytes, key: str, index: int) -> tuple[str, list[str]]:
+    """(key, mark) for completion `index` of a request with n > 1 whose own mark has `key`."""
+    child = blake2b(
+        f"{key} {index}".encode(), key=token, digest_size=KEY_BYTES, person=b"arpo-child"
+    ).hexdigest()
+    return child, [child, _code(token, child)]
 
 
 def read_mark(token: bytes, extra_args: Any) -> str | None:

@@ -25,11 +25,16 @@ def register() -> None:
     try:
         from arpo_entropy_recorder.live.job import Job
 
-        if Job.from_environ() is not None:
+        if (job := Job.from_environ()) is not None:
             _hook_workers()
             from arpo_entropy_recorder.live.redact import redact_marks
 
             redact_marks()
+            # A variable of its own: verl's requests are marked by its loop.
+            if os.environ.get("ARPO_ENTROPY_LIVE") == "1":
+                from arpo_entropy_recorder.live.serve.seam import install
+
+                install(job)
     except Exception as error:
         _warn(error)
 

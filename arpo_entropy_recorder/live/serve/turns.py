@@ -58,7 +58,6 @@ class FrontReport(msgspec.Struct):
     failures: int = 0
     dropped: int = 0
     passed: dict[str, int] = {}
-    refused: str | None = None
 
 
 class Told(msgspec.Struct):

@@ -1,0 +1,219 @@
+"""Around `AsyncLLM.generate`, the one place that all requests of a server pass: marks them, and sees what comes back.
+
+Whatever fails here costs records. The request is served as without, and vLLM's generator is always closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import functools
+import os
+import time
+from array import array
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from arpo_entropy_recorder.live.job import Job
+from arpo_entropy_recorder.live.mark import MARK, child_mark, new_mark, read_mark
+from arpo_entropy_recorder.live.serve.channel import Channel, new_report
+from arpo_entropy_recorder.live.serve.digests import Digests
+from arpo_entropy_recorder.live.serve.turns import Completion, Turn
+from arpo_entropy_recorder.recorder.guard import is_failure
+
+if TYPE_CHECKING:
+    from arpo_entropy_recorder.live.serve.chat import ChatRequest
+
+Generate = Callable[..., AsyncGenerator[Any, None]]
+
+LIVE, TEXT_RESULTS = "ARPO_ENTROPY_LIVE", "ARPO_ENTROPY_TEXT_RESULTS"
+
+CHAT: ContextVar[ChatRequest | None] = ContextVar("arpo_entropy_chat", default=None)
+"""The chat request that the current task serves."""
+
+
+class Front:
+    """What this process knows of its job. Made at its first request: behind every fork."""
+
+    def __init__(self, job: Job, text_results: bool, is_server: bool) -> None:
+        self.job, self.text_results, self.is_server = job, text_results, is_server
+        self.digests = Digests(job.token)
+        self.channel = Channel(job, new_report())
+        atexit.register(self.channel.close)
+
+    def open(self, engine: Any, prompt: Any, params: Any, session: str | None) -> tuple[OpenTurn, Any] | None:
+        """A turn for a request, and the parameters with its mark; None for a request that is not recorded."""
+        self._describe(engine)
+        chat = CHAT.get()
+        reason = None
+        if self.is_server and chat is None:
+            reason = "no chat completion"
+        elif chat is not None and chat.turn is not None:
+            reason = "a further request of one chat completion"
+        elif hasattr(prompt, "__aiter__") or hasattr(prompt, "request_id"):
+            reason = "a prompt that comes in parts, or was made elsewhere"
+        if reason is not None:
+            self.channel.passed[reason] += 1
+            return None
+        key, mark = new_mark(self.job.token)
+        # A copy: the caller may use its own for other requests.
+        params = copy.copy(params)
+        params.extra_args = {**(params.extra_args or {}), MARK: mark}
+        turn = OpenTurn(self, key, params, session, chat)
+        if chat is not None:
+            chat.turn = turn
+        return turn, params
+
+    def _describe(self, engine: Any) -> None:
+        report = self.channel.report
+        if not report.vocab_size:
+            report.model = os.path.basename(str(engine.model_config.model).rstrip("/"))
+            report.vllm = _vllm_version()
+            # On the event loop, where vLLM uses it, too: a tokenizer is not to be used by two threads.
+            report.vocab_size = len(engine.tokenizer.get_vocab())
+
+
+class OpenTurn:
+    """A request under way. Told to the recorder once all who have a part in it are done."""
+
+    def __init__(
+        self, front: Front, key: str, params: Any, session: str | None, chat: ChatRequest | None
+    ) -> None:
+        self.front, self.chat, self.session = front, chat, session
+        self.asked, self.ended = time.monotonic(), 0.0
+        self.keys = (
+            [key] if params.n == 1 else [child_mark(front.job.token, key, i)[0] for i in range(params.n)]
+        )
+        self.is_delta = getattr(params.output_kind, "name", "") == "DELTA"
+        self.prompt: list[int] | None = None
+        self.token_ids: dict[int, list[int]] = {}
+        self.finish: dict[int, str] = {}
+        self.versions: dict[int, str] = {}
+        self._parts = 1 if chat is None else 2
+
+    def see(self, output: Any) -> None:
+        """What the engine gives out."""
+        if self.prompt is None:
+            self.prompt = output.prompt_token_ids
+        for completion in output.outputs:
+            index = completion.index
+            if self.is_delta:
+                self.token_ids.setdefault(index, []).extend(completion.token_ids)
+            else:
+                self.token_ids[index] = completion.token_ids
+            if completion.finish_reason is not None:
+                self.finish[index] = completion.finish_reason
+            if spans := getattr(completion, "weight_versions", None):
+                self.versions[index] = spans[0].version
+
+    def end(self) -> None:
+        """One who has a part in it is done."""
+        self._parts -= 1
+        if self._parts == 0:
+            self.ended = time.monotonic()
+            num_tokens = len(self.prompt or ()) + sum(map(len, self.token_ids.values()))
+            self.front.channel.put(self._tell, num_tokens)
+
+    def _tell(self) -> Turn | None:
+        """In the channel's thread: what the recorder is told."""
+        if self.prompt is None:  # aborted before anything came, or a prompt of embeddings
+            self.front.channel.passed["no tokens"] += 1
+            return None
+        completions = [
+            Completion(self.keys[index], _packed(token_ids), self.finish.get(index), self.versions.get(index))
+            for index, token_ids in sorted(self.token_ids.items())
+        ]
+        turn = Turn(self.asked, self.ended, _packed(self.prompt), completions)
+        if self.chat is not None:
+            self.chat.complete(turn, sorted(self.token_ids), self.session)
+        elif self.session is not None:
+            turn.session = self.front.digests.of("session", "", self.session)
+        return turn
+
+
+class Seam:
+    """The wrapped methods' way to the process's front."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._pid = -1
+        self._front: Front | None = None
+        self.is_server = False
+
+    def front(self) -> Front:
+        """This process's, made at first use."""
+        if self._front is None or self._pid != os.getpid():
+            text_results = os.environ.get(TEXT_RESULTS) == "1"
+            self._front, self._pid = Front(self._job, text_results, self.is_server), os.getpid()
+        return self._front
+
+    def guarded(self, action: Callable[..., Any], *args: Any) -> Any:
+        """`action(*args)`, or None if it fails, which is counted."""
+        try:
+            return action(*args)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            with suppress(Exception):
+                self.front().channel.fail("a request could not be recorded")
+            return None
+
+    def generate(self, original: Generate) -> Generate:
+        """`AsyncLLM.generate` that marks what is recorded."""
+
+        @functools.wraps(original)
+        def generate(
+            engine: Any, prompt: Any, sampling_params: Any, request_id: str, *args: Any, **kwargs: Any
+        ) -> AsyncGenerator[Any, None]:
+            opened = self.guarded(self._open, engine, prompt, sampling_params, kwargs.get("session_id"))
+            if opened is None:
+                return original(engine, prompt, sampling_params, request_id, *args, **kwargs)
+            turn, params = opened
+            return self._watched(turn, original(engine, prompt, params, request_id, *args, **kwargs))
+
+        return generate
+
+    def child_info(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """`ParentRequest.get_child_info` that gives each of a request's completions a mark of its own."""
+
+        @functools.wraps(original)
+        def get_child_info(parent: Any, index: int) -> Any:
+            child_id, params = original(parent, index)
+            marked = self.guarded(self._child, params, index)
+            return child_id, params if marked is None else marked
+
+        return get_child_info
+
+    def _open(self, *request: Any) -> tuple[OpenTurn, Any] | None:
+        return self.front().open(*request)
+
+    def _child(self, params: Any, index: int) -> Any:
+        key = read_mark(self._job.token, params.extra_args)
+        if key is None:
+            return None
+        params = copy.copy(params)
+        params.extra_args = {**params.extra_args, MARK: child_mark(self._job.token, key, index)[1]}
+        return params
+
+    async def _watched(self, turn: OpenTurn, stream: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        try:
+            async for output in stream:
+                self.guarded(turn.see, output)
+                yield output
+        finally:
+            try:
+                await stream.aclose()
+            finally:
+                self.guarded(turn.end)
+
+
+def _packed(token_ids: Any) -> bytes:
+    return array("i", token_ids).tobytes()
+
+
+def _vllm_version() -> str:
+    import vllm
+
+    return vllm.__version__

@@ -1,0 +1,114 @@
+"""Which of vLLM's methods are wrapped in a process that serves, and where its routes are added.
+
+They are wrapped when vLLM imports them, and only if they look as they are known to: else one line says so, and the
+server serves without being recorded. They fit vLLM 0.32.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from arpo_entropy_recorder.live.job import Job
+from arpo_entropy_recorder.live.serve.channel import local_addresses
+from arpo_entropy_recorder.live.serve.front import Seam
+from arpo_entropy_recorder.live.verl.imports import Hook, after_imports
+from arpo_entropy_recorder.recorder.guard import warn
+
+logger = logging.getLogger(__name__)
+
+ENGINE = "vllm.v1.engine.async_llm"
+CHILDREN = "vllm.v1.engine.parallel_sampling"
+CHAT = "vllm.entrypoints.openai.chat_completion.serving"
+ROUTER = "vllm.entrypoints.openai.chat_completion.api_router"
+RUST = "VLLM_USE_RUST_FRONTEND"
+# Set on what is put in front of vLLM's, since vLLM may load its plug-ins more than once.
+OURS = "_arpo_entropy"
+
+
+class Unfit(Exception):
+    """A method of vLLM is not as it is known to be."""
+
+
+def install(job: Job) -> None:
+    """Have this process's server or AsyncLLM record for the job. Raises UserError where its address is not local."""
+    local_addresses(job)
+    if os.environ.get(RUST, "0") not in ("", "0"):
+        warn(logger, "not recording: %s is set, and the Rust front end has no place for it; unset it", RUST)
+        return
+    seam = Seam(job)
+    after_imports(
+        {
+            ENGINE: _hook(lambda module: _wrap_engine(seam, module)),
+            CHAT: _hook(lambda module: _wrap_chat(seam, module)),
+            ROUTER: _hook(lambda module: _add_routes(seam, module)),
+        }
+    )
+
+
+def _hook(action: Hook) -> Hook:
+    def hook(module: ModuleType) -> None:
+        try:
+            action(module)
+        except (Unfit, AttributeError, TypeError, ImportError) as error:
+            warn(
+                logger,
+                "not recording: this vLLM's %s does not fit: %s; use vLLM 0.32",
+                module.__name__,
+                error,
+            )
+
+    return hook
+
+
+def _wrap_engine(seam: Seam, module: ModuleType) -> None:
+    from importlib import import_module
+
+    parent = import_module(CHILDREN).ParentRequest
+    generate = _method(module.AsyncLLM, "generate", ["self", "prompt", "sampling_params", "request_id"])
+    child_info = _method(parent, "get_child_info", ["self", "index"])
+    if generate is None or child_info is None:
+        return
+    if not inspect.isasyncgenfunction(generate):
+        raise Unfit("AsyncLLM.generate is no asynchronous generator")
+    _put(parent, "get_child_info", seam.child_info(child_info))
+    _put(module.AsyncLLM, "generate", seam.generate(generate))
+
+
+def _wrap_chat(seam: Seam, module: ModuleType) -> None:
+    from arpo_entropy_recorder.live.serve.chat import recorded_chat
+
+    cls, name = module.OpenAIServingChat, "create_chat_completion"
+    original = _method(cls, name, ["self", "request", "raw_request"])
+    if original is None:
+        return
+    if not inspect.iscoroutinefunction(original):
+        raise Unfit(f"{name} is no coroutine function")
+    _put(cls, name, recorded_chat(seam, cls, original))
+
+
+def _add_routes(seam: Seam, module: ModuleType) -> None:
+    from arpo_entropy_recorder.live.serve.routes import add_routes
+
+    seam.is_server = True
+    add_routes(module.router, seam)
+
+
+def _method(cls: type, name: str, parameters: list[str]) -> Callable[..., Any] | None:
+    """The class's own method; None if it is wrapped already. Raises Unfit if it begins with other parameters."""
+    method = cls.__dict__[name]
+    if getattr(method, OURS, False):
+        return None
+    found = list(inspect.signature(method).parameters)
+    if found[: len(parameters)] != parameters:
+        raise Unfit(f"{cls.__name__}.{name} takes ({', '.join(found)})")
+    return method
+
+
+def _put(cls: type, name: str, wrapped: Callable[..., Any]) -> None:
+    setattr(wrapped, OURS, True)
+    setattr(cls, name, wrapped)
