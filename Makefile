@@ -13,8 +13,8 @@ PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loads
 # 0.8.4 differs from 0.8.5 there alone.
 SEAMS := recording boundary masks fast_logprobs versions verl_rollout
 
-.PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-pinned test-0.8.4 test-verl \
-  test-arpo test-faults test-mutations lint clean-env
+.PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-pinned test-0.8.4 \
+  test-verl test-serve test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -73,6 +73,9 @@ test-0.8.4: env-pinned ## what touches vLLM itself, on 0.8.4, ARPO's exact pin (
 test-verl: env-verl ## the tests on verl's agent loop, of 0.9.1, 0.8.0, 0.7.1 and 0.6.1 (6 MB more)
 	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
 	VERL_VERSIONS=0.9.1,0.8.0,0.7.1,0.6.1 $(VERL_PY) -m pytest tests/verl $(ARGS)
+
+test-serve: env ## the tests on a real server: one engine, two in parallel with two API servers, and of both kinds
+	$(PY) -m pytest tests/serve tests/engine/test_served_front.py -m "not arpo" $(ARGS)
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }

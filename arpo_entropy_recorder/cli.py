@@ -16,6 +16,7 @@ from arpo_entropy_recorder.errors import UserError, printable
 
 # A command module has a docstring (the text of its --help), `configure(parser)` and `run(args) -> int`.
 COMMANDS = {
+    "serve": "run vllm serve and record the agents that talk to it (experimental)",
     "record": "run a model with tools under vLLM and record its entropies",
     "rescore": "get the entropies of a run that recorded none from the trajectories it dumped",
     "import": "turn entropies that another trainer recorded into step files",
@@ -133,6 +134,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
         else:
             subparsers.add_parser(name, help=summary, add_help=False)
     args, unknown = parser.parse_known_args(words)
+    if unknown and getattr(args, "passes_on", False):
+        # `serve` hands them to vLLM.
+        args.rest, unknown = unknown, []
     if unknown:
         chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
     return args

@@ -17,6 +17,7 @@ NEEDED = {
     "torch": ("torch", "transformers"),
     "engine": ("torch", "transformers", "vllm"),
     "arpo": ("torch", "transformers", "vllm"),
+    "serve": ("torch", "transformers", "vllm.entrypoints.openai.chat_completion", "openai"),
     # Of verl 0.6 and later, not ARPO's.
     "verl": ("torch", "ray", "verl.experimental"),
     "faults": ("torch", "transformers", "vllm"),

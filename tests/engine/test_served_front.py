@@ -435,3 +435,39 @@ def test_the_rust_front_end_is_refused_in_one_line(rig, monkeypatch, caplog):
     (record,) = caplog.records
     assert "Rust front end" in record.getMessage()
     assert engine.AsyncLLM.generate is Engine.generate
+
+
+# The server's routes.
+
+
+@pytest.mark.parametrize(
+    ("host", "has_key", "status"),
+    [("127.0.0.1", False, 200), ("::1", False, 200), ("10.0.0.7", False, 403), ("10.0.0.7", True, 200)],
+)
+def test_without_a_key_the_routes_are_this_machines(rig, host, has_key, status):
+    from fastapi import APIRouter, FastAPI
+
+    from arpo_entropy_recorder.live.serve.routes import KEY_CHECK, add_routes
+
+    router, app, sent = APIRouter(), FastAPI(), []
+    add_routes(router, rig.seam)
+    app.include_router(router)
+    if has_key:
+        app.user_middleware.append(SimpleNamespace(cls=type(KEY_CHECK, (), {})))
+
+    async def ask():
+        scope = {
+            "type": "http", "method": "GET", "path": "/v1/entropy/status", "query_string": b"", "headers": [],
+            "client": (host, 5), "server": ("127.0.0.1", 80), "scheme": "http", "root_path": "", "app": app,
+        }  # fmt: skip
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        await app.router(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == status

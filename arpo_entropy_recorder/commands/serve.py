@@ -1,0 +1,163 @@
+"""Serve a model with vLLM and record the entropies of the agents that talk to the server. EXPERIMENTAL.
+
+Runs `vllm serve MODEL` with every option that is not listed here, and writes DIR/entropy_step_<n>.json while it
+serves. Agents are ordinary clients of /v1/chat/completions; nothing that they get is changed. See docs/serve.md.
+
+  POST /v1/entropy/flush?step=12   write what is there, as step 12
+  GET  /v1/entropy/status          counters
+
+examples:
+  arpo-entropy serve Qwen/Qwen3-4B -o entropies --enable-auto-tool-choice --tool-call-parser hermes --port 8000
+  arpo-entropy serve toy -o demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from arpo_entropy_recorder.commands.arguments import (
+    TOY,
+    non_empty,
+    output_path,
+    positive,
+    require,
+    seconds,
+    window_size,
+)
+from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.recorder.settings import Settings
+
+PLUGIN = "arpo_entropy"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "arpo-entropy serve MODEL -o DIR [options of this command and of vllm serve]"
+    parser.add_argument("model", type=non_empty, metavar="MODEL",
+                        help="as vllm serve takes it; 'toy' builds a tiny agent on the spot")  # fmt: skip
+    parser.add_argument("-o", "--output", type=output_path, metavar="DIR",
+                        default=os.environ.get("ARPO_ENTROPY_DIR") or ".",
+                        help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
+    parser.add_argument("--window", type=window_size, default=1, metavar="K",
+                        help="record the first K tokens of each reply (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--record-tokens", action="store_true", help="keep each reply's token ids")
+    parser.add_argument("--file-records", type=positive, default=1000, metavar="N",
+                        help="write a file each N records (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--file-seconds", type=seconds, default=120.0, metavar="S",
+                        help="or S seconds after the first of them (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--text-results", action="store_true",
+                        help="a user's message behind a reply is a tool's result, as agents without tool calls "
+                             "send it")  # fmt: skip
+    parser.set_defaults(passes_on=True, rest=[])
+
+
+def run(args: argparse.Namespace) -> int:
+    require("serve", "zmq")
+    if find_spec("vllm") is None:
+        raise UserError("serve needs vllm: install it where this command is")
+    from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
+    from arpo_entropy_recorder.live.serve.front import LIVE, TEXT_RESULTS
+    from arpo_entropy_recorder.live.serve.recorder import Recorder
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    # For the recorder's files and sockets alone; the server keeps its own.
+    mask = os.umask(0o077)
+    settings = Settings(save_dir=args.output.absolute(), window=args.window, record_tokens=args.record_tokens)
+    _check_writable(settings.save_dir)
+    job = Job(new_token(), new_local_address(), settings.window, settings.save_dir)
+    folder = Path(job.address.removeprefix("ipc://")).parent
+    environment = {**os.environ, **job.environ(), LIVE: "1", TEXT_RESULTS: str(int(args.text_results))}
+    if names := environment.get("VLLM_PLUGINS"):
+        environment["VLLM_PLUGINS"] = f"{names},{PLUGIN}"
+    with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
+        recorder = Recorder(
+            job,
+            settings,
+            records=args.file_records,
+            seconds=args.file_seconds,
+            text_results=args.text_results,
+        )
+        try:
+            command = [*_vllm_serve(), *_model(args.model, directory, environment), *args.rest]
+            status = _serve(command, environment, mask)
+        finally:
+            said = recorder.close()
+            for name in ("collector", "turns", "asks"):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+    _say(f"{said['records']:,} records in {settings.save_dir}, {said['nulls']:,} without an entropy")
+    return status
+
+
+def _vllm_serve() -> list[str]:
+    """The command that the model, and then the server's options, are put behind."""
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        # vLLM's own command asks for the version of a distribution of this name; the CPU build has another.
+        return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
+    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+
+
+def _model(model: str, directory: str, environment: dict[str, str]) -> list[str]:
+    """The model, and for the toy the options that it needs; what is typed comes behind and wins."""
+    if model != TOY:
+        return [model]
+    require("the toy", "safetensors", "tokenizers")
+    from arpo_entropy_recorder.rollout.toy_server import PARSER, build_toy_server
+
+    environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    options = {
+        "served-model-name": TOY,
+        "dtype": "float32",
+        "max-model-len": "2048",
+        "max-num-seqs": "64",
+        "tool-call-parser": "toy",
+        "tool-parser-plugin": str(PARSER),
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return [str(build_toy_server(directory)), "--enforce-eager", "--enable-auto-tool-choice", *words]
+
+
+def _serve(command: list[str], environment: dict[str, str], mask: int) -> int:
+    """Run the server to its end, with the signals handed on that this process gets; its exit status."""
+    # In a session of its own, so that Ctrl-C reaches it once.
+    server = subprocess.Popen(command, env=environment, umask=mask, start_new_session=True)
+    ended_by: list[int] = []
+
+    def hand_on(number: int, frame: Any) -> None:
+        ended_by.append(number)
+        server.send_signal(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, hand_on) for number in signals]
+    try:
+        status = server.wait()
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+    if ended_by:
+        return 0
+    return status if status >= 0 else 128 - status
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {out}: cannot make the directory: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"--output {out}: no permission to write there; choose another directory")
+
+
+def _say(line: str) -> None:
+    print(printable(f"arpo-entropy serve: {line}"), file=sys.stderr, flush=True)
