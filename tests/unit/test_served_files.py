@@ -85,6 +85,28 @@ def test_a_counted_trajectory_stays_in_the_file_that_it_began_in(recording):
     assert initial.tolist() == pytest.approx([2.0 / math.log(VOCABULARY)])
 
 
+def test_a_file_without_a_new_trajectory_takes_no_number(recording):
+    reply = recording.ask(USER, assistant("a"))
+    recording.write()
+    recording.ask([*USER, reply, *USER], assistant("b"))
+    assert recording.write() == [1]
+    recording.ask(USER, assistant("c"))
+    assert recording.write() == [2]
+
+
+def test_a_conversation_outlives_the_files_that_are_kept(recording):
+    messages, reply = USER, recording.ask(USER, assistant("a"))
+    for k in range(20):
+        recording.write()
+        recording.ask([{"role": "user", "content": f"{k}"}], assistant("x"))
+    recording.write()
+    recording.ask([*messages, reply, *USER], assistant("late"))
+    (step,) = recording.write()
+    assert step == 22
+    assert recording.records(step)[0]["mid_start"]
+    assert recording.files.counts["too_late"] == 0
+
+
 def test_the_rest_of_a_trajectory_in_another_step_is_no_start(recording):
     reply = recording.ask(USER, assistant("Hello."), version="3")
     recording.ask([*USER, reply, *USER], assistant("a"), version="4")

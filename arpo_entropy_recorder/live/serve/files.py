@@ -87,10 +87,9 @@ class ServedFiles:
     def write(self, rows: Sequence[Row], values: Values, step: int | None) -> list[int]:
         """Write the rows, all to `step` or, with None, each to its own; returns the steps."""
         by_step: dict[int, list[Row]] = {}
-        if step is None:
-            self._count += any(row.version is None and row.told_step is None for row in rows)
+        next_count = self._count + 1
         for row in rows:
-            by_step.setdefault(self._step_of(row) if step is None else step, []).append(row)
+            by_step.setdefault(self._step_of(row, next_count) if step is None else step, []).append(row)
         for number, of_step in sorted(by_step.items()):
             if not self.writer.takes_late(number, False):
                 self.counts["too_late"] += len(of_step)
@@ -105,13 +104,16 @@ class ServedFiles:
         """Write what could not be written before, and give the directory up."""
         self.writer.close()
 
-    def _step_of(self, row: Row) -> int:
+    def _step_of(self, row: Row, next_count: int) -> int:
         """The weights' version, else the step that the client told, else the count that its trajectory began in."""
         if row.version is not None:
             return row.version
         if row.told_step is not None:
             return row.told_step
-        return self._began_in.setdefault(row.trajectory.number, self._count)
+        number = row.trajectory.number
+        if (began := self._began_in.get(number)) is None or not self.writer.takes_late(began, False):
+            began = self._began_in[number] = next_count
+        return began
 
     def _columns(self, rows: Sequence[Row], values: Values, step: int) -> dict[str, Any]:
         samples = self._samples.setdefault(step, _Samples({}, set(), {}))
