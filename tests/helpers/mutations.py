@@ -310,6 +310,36 @@ MUTATIONS = [
         "unit/test_check.py::test_what_is_wrong_is_named_and_is_the_exit_status",
     ),
     Mutation(
+        "live/serve/lineage.py",
+        "return None if found is None or found.was_alike else found.nodes[0]",
+        "return None if found is None else found.nodes[-1]",
+        "unit/test_served_lineage.py::test_an_identifier_that_was_issued_twice_is_none",
+    ),
+    Mutation(
+        "live/serve/lineage.py",
+        "return parent if parent.calls == conversation.calls else None",
+        "return parent",
+        "unit/test_served_lineage.py::test_changed_calls_contradict_their_identifiers",
+    ),
+    Mutation(
+        "live/serve/lineage.py",
+        "if parent.turns is None or parent.turns + 1 == conversation.turns:",
+        "if True:",
+        "unit/test_served_lineage.py::test_an_edited_later_reply_does_not_link_to_an_earlier_one",
+    ),
+    Mutation(
+        "live/serve/lineage.py",
+        "if not found.was_alike:",
+        "if len(found.nodes) == 1:",
+        "unit/test_served_lineage.py::test_what_was_alike_stays_so_when_one_is_forgotten",
+    ),
+    Mutation(
+        "live/serve/files.py",
+        "if not (row.is_first and row.trajectory.is_start) and parent_idx is None:",
+        "if False:",
+        "unit/test_served_files.py::test_the_rest_of_a_trajectory_in_another_step_is_no_start",
+    ),
+    Mutation(
         "taps/resident_v1.py",
         "elif not self._is_chunk(row, request_id):",
         "else:",
