@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def write_run(
     """One run; every prompt comes again each `24 / prompts` steps, with the same `prompt` key."""
     if story not in STORIES:
         raise ValueError(f"{story}: not one of {', '.join(STORIES)}")
+    encode = json.JSONEncoder(separators=(",", ":")).encode
     random = np.random.default_rng([seed, STORIES.index(story)])
     difficulty = np.exp(random.normal(0, 0.4, len(PROMPTS)))
     for folder in ("entropies", "rollouts"):
@@ -71,7 +73,7 @@ def write_run(
             question = PROMPTS[chosen[entry["prompt_idx"]]]
             key = hashlib.blake2b(question.encode(), digest_size=8).hexdigest()
             records.append({"global_step": step} | entry | {"prompt": key, "call": 0, "run": run})
-        lines = [json.dumps(record, separators=(",", ":")) for record in records]
+        lines = [encode(record) for record in records]
         (out / "entropies" / f"entropy_step_{step}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
         with open(out / "rollouts" / f"{step}.jsonl", "w") as file:
             for t in sorted(trajectories, key=lambda t: t.prompt):  # a dump's order is not that of sample_idx
@@ -87,6 +89,7 @@ def _rollout(
     """Trajectories, half of them branches where a tool result came, and their records, round by round."""
     all_of_them = [Trajectory(i, i // (n // 2)) for i in range(len(difficulty) * (n // 2))]
     live, records = list(all_of_them), []
+    started = Counter(t.prompt for t in all_of_them)
     while live:
         going_on = []
         for t in live:
@@ -103,7 +106,8 @@ def _rollout(
                 going_on.append(t)
         live = going_on
         for source in going_on:
-            if sum(t.prompt == source.prompt for t in all_of_them) < n and random.random() < 0.5:
+            if started[source.prompt] < n and random.random() < 0.5:
+                started[source.prompt] += 1
                 branch = Trajectory(
                     len(all_of_them), source.prompt, source.sample, source.rounds, source.tool, source.text
                 )

@@ -120,7 +120,6 @@ def test_a_long_runs_medians_are_those_of_bins_and_break_where_no_step_was_recor
 )
 def test_ticks_are_round_steps_of_the_run_and_its_first(name, numbers, ticks):
     axes = draw_steps(name, [make_step([(1, True, 0.5)], number) for number in numbers]).axes[0]
-    axes.figure.draw_without_rendering()
     assert [label.get_text() for label in axes.get_xticklabels()] == [str(tick) for tick in ticks]
 
 

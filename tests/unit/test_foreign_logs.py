@@ -55,33 +55,38 @@ FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all examples, which write the same files anew."""
+    return tmp_path_factory.mktemp("logs")
+
+
 @pytest.mark.parametrize("form", FORMS)
 @given(steps)
-def test_a_log_in_another_form_has_the_same_means(tmp_path_factory, form, log):
-    path = tmp_path_factory.mktemp("log") / "run.log"
+def test_a_log_in_another_form_has_the_same_means(folder, form, log):
+    path = folder / "run.log"
     path.write_bytes(FORMS[form](lines_of(log)))
     expected = {step: dict(zip(MEANS, values, strict=True)) for step, values in enumerate(log, start=1)}
     assert read_rows(path)[0] == expected
 
 
 @given(steps)
-def test_the_file_logger_and_wandbs_table_have_the_same_means(tmp_path_factory, log):
-    directory = tmp_path_factory.mktemp("log")
+def test_the_file_logger_and_wandbs_table_have_the_same_means(folder, log):
     expected = {step: dict(zip(MEANS, values, strict=True)) for step, values in enumerate(log, start=1)}
-    (directory / "run.jsonl").write_text(
+    (folder / "run.jsonl").write_text(
         "".join(
             json.dumps({"step": s, "data": {"actor/entropy": 0.4} | m}) + "\n" for s, m in expected.items()
         )
     )
-    assert read_rows(directory / "run.jsonl")[0] == expected
+    assert read_rows(folder / "run.jsonl")[0] == expected
     names = [f'"run-7b - {name}"' for name in MEANS]
     extremes = [f'"run-7b - {name}__MAX"' for name in MEANS]
     rows = [
         ",".join([f'"{step}"', *(f'"{v!r}"' for v in values), *(f'"{v + 1!r}"' for v in values)])
         for step, values in enumerate(log, start=1)
     ]
-    (directory / "run.csv").write_text("\n".join([",".join(['"Step"', *names, *extremes]), *rows]))
-    assert read_rows(directory / "run.csv")[0] == expected
+    (folder / "run.csv").write_text("\n".join([",".join(['"Step"', *names, *extremes]), *rows]))
+    assert read_rows(folder / "run.csv")[0] == expected
 
 
 def test_tensorboards_table_is_named_by_its_file(tmp_path):
@@ -119,7 +124,7 @@ def test_three_decimals_are_said(tmp_path, capsys):
     path.write_text(
         "step:1 - entropy/initial/mean:0.012 - entropy/round_1/mean:0.013 - timing_s/gen:112.2222\n"
     )
-    assert main(["plot", "--log_file", str(path), "-o", str(tmp_path / "log.png")]) == 0
+    assert main(["plot", "--log_file", str(path), "-o", str(tmp_path / "log.svg")]) == 0
     assert "three decimals only, so that its means are known to 0.0005" in capsys.readouterr().out
     assert "three decimals: ± 0.0005." in draw("steps", analyse_log(path)).get_supxlabel().replace("\n", " ")
     path.write_text("step:1 - entropy/initial/mean:0.0123 - entropy/round_1/mean:0.013\n")

@@ -107,13 +107,20 @@ def test_a_terminal_that_lacks_the_characters_is_shown_them_escaped(hostile, tmp
     chinese = tmp_path / "漢字"
     chinese.mkdir()
     commands = (
-        ["stats", hostile],
-        ["stats", hostile, "--csv"],
-        ["stats", hostile, "--json"],
-        ["plot", "--entropy_file", hostile, "--output", chinese / "x.png"],
-        ["export", hostile, "--output", chinese / "x.csv"],
-        ["report", hostile, "--output", chinese / "x.html"],
-        ["stats", chinese],
+        (
+            ["stats", hostile],
+            ["stats", chinese],
+        )
+        if "LC_ALL" not in environment
+        else (
+            ["stats", hostile],
+            ["stats", hostile, "--csv"],
+            ["stats", hostile, "--json"],
+            ["plot", "--entropy_file", hostile, "--output", chinese / "x.png"],
+            ["export", hostile, "--output", chinese / "x.csv"],
+            ["report", hostile, "--output", chinese / "x.html"],
+            ["stats", chinese],
+        )
     )
     done = subprocess.run(
         [sys.executable, "-c", SEVERAL, *(str(word) for words in commands for word in (*words, "NEXT"))],
@@ -122,8 +129,8 @@ def test_a_terminal_that_lacks_the_characters_is_shown_them_escaped(hostile, tmp
         timeout=120,
     )
     assert b"Traceback" not in done.stderr, done.stderr
-    assert done.stderr.splitlines()[-1] == b"0000002", done.stderr
-    assert len(list(chinese.iterdir())) == 3
+    assert done.stderr.splitlines()[-1] == b"0" * (len(commands) - 1) + b"2", done.stderr
+    assert len(list(chinese.iterdir())) == (3 if "LC_ALL" in environment else 0)
 
 
 def test_export(hostile, capsys):
@@ -186,18 +193,26 @@ def test_a_log_of_hostile_content(tmp_path, capsys):
     assert status in (0, 2)
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [{"round": 2**62}, {"sample_idx": 2**62}, {"global_step": 2**62}, {"token_id": 2**62}, {"dp_rank": 2**62},
-     {"prompt_idx": 2**62}, {"call": 2**62, "run": 2**62}, {"parent_idx": 2**62}, {"window": [0.5] * 3000}],
-    ids=lambda keys: next(iter(keys)),
-)  # fmt: skip
+# Records with one such number each; names of things are in one file, as they take no part in any axis.
+BEYOND = {
+    "round": [{"round": 2**62}],
+    "step": [{"global_step": 2**62}],
+    "window": [{"window": [0.5] * 3000}],
+    "names": [
+        {"sample_idx": 2**62}, {"token_id": 2**62}, {"dp_rank": 2**62}, {"prompt_idx": 2**62},
+        {"call": 2**62, "run": 2**62}, {"parent_idx": 2**62},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", BEYOND)
 def test_numbers_beyond_all_measure(tmp_path, capsys, keys):
     base = {"sample_idx": 0, "round": 0, "is_after_tool_call": False, "entropy": 0.5}
     after = [
         base | {"sample_idx": i, "round": 1, "is_after_tool_call": True, "entropy": 0.7} for i in range(4)
     ]
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps([base, *after, after[0] | {"sample_idx": 9} | keys]))
+    odd = [after[0] | {"sample_idx": 9 + number} | more for number, more in enumerate(BEYOND[keys])]
+    path.write_text(json.dumps([base, *after, *odd]))
     for words in (["stats", path], ["report", path, "--output", tmp_path / "r.html"]):
-        assert shown(capsys, *words)[0] in (0, 2), words
+        assert shown(capsys, *words)[0] == 0, words

@@ -67,9 +67,16 @@ def text_of(html):
     return "".join(found)
 
 
-def test_the_tables_numbers_are_those_of_the_records(tmp_path):
-    write_steps(tmp_path, STEPS)
-    rows = Table(report(tmp_path)).tables["By tool-call round"]
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The page of STEPS without a tokenizer."""
+    directory = tmp_path_factory.mktemp("plain")
+    write_steps(directory, STEPS)
+    return report(directory)
+
+
+def test_the_tables_numbers_are_those_of_the_records(plain):
+    rows = Table(plain).tables["By tool-call round"]
     by_round = {row[0]: row[1:] for row in rows}
     everything = [entry for records in STEPS.values() for entry in records]
     for name, numbers in (("0 (start)", {0}), ("1", {1}), ("2", {2}), ("after any tool result", {1, 2})):
@@ -81,9 +88,8 @@ def test_the_tables_numbers_are_those_of_the_records(tmp_path):
         assert share == f"{sum(v > 0.6 for v in values) / len(values):.1%}"
 
 
-def test_the_headline_is_the_paired_answer(tmp_path):
-    write_steps(tmp_path, STEPS)
-    text = text_of(report(tmp_path))
+def test_the_headline_is_the_paired_answer(plain):
+    text = text_of(plain)
     assert "Yes: after-tool entropy exceeds the initial one." in text
     changes = [
         statistics.mean(e["entropy"] for e in records[i : i + 3] if e["round"]) - records[i]["entropy"]
@@ -159,9 +165,8 @@ def test_the_highest_trajectories_come_first_and_no_more_than_asked_for(tmp_path
     assert "is 42<search>q</search>" in text_of(html)
 
 
-def test_without_tokens_or_tokenizer_it_says_what_it_takes(tmp_path):
-    write_steps(tmp_path, STEPS)
-    assert "give the report the run's tokenizer" in text_of(report(tmp_path))
+def test_without_tokens_or_tokenizer_it_says_what_it_takes(tmp_path, plain):
+    assert "give the report the run's tokenizer" in text_of(plain)
     bare = {1: [{k: v for k, v in e.items() if k != "tokens"} for e in STEPS[1]]}
     (tmp_path / "bare").mkdir()
     write_steps(tmp_path / "bare", bare)
@@ -196,9 +201,8 @@ def test_untrusted_text_stays_text(tmp_path):
     assert "&lt;script&gt;document.title" in html
 
 
-def test_the_policy_lets_run_what_is_in_the_page_and_nothing_else(tmp_path):
-    write_steps(tmp_path, STEPS)
-    html = report(tmp_path)
+def test_the_policy_lets_run_what_is_in_the_page_and_nothing_else(plain):
+    html = plain
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)[1].replace(
         "&#x27;", "'"
     )

@@ -22,7 +22,7 @@ from arpo_entropy_recorder.step_files.read import read_steps
 def stories(tmp_path_factory):
     out, found = tmp_path_factory.mktemp("runs"), {}
     for story in STORIES:
-        write_run(out / story, story, steps=40 if story == "collapse" else 26, prompts=24, n=8)
+        write_run(out / story, story, steps=40 if story == "collapse" else 26, prompts=24, n=4)
         found[story] = analyse(read_steps([out / story / "entropies"]))
     return found
 

@@ -596,19 +596,19 @@ def test_a_long_run_keeps_nothing_of_the_steps_written(tmp_path, caplog):
     data = columns(1)
     sizes = []
     tracemalloc.start()
-    for step in range(600):
+    for step in range(300):
         writer.add(step, False, data)
         writer.flush()
-        if step in (100, 599):
+        if step in (100, 299):
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     descriptors = len(os.listdir("/proc/self/fd"))
-    writer.add(600, False, data)
+    writer.add(300, False, data)
     writer.flush()
     assert len(os.listdir("/proc/self/fd")) == descriptors
     writer.close()
-    assert sizes[1] - sizes[0] < 200_000
+    assert sizes[1] - sizes[0] < 80_000
     assert not caplog.text
 
 
