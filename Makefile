@@ -83,6 +83,7 @@ test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path
 
 test-faults: env ## the tests that take minutes: recorder broken, processes killed, disks full, reader fuzzed, long runs
 	$(PY) -m pytest -m faults -s $(ARGS)
+	$(PY) -m pytest -m "hypothesis and not faults" --hypothesis-profile=thorough -n 2 tests/unit $(ARGS)
 
 test-mutations: env ## break the code in a copy, edit by edit: each named test must fail (ARGS=unit/ for the quick ones)
 	$(PY) tests/helpers/mutations.py $(ARGS)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no reason to fail.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# A busy machine is no reason to fail. `--hypothesis-profile=thorough` (make test-faults) looks longer for one.
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=40, **UNHURRIED)
+settings.register_profile("thorough", max_examples=400, **UNHURRIED)
+settings.load_profile("quick")
 
 # The packages that every test of a folder needs; unit/ needs none beyond `pip install '.[test]'`.
 NEEDED = {
@@ -42,6 +44,22 @@ def pytest_ignore_collect(collection_path):
     """Leave a folder out as a whole where one of its packages is not installed."""
     is_folder = collection_path.parent == Path(__file__).parent
     return True if is_folder and collection_path.name in MISSING else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`-n 2` alone gives whole files to a worker, too: what their tests share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+# Files that keep one worker busy for minutes: last, they would leave the other one idle.
+LONGEST = ("test_runner_v2.py", "test_real_model.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter):

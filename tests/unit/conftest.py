@@ -1,0 +1,16 @@
+"""What only the tests without torch and vLLM have in common."""
+
+import gc
+
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage_collection():
+    """To look through all that is imported for garbage, again and again, takes a sixth of the time of figures."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
