@@ -22,7 +22,7 @@ from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
 from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.masks import runs
 from arpo_entropy_recorder.rescore.padding import FOREIGN_PADDING, Padding
-from arpo_entropy_recorder.rescore.segments import NO_TOOLS, TURN_OPEN, Part, split_response
+from arpo_entropy_recorder.rescore.segments import NO_TOOLS, TURN_OPEN, Part, called_tool, split_response
 from arpo_entropy_recorder.rescore.tokenized import Span, Tokenized
 from arpo_entropy_recorder.rescore.whole import is_sure
 from arpo_entropy_recorder.rollout.prompts import encode_prompts
@@ -194,7 +194,7 @@ class Retokenizer:
             parts.append((Part(text) if owned else Part(text, tool, True), len(ids)))
             if owned:
                 said = STOP_TAG.search(self.tokenizer.decode(ids, skip_special_tokens=True))
-                tool = said[1] if said and said[1] not in NO_TOOLS else None
+                tool = called_tool(said[1], text) if said and said[1] not in NO_TOOLS else None
         return response, parts
 
     def _tagged(self, response: list[int]) -> list[tuple[Part, int]]:

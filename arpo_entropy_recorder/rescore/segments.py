@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ OVERFLOW = 8
 FENCE = "```output"
 # The tag that a chat template's tool calls have (Qwen, Hermes), and the one that their results have.
 CALL_TAG, ANSWER_TAG = "tool_call", "tool_response"
+
+_CALL = re.compile(rf"<{CALL_TAG}>(.*?)</{CALL_TAG}>", re.DOTALL)
+# As `live/trajectory.py` has it, which records the same loops.
+_NAME = re.compile(r"[\w.:/-]{1,64}")
 
 _SPECIAL = r"(?:<[|\uff5c][^<>|\n]{1,40}[|\uff5c]>)*"  # DeepSeek's bars are the wide ones
 # A chat turn that a result may be, as templates open and close it, special tokens there or left out.
@@ -50,9 +55,32 @@ def split_response(
         result = next(name for name in match.groupdict() if name.startswith("result") and match[name])
         written = text[start : match.start(result)]
         parts += [Part(written)] if written else []
-        parts.append(Part(match[result], match["tool" + result.removeprefix("result")] or "python", True))
+        tool = match["tool" + result.removeprefix("result")] or "python"
+        parts.append(Part(match[result], called_tool(tool, written), True))
         start = match.end()
     return [*parts, Part(text[start:])] if text[start:] else parts
+
+
+def called_tool(tag: str, written: str) -> str | None:
+    """The tool that the policy's text `written`, which ends with `</tag>`, has called: the tag.
+
+    `<tool_call>` holds JSON that names the function: that name, if all calls of the text have it, and None if they
+    have several or what is no name, as the live recorder of agent loops has it. Where no call is such JSON, the tag.
+    """
+    if tag != CALL_TAG:
+        return tag
+    names = set()
+    for call in _CALL.findall(written):
+        try:
+            value = json.loads(call)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and "name" in value:
+            names.add(value["name"] if isinstance(value["name"], str) else None)
+    if not names:
+        return tag
+    name = names.pop() if len(names) == 1 else None
+    return name if name is not None and _NAME.fullmatch(name) else None
 
 
 @lru_cache

@@ -1,5 +1,8 @@
 """Parts of a response by their tags, against responses that were put together from known parts."""
 
+import json
+
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -74,3 +77,38 @@ def test_results_on_one_line_and_tools_of_other_names():
         Part("<result>4</result>", "calc", True),
         Part("y</search> <result>\nno\n</result>"),
     ]
+
+
+def agent_turn(*calls):
+    """A turn of an agent loop with these calls, and its result."""
+    text = "".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
+    return f"a{text}\nuser\n<tool_response>\nfound\n</tool_response>\nassistant\nb"
+
+
+ARGUMENTS = {"q": '</x> "\n'}
+SEARCH, PYTHON = (json.dumps({"name": name, "arguments": ARGUMENTS}) for name in ("search", "python"))
+
+
+@pytest.mark.parametrize(
+    ("calls", "tool"),
+    [
+        ([SEARCH], "search"),
+        ([SEARCH, SEARCH], "search"),
+        ([SEARCH, PYTHON], None),
+        (['{"name": "no name\\n"}'], None),
+        (['{"name": 3}'], None),
+        # As the live recorder of agent loops, by the calls that can be read.
+        ([SEARCH, "not JSON"], "search"),
+        (["<function=search>\n</function>"], "tool_call"),
+        (["[1]"], "tool_call"),
+    ],
+)
+def test_a_tool_call_in_json_names_the_tool(calls, tool):
+    parts = split_response(agent_turn(*calls), tags=("tool_response",))
+    assert [part.tool for part in parts if part.is_result] == [tool]
+    assert "".join(part.text for part in parts) == agent_turn(*calls)
+
+
+def test_each_turns_call_names_its_result():
+    parts = split_response(agent_turn(SEARCH) + agent_turn(PYTHON), tags=("tool_response",))
+    assert [part.tool for part in parts if part.is_result] == ["search", "python"]
