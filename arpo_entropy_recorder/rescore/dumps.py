@@ -14,6 +14,7 @@ from arpo_entropy_recorder.errors import UserError, printable, shorten
 from arpo_entropy_recorder.rescore.keys import step_of
 from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.lines import lines_of, parse_entry
+from arpo_entropy_recorder.rescore.packed import is_torch_file, samples_of, unpacked
 from arpo_entropy_recorder.rescore.readings import Entry, Reading
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.step_files.find import read_bytes
@@ -22,6 +23,8 @@ from arpo_entropy_recorder.step_files.names import RUN_INFO, STATUS_FILE, StepKe
 
 MANIFEST = "rescore.json"
 NUMBER = re.compile(r"(?<!\d)(\d{1,18})(?!\d)", re.ASCII)
+# The first kind that a directory has is read.
+KINDS = ((".jsonl", ".jsonl.gz"), (".json", ".json.gz"), (".pt",))
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,23 @@ class Dump:
 
 
 def find_dumps(directory: Path) -> list[Path]:
-    """The `.jsonl` files in `directory`, without any the `.json` ones, by the number in their names.
+    """The `.jsonl` files in `directory`, without any the `.json` ones, else the `.pt` ones; gzipped ones, too.
 
-    A file stands for itself. Raises UserError.
+    They are in the order of the numbers in their names. A file stands for itself. Raises UserError.
     """
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
         what = "neither a file nor a directory" if directory.exists() else "no such file or directory"
         raise UserError(f"{printable(directory)}: {what}; give what trainer.rollout_data_dir named")
-    files = list(directory.glob("*.jsonl")) or [
-        file
-        for file in directory.glob("*.json")
-        if file.name not in (MANIFEST, RUN_INFO, STATUS_FILE) and parse_name(file.name) is None
-    ]
+    files: list[Path] = []
+    for endings in KINDS:
+        files = files or [
+            file
+            for ending in endings
+            for file in directory.glob(f"*{ending}")
+            if file.name not in (MANIFEST, RUN_INFO, STATUS_FILE) and parse_name(file.name) is None
+        ]
     if not files:
         raise UserError(f"{printable(directory)}: no .jsonl in it; give what trainer.rollout_data_dir named")
     return sorted(files, key=lambda file: (number_in(file) or 0, file.name))
@@ -67,7 +73,7 @@ def read_dumps(file: Path, skip: Skip | None = None, keys: Mapping[str, str] | N
     such error is raised, as for a file without any line. Raises UserError for a file that cannot be read.
     """
     try:
-        data = read_bytes(file)
+        data = unpacked(read_bytes(file), printable(file))
     except FileNotFoundError:
         raise UserError(f"{printable(file)}: it is gone; list the directory again") from None
     texts = _texts(data, printable(file))
@@ -94,7 +100,10 @@ def number_in(file: Path) -> int | None:
 
 
 def _texts(data: bytes, file: str) -> Iterator[tuple[str, Any]]:
-    """Where each entry stands, and its text, or its value in a file that is one JSON list."""
+    """Where each entry stands, and its text, or its value in a file that is one list."""
+    if is_torch_file(data):
+        yield from ((f"{file}: sample {index}", entry) for index, entry in enumerate(samples_of(data, file)))
+        return
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         try:
             entries = parse_json(data)

@@ -3,7 +3,9 @@
 A segment's entropy follows from its tokens and those before it, so equal tokens are equal entropies.
 """
 
+import gzip
 import json
+import pickle
 
 import pytest
 from chat_tokenizer import ChatTokenizer, chatml
@@ -214,6 +216,37 @@ def test_key_names_and_files_of_other_trainers(tmp_path, name, text):
     trajectory = Retokenizer(TOKENIZER, TOOLS).read(found.lines[0])
     assert seen(trajectory) == seen(plain)
     assert trajectory.is_prompt_exact
+
+
+@pytest.mark.parametrize("name", ["3.jsonl.gz", "3.json.gz", "3.jsonl"])
+def test_a_gzipped_dump_reads_as_the_plain_one(tmp_path, name):
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(json.dumps(PLAIN) + "\n" + json.dumps(PLAIN))
+    (tmp_path / "dumps").mkdir()
+    text = json.dumps([PLAIN, PLAIN]).encode() if ".json." in name else plain.read_bytes()
+    (tmp_path / "dumps" / name).write_bytes(gzip.compress(text))
+    ((expected,), (found,)) = map(read_dumps, (plain, *find_dumps(tmp_path / "dumps")))
+    assert found.global_step == 3
+    assert [(line.prompt, line.response) for line in found.lines] == [(PROMPT, OUTPUT)] * 2
+    assert found.readings == expected.readings
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"{}" * 100)[:-9], "gunzip it"),
+        (b"\x1f\x8bno", "gunzip it"),
+        (pickle.dumps([PLAIN]), "a pickle, which may run code"),
+        (gzip.compress(pickle.dumps([PLAIN])), "a pickle, which may run code"),
+        (b"PAR1....", "a Parquet file"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, data, said):
+    (tmp_path / "3.jsonl").write_bytes(data)
+    with pytest.raises(UserError, match=said) as error:
+        read_dumps(tmp_path / "3.jsonl")
+    assert str(error.value).startswith(f"{tmp_path / '3.jsonl'}: ")
+    assert "\n" not in str(error.value)
 
 
 def look(directory, **settings):
