@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arpo_entropy_recorder.rollout.prompts import require_room
-from arpo_entropy_recorder.rollout.sampling import own_params, shared_params
+from arpo_entropy_recorder.rollout.sampling import own_params, shared_params, vocabulary_mask
 from arpo_entropy_recorder.rollout.tools.calls import answer, as_result, called_content
 from arpo_entropy_recorder.rollout.tools.tool import Tool
 from arpo_entropy_recorder.step_files.values import unpadded
@@ -113,6 +113,7 @@ class ToolRollout:
         self.metrics: Counter[str] = Counter()
         self._call = -1
         self._max_length = inference_engine.llm_engine.model_config.max_model_len
+        self._mask = vocabulary_mask(inference_engine, tokenizer)
         # Before 0.10 vLLM takes token lists by a keyword of their own.
         parameters = inspect.signature(type(inference_engine).generate).parameters
         self._keyword = "prompt_token_ids" if "prompt_token_ids" in parameters else "prompts"
@@ -127,7 +128,7 @@ class ToolRollout:
         n = 1 if greedy or prompts.meta_info.get("validate", False) else int(self.config.get("n", 1))
         self._call += 1
         self.segments, self.trajectories, self.metrics = [], [], Counter()
-        sampling_params = shared_params(self.config, self.tokenizer, list(self.stops), greedy, kwargs)
+        sampling_params = shared_params(self.config, self._mask, list(self.stops), greedy, kwargs)
         rng = random.Random(f"{self.config.get('seed')}/{self._call}")
         padding = self.tokenizer.pad_token_id
         starts = [unpadded(row.tolist(), padding).tolist() for row in prompts.batch["input_ids"]]

@@ -8,6 +8,7 @@ import torch
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
 from arpo_entropy_recorder.mixin import record_entropy
+from arpo_entropy_recorder.rollout import sampling
 
 TEXTS = (
     "Who wrote it?",
@@ -96,6 +97,23 @@ def test_outputs_are_the_same_with_and_without_the_recorder(llm, oracle, tmp_pat
     stock = outputs(ToolRollout)
     assert outputs(record_entropy(ToolRollout), entropy_window=3) == stock
     assert outputs(ToolRollout) == stock
+
+
+def test_a_bias_masks_as_allowed_ids_do(llm, oracle, tmp_path, monkeypatch):
+    def run(name):
+        llm.reset_prefix_cache()
+        # The V2 model runner draws each request's seed from numpy's generator.
+        __import__("numpy").random.seed(1)
+        (tmp_path / name).mkdir()
+        rollout, output, records = record(llm, oracle, tmp_path / name, texts=TEXTS[:2])
+        return list(rollout._mask), output.responses, [entry["entropy"] for entry in records]
+
+    listed = run("listed")
+    monkeypatch.setattr(sampling, "MAX_V2_IDS", len(oracle.allowed) - 1)
+    monkeypatch.setattr(sampling, "_has_runner_v2", lambda engine: True)
+    biased = run("biased")
+    assert (listed[0], biased[0]) == (["allowed_token_ids"], ["logit_bias"])
+    assert biased[1:] == listed[1:]
 
 
 @pytest.mark.skipif(KIND == "v0", reason="the V0 engine's blocks cannot be made few enough on a CPU")

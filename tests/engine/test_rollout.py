@@ -45,7 +45,9 @@ class ChainEngine:
     """Plays the chain with a generator of its own, or by a request's seed where it has one."""
 
     def __init__(self, max_model_len=4000):
-        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=max_model_len))
+        # With a token more than the tokenizer has.
+        config = SimpleNamespace(max_model_len=max_model_len, get_vocab_size=lambda: max(IDS.values()) + 2)
+        self.llm_engine = SimpleNamespace(model_config=config)
         self.rng = random.Random(0)
         self.passed = []
 
