@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.rescore.line import is_messages
 from arpo_entropy_recorder.rescore.settings import SettingError
 
 # In order of preference; token ids are exact where text has to be tokenized again.
@@ -21,6 +22,7 @@ MASKS = (
 )  # fmt: skip
 ATTENTION = "attention_mask"
 LENGTH = "response_length"  # slime: how many of `tokens` are the response
+CHATS = ("messages", "conversations", "conversation")  # prompt and response in one list, which is not read
 TEXT_PAIRS = (
     ("input", "output"), ("prompt", "response"), ("input_prompt", "output_response"), ("prompt", "completion"),
 )  # fmt: skip
@@ -97,6 +99,12 @@ def names_of(entry: Mapping[str, Any], given: Mapping[str, str], where: str) -> 
         return Names(*texts)
     prompt, response = _first(entry, PROMPT_TEXTS), _first(entry, RESPONSE_TEXTS)
     if not (prompt and response):
+        messages = next((n for n in (*RESPONSE_IDS, *CHATS) if is_messages(entry.get(n))), None)
+        if messages and not response:
+            raise UserError(
+                f"{where} {messages!r}: messages do not tell which tokens were generated; dump the response as text "
+                "or token ids"
+            )
         lacking = RESPONSE_TEXTS[0] if prompt else PROMPT_TEXTS[0]
         raise UserError(
             f"{where}: no key {lacking!r}; verl dumps 'input' and 'output': say which keys hold prompt and response"

@@ -10,6 +10,7 @@ from arpo_entropy_recorder.rescore.keys import Names, names_of
 from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.readings import Apart, Entry, Reading, apart, of_response, reading_of
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
+from arpo_entropy_recorder.step_files.json_text import parse_json
 
 
 def lines_of(entries: Sequence[Entry], file: str, skip: Skip | None) -> Iterator[tuple[Entry, Reading, Line]]:
@@ -41,11 +42,19 @@ def _checked(entry: Entry) -> Entry:
     for name in filter(None, (names.prompt, names.response, names.whole)):
         value = entry.values[name]
         if isinstance(value, str):
+            if _holds_messages(value):
+                raise UserError(
+                    f"{entry.where} {name!r}: messages as JSON text; write a prompt as the list itself, "
+                    "a response as the text or token ids that were generated"
+                )
             continue
         if is_messages(value) and name == names.prompt:
             _check_messages(value, f"{entry.where} {name!r}")
         elif is_messages(value):
-            raise UserError(f"{entry.where} {name!r}: not a text but messages, which only a prompt may be")
+            raise UserError(
+                f"{entry.where} {name!r}: not a text but messages, which only a prompt may be; dump the response as "
+                "the text or token ids that were generated"
+            )
         elif isinstance(entry.values[names.response or name], str) or not isinstance(value, list):
             raise UserError(f"{entry.where} {name!r}: not a text; write it as a JSON string")
         elif not all(type(i) is int and i >= 0 for i in value):
@@ -56,6 +65,17 @@ def _checked(entry: Entry) -> Entry:
             f"{entry.where}: prompt and response are not both texts or both token ids; name other keys"
         )
     return entry
+
+
+def _holds_messages(text: str) -> bool:
+    """Whether a text is a JSON list of chat messages."""
+    if not text.lstrip().startswith("["):
+        return False
+    try:
+        found = parse_json(text.encode())
+    except ValueError:
+        return False
+    return is_messages(found) and all(isinstance(message, dict) and "role" in message for message in found)
 
 
 def _check_messages(messages: list[Any], where: str) -> None:

@@ -39,6 +39,7 @@ def respond(tool_rounds, last):
 
 responses = st.builds(respond, rounds, words)
 padding = st.integers(0, 3)
+ANSWER = [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": []}]
 
 
 def read(entry, keys=""):
@@ -135,6 +136,10 @@ def test_padding_by_an_unknown_token_is_refused(prompt, parts, count):
             "masks loss_mask and action_mask differ",
         ),
         ({"input": "q\n", "output": [{"role": "assistant", "content": "a"}]}, "'output': not a text but messages"),
+        ({"input": "q\n", "output": json.dumps(ANSWER)}, "'output': messages as JSON text; write"),
+        ({"input": json.dumps(ANSWER), "output": "a"}, "'input': messages as JSON text; write"),
+        ({"prompts": ANSWER, "responses": ANSWER}, "'responses': messages do not tell which tokens"),
+        ({"messages": ANSWER}, "'messages': messages do not tell which tokens"),
         ({"input": [{"role": "assistant", "content": "a"}], "output": "b"}, "it is not the prompt"),
         ({"tokens": [1, 2], "response_length": 3}, "'response_length': not within 'tokens'"),
     ],
