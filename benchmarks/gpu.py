@@ -32,8 +32,6 @@ VOCAB_SIZE = 151936
 CUT_SIZE = 151643
 # Arguments of vLLM's LLM, for the tests: CUDA graphs, and asynchronous scheduling where it is the engine's default.
 GRAPHS = '{"enforce_eager": false}'
-# Model runner V2 takes 1,024 allowed tokens; our loop allows a model's whole vocabulary.
-RUNNER_V1 = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
 
 
 class Part(NamedTuple):
@@ -68,7 +66,7 @@ def parts() -> list[Part]:
         ),
         Part("real-model", 300, exactness, model),
         Part("real-model-graphs", 300, exactness, model, {"ARPO_TEST_ENGINE_OPTIONS": GRAPHS}),
-        Part("recording-real-model", 300, [*recording, "--model", str(MODEL)], model, RUNNER_V1),
+        Part("recording-real-model", 300, [*recording, "--model", str(MODEL)], model),
     ]
 
 
