@@ -3,6 +3,7 @@
 
     python benchmarks/benchmark_reading.py                 # 1,000 files of 8,192 records, and a quarter of them
     python benchmarks/benchmark_reading.py --files 40      # a quick look
+    python benchmarks/benchmark_reading.py --commands report plot
 
 Each command runs in a process of its own, whose peak resident memory the kernel tells.
 """
@@ -23,18 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a clone 
 
 ROUNDS = 4
 COMMANDS = {
-    "plot": ["plot", "--entropy_file", "{run}", "--output", "{out}/rounds.png"],
-    "plot --figure steps": [
-        "plot",
-        "--figure",
-        "steps",
-        "--entropy_file",
-        "{run}",
-        "--output",
-        "{out}/steps.png",
-    ],
     "stats --json": ["stats", "--json", "{run}"],
+    **{
+        f"plot -f {figure}": ["plot", "-f", figure, "{run}", "-o", f"{{out}}/{figure}.png"]
+        for figure in ("effect", "rounds", "steps", "heatmap")
+    },
     "compare": ["compare", "a={run}", "b={other}"],
+    "export": ["export", "{run}", "-o", "{out}/run.parquet"],
+    "report": ["report", "{run}", "-o", "{out}/run.html"],
 }
 
 
@@ -74,7 +71,11 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, default=1000, help="step files (default: %(default)s)")
     parser.add_argument("--records", type=int, default=8192, help="records a file (default: %(default)s)")
+    parser.add_argument("--commands", nargs="+", metavar="NAME", help="those that begin so (default: all)")
     args = parser.parse_args()
+    commands = {
+        name: words for name, words in COMMANDS.items() if any(map(name.startswith, args.commands or [""]))
+    }
 
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     print(
@@ -92,7 +93,7 @@ def main() -> None:
                 text = texts[step % len(texts)].replace("@", str(step))
                 Path(run, f"entropy_step_{step}.json").write_text(text, encoding="utf-8")
             written = files
-            for name, words in COMMANDS.items():
+            for name, words in commands.items():
                 seconds, cpu, peak = measure(
                     [word.format(run=run, other=other, out=directory) for word in words]
                 )

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.branching import Branching
 from arpo_entropy_recorder.analysis.breakdown import ByPosition, BySteps, ByTools
 from arpo_entropy_recorder.analysis.first_tokens import FirstTokens
 from arpo_entropy_recorder.analysis.pairs import Pairs
@@ -20,7 +21,7 @@ from arpo_entropy_recorder.step_files.decode import concatenate
 from arpo_entropy_recorder.step_files.read import Step
 from arpo_entropy_recorder.step_files.schema import FIELD
 
-PARTS = ("steps", "tools", "positions", "pairs", "first_tokens")
+PARTS = ("steps", "tools", "positions", "pairs", "first_tokens", "branching")
 # Records of different kinds are never mixed. In order of preference: a later one only where there is no earlier.
 KINDS = ("sampled", "greedy", "validation")
 
@@ -52,6 +53,7 @@ class Analysis:
     positions: ByPosition = field(default_factory=ByPosition)
     pairs: Pairs = field(default_factory=Pairs)
     first_tokens: FirstTokens = field(default_factory=FirstTokens)
+    branching: Branching = field(default_factory=Branching)
     others: dict[str, Analysis] = field(default_factory=dict)
 
     @property

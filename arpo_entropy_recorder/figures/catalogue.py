@@ -104,6 +104,14 @@ FIGURES = {
             ".window",
             ("positions",),
         ),
+        FigureSpec(
+            "branching",
+            "Where the loop branched",
+            "Entropy at places where a trajectory was branched and where none was, with quantiles.",
+            "where the loop branched and where not (needs entropy_window = 20)",
+            ".branching",
+            ("branching",),
+        ),
     )
 }
 

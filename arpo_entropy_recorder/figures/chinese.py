@@ -119,4 +119,20 @@ CHINESE = {
         "下图：各提示的均值；多次训练时仅为工具反馈后。"
     ),
     "Below: the means over prompts.": "下图：各提示的均值。",
+    "exact": "精确值",
+    "the loop's own": "循环自身所用",
+    "The loop's own: of the log-probabilities that it was given.": "循环自身所用：取自其得到的对数概率。",
+    "no branch": "未分支",
+    "branch": "分支",
+    "Entropy, sum over {tokens} tokens": "前 {tokens} 个 token 的熵之和",
+    "Places: segments before a tool result with which the trajectory went on; branch: another began there.": (
+        "位置：其后轨迹在工具反馈后继续的片段；分支：另一轨迹由此开始。"
+    ),
+    "Entropy where the loop branched and where not": "分支处与未分支处的熵",
+    "Rank correlation of the two: {rho:.2f} (n = {n:,}).": "两者的秩相关：{rho:.2f}（n = {n:,}）。",
+    "By ARPO's rule (probability {threshold}, weight {weight}) the probability of a branch differs by "
+    "{difference:.2g} on average: the expected share of decisions that change under the same random draws.": (
+        "按 ARPO 的规则（概率 {threshold}，权重 {weight}），分支概率平均相差 {difference:.2g}，"
+        "即相同随机数下预期改变的决定所占比例。"
+    ),
 }

@@ -110,7 +110,7 @@ class BatchRollout:
         token_ids = [list(completion.token_ids) for completion in completions]
         reasons = [[getattr(c, name, None) for c in completions] for name in ("stop_reason", "finish_reason")]
         tracker.end(token_ids, *reasons)
-        self._session.complete(call, token_ids)
+        self._session.complete(call, token_ids, completions)
 
     def _check(self, call: Call, output: Any) -> None:
         if self._tracker is None:

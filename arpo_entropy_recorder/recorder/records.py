@@ -36,6 +36,9 @@ def call_columns(
         columns["window"] = [
             row[: len(segment.token_ids or ())] for row, segment in zip(entropies, segments, strict=True)
         ]
+    numbers = [segment.logprobs_entropy for segment in segments]
+    if any(number is not None for number in numbers):
+        columns["logprobs_entropy"] = np.array(numbers, dtype=np.float32)  # None is NaN
     if settings.record_tokens:
         # As arrays: a step may wait in memory for its directory, with every token of it.
         columns["tokens"] = [np.asarray(segment.token_ids or (), dtype=np.int32) for segment in segments]

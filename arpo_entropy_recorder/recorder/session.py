@@ -19,6 +19,7 @@ import numpy as np
 from arpo_entropy_recorder.recorder.batch import Batch
 from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
+from arpo_entropy_recorder.recorder.logprobs_entropy import logprobs_entropies
 from arpo_entropy_recorder.recorder.records import call_columns, count_metrics, entropy_metrics
 from arpo_entropy_recorder.recorder.rise import RiseLog
 from arpo_entropy_recorder.recorder.run_info import gather_run_info
@@ -127,11 +128,20 @@ class EntropyRecorder:
         call.announced = segments
         self._tap.expect(len(segments) // completions, completions, first_slot=len(call.segments))
 
-    def complete(self, call: Call, token_ids: Sequence[Sequence[int]]) -> None:
-        """The announced segments have come back as `token_ids`, in the same order."""
+    def complete(
+        self, call: Call, token_ids: Sequence[Sequence[int]], completions: Sequence[Any] = ()
+    ) -> None:
+        """The announced segments have come back as `token_ids`, in the same order.
+
+        Of vLLM's `completions`, in that order, too, the log-probabilities are read where the loop asked for them.
+        """
         assert call.announced is not None
         for segment, tokens in zip(call.announced, token_ids, strict=True):
             segment.token_ids = tokens
+        if completions and self.settings.window > 1:
+            _, found = self.boundary.run(logprobs_entropies, completions, self._vocab_size)
+            for segment, entropy in zip(call.announced, found or (), strict=False):
+                segment.logprobs_entropy = entropy
         call.segments.extend(call.announced)
         call.announced = None
 

@@ -28,7 +28,8 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """What one request generates. `token_ids` is filled in when it has come back.
+    """What one request generates. `token_ids` is filled in when it has come back, and `logprobs_entropy` where the
+    loop asked for log-probabilities.
 
     `mid_start`: the trajectory began with more than a prompt. `unsure`: a label may be wrong. Of
     `trajectory`, the `pieces` before the segment and its `start` the labels are made.
@@ -41,6 +42,7 @@ class Segment:
     tool: str | None = None
     is_after_tool_call: bool = False
     token_ids: Sequence[int] | None = None
+    logprobs_entropy: float | None = None
     mid_start: bool = False
     unsure: bool = False
     trajectory: Trajectory | None = field(default=None, repr=False)

@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from arpo_entropy_recorder.recorder.guard import swallow_errors
+from arpo_entropy_recorder.recorder.logprobs_entropy import READ_TOKENS
 from arpo_entropy_recorder.taps.engine import check_configuration
 from arpo_entropy_recorder.taps.patching import MethodPatches, find_sampler
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap
@@ -34,9 +35,6 @@ from arpo_entropy_recorder.taps.tap import Unsupported
 from arpo_entropy_recorder.taps.worker import tap_class
 
 logger = logging.getLogger(__name__)
-
-# Tokens of a segment whose log-probabilities ARPO's and AEPO's loops read.
-READ_TOKENS = 20
 
 
 class MaskSpeedup:

@@ -22,17 +22,15 @@ Columns = dict[str, np.ndarray]
 CHUNK_BYTES = 1 << 18
 # Stands for null or a missing key in an int column. No id or count is negative.
 _NO_INT = -1
-_CHECKED: dict[type, Any] = {
-    float: Annotated[float, Meta(ge=MIN_FLOAT, le=MAX_FLOAT)],
-    int: Annotated[int, Meta(ge=0, le=MAX_INT)],
-}
+_INT: Any = Annotated[int, Meta(ge=0, le=MAX_INT)]
 # msgspec's message for a number that fails these checks, and the one shown.
 _OUT_OF_RANGE = (
+    (re.compile(r"Expected float <= (?!1\.0)"), "the number is too large"),
     (
         re.compile(r"Expected float <"),
         f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}] (nats, perhaps: divide them by ln(vocabulary size))",
     ),
-    (re.compile(r"Expected float >"), f"the number is outside [{MIN_FLOAT:g}, {MAX_FLOAT:g}]"),
+    (re.compile(r"Expected float >"), f"the number is outside its range: it is below {MIN_FLOAT:g}"),
     (re.compile(r"Expected int >"), "the number is negative"),
     (re.compile(r"Expected int <|Integer value out of range"), "the number has more than 64 bits"),
 )
@@ -40,14 +38,16 @@ _OUT_OF_RANGE = (
 
 @cache
 def _decoder(fields: tuple[Field, ...]) -> msgspec.json.Decoder:
-    def union(types: Sequence[type]) -> Any:
+    def union(types: Sequence[type], highest: float) -> Any:
         # A float may be written as an int; msgspec converts and checks it as a float.
         kinds = [kind for kind in types if not (kind is int and float in types)]
-        return Union[tuple(None if kind is NULL else _CHECKED.get(kind, kind) for kind in kinds)]  # noqa: UP007
+        checked = {float: Annotated[float, Meta(ge=MIN_FLOAT, le=highest)], int: _INT, NULL: None}
+        return Union[tuple(checked.get(kind, kind) for kind in kinds)]  # noqa: UP007
 
     members: list[Any] = []
     for field in fields:
-        known = list[union(field.items)] if field.items else union(field.types)  # type: ignore[misc]
+        known = union(field.items or field.types, field.highest)
+        known = list[known] if field.items else known  # type: ignore[valid-type]
         members.append((field.name, known) if field.required else (field.name, known | UnsetType, UNSET))
     record = msgspec.defstruct("Record", members, kw_only=True, gc=False)
     return msgspec.json.Decoder(list[record])  # type: ignore[valid-type]

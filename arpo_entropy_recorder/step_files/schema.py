@@ -17,7 +17,7 @@ HIGH_ENTROPY = 0.6
 
 
 NULL = type(None)
-# Range of each number: ids and counts are int64 from 0 on, a float is a normalised entropy.
+# Range of each number: ids and counts are int64 from 0 on, a float is a normalised entropy unless a field says more.
 MAX_INT = 2**63 - 1
 MIN_FLOAT, MAX_FLOAT = 0.0, 1.0
 
@@ -28,7 +28,8 @@ class Field:
 
     `types` are the JSON types allowed, `items` those of a list's elements. `required` keys are fixed by the
     guide and must be there; every other key may be missing, and a reader ignores keys that it does not know.
-    `absent` is what a flag means where its key is missing; a flag with this value is not written.
+    `absent` is what a flag means where its key is missing; a flag with this value is not written. `highest` is the
+    largest value of a float.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Field:
     required: bool = False
     absent: bool | None = None
     items: tuple[type, ...] = ()
+    highest: float = MAX_FLOAT
 
     @property
     def kind(self) -> type:
@@ -106,6 +108,14 @@ FIELDS: tuple[Field, ...] = (
         (list,),
         "entropies of the segment's first k tokens, when entropy_window = k > 1",
         items=(float, int, NULL),
+    ),
+    Field(
+        "logprobs_entropy",
+        (float, int, NULL),
+        "what ARPO's branching goes by: -sum(p ln p) over the log-probabilities that the loop was given for the "
+        "segment's first 20 tokens, over ln(vocabulary size), at most 20; only where it asked for them and "
+        "entropy_window > 1",
+        highest=20.0,
     ),
     Field("tokens", (list,), "token ids of the whole segment, when record_tokens is true", items=(int,)),
     Field(

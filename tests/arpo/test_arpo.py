@@ -149,6 +149,29 @@ def test_slot_row_parent_round_and_tool_are_those_of_the_loops_own_variables(run
     assert max(segment["round"] for segment in training) > 1
 
 
+def test_the_number_that_the_loop_branches_by_is_its_own_variable(loop, runs):
+    if loop[2] != "arpo":
+        pytest.skip("this loop branches by other numbers than ARPO's and AEPO's")
+    _, recorded, out = runs
+    for report, records in steps(recorded, out):
+        # `current_entropy_dict` of each round, in the order of its slots; none of AEPO's first probes.
+        numbers = [number for found in report["entropies"] for number in found.values()]
+        unseen = (
+            0 if all("segments" in call for call in report["calls"]) else len(report["calls"][0]["prompts"])
+        )
+        assert len(numbers) == len(records) - unseen > 0
+        found = [entry["logprobs_entropy"] for entry in records[unseen:]]
+        assert found == pytest.approx(numbers, rel=1e-6, abs=1e-7)
+    # `initial_entropy_dict` after the first call: the number of each trajectory's first segment.
+    report, records = recorded[0], records_of(out, recorded[0])
+    slots = records[sum(len(call["prompts"]) for call in report["calls"] if "segments" not in call) :]
+    offset = min(entry["sample_idx"] for entry in slots)
+    first = {}
+    for entry in slots:
+        first.setdefault(str(entry["sample_idx"] - offset), entry["logprobs_entropy"])
+    assert first == pytest.approx(report["initial_entropies"], rel=1e-6, abs=1e-7)
+
+
 def test_greedy_and_validation_calls_are_told_apart(runs):
     _, recorded, out = runs
     (greedy,) = of_kind(recorded, "greedy")

@@ -150,6 +150,35 @@ def test_a_failure_leaves_the_log_probabilities_as_asked_for(llm, tmp_path, monk
     assert "this vLLM is unlike any other" in lines[0]
 
 
+@needs_v0
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_number_that_the_loop_branches_by_is_in_its_record(llm, tmp_path, fast):
+    options = {"meta": {"global_steps": 1}, "sampling": {"logprobs": 10}}
+    _, rollout = generate(llm, tmp_path, 3, options, entropy_window=20, fast_logprobs=fast)
+    records = json.loads((tmp_path / "entropy_step_1.json").read_text())
+    # Of each trajectory's last segment the loop still has its own number.
+    last = {record["sample_idx"]: record["logprobs_entropy"] for record in records}
+    norm = math.log(len(llm.get_tokenizer()))
+    assert len(rollout.entropies) > 1
+    for sample, number in rollout.entropies.items():
+        assert last[sample] == pytest.approx(number / norm, rel=1e-6, abs=1e-7)
+    # Top 10 of some 300 tokens: most of the entropy, never more than all of it.
+    exact = [sum(value for value in record["window"]) for record in records]
+    assert all(0 < r["logprobs_entropy"] <= whole + 1e-6 for r, whole in zip(records, exact, strict=True))
+
+
+@needs_v0
+@pytest.mark.parametrize(("sampling", "window"), [({}, 20), ({"logprobs": 10}, 1)])
+def test_no_number_is_recorded_unasked(llm, tmp_path, sampling, window):
+    options = {"meta": {"global_steps": 1}, "sampling": sampling}
+    torch_seed = 3
+    cls = record_entropy(ToolRollout)
+    rollout = make_rollout(cls, llm, llm.get_tokenizer(), tmp_path, entropy_window=window)
+    rollout._call = torch_seed
+    rollout.generate_sequences(make_prompts(llm.get_tokenizer(), TEXTS, **options["meta"]), **sampling)
+    assert "logprobs_entropy" not in (tmp_path / "entropy_step_1.json").read_text()
+
+
 @others
 def test_another_engine_is_left_alone_with_one_line(llm, tmp_path, caplog):
     rollout = make_rollout(

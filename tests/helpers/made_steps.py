@@ -26,7 +26,7 @@ def make_step(records, global_step=1, validate=False, stale=False, **columns):
     return Step(global_step, validate, base | columns, stale=stale)
 
 
-def make_run(steps=3, trajectories=12, rounds=3, seed=0):
+def make_run(steps=3, trajectories=12, rounds=3, seed=0, window_size=4):
     """Steps of trajectories of different lengths with tools and windows, some entropies null."""
     random = np.random.default_rng(seed)
     for global_step in range(1, steps + 1):
@@ -35,8 +35,8 @@ def make_run(steps=3, trajectories=12, rounds=3, seed=0):
             *[(s, r) for s in range(trajectories) for r in range(length[s] + 1)], strict=True
         )
         n = len(sample)
-        window = random.random((n, 4))
-        window[random.random((n, 4)) < 0.1] = np.nan
+        window = random.random((n, window_size))
+        window[random.random((n, window_size)) < 0.1] = np.nan
         number = np.array(number)
         columns = {
             "sample_idx": np.array(sample),

@@ -41,8 +41,9 @@ def accepted(data):
             if not FIELD[key].accepts(value):
                 return None
             numbers = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
-            if key in ("window", "entropy"):
-                if not all(type(v) in (int, float) and 0 <= v <= 1 for v in numbers):
+            if key in ("window", "entropy", "logprobs_entropy"):
+                highest = 20 if key == "logprobs_entropy" else 1
+                if not all(type(v) in (int, float) and 0 <= v <= highest for v in numbers):
                     return None
             elif key == "tokens":
                 if not all(type(v) is int and 0 <= v < 2**63 for v in value):

@@ -88,7 +88,7 @@ def test_of_very_many_tools_those_called_most_are_shown_and_the_others_counted()
 
 @pytest.mark.parametrize("name", [*FIGURES, "guide"])
 def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_where_there_is_one(name):
-    picture = draw_steps(name, make_run(steps=4, trajectories=30))
+    picture = draw_steps(name, make_run(steps=4, trajectories=30, window_size=20))
     axes = picture.axes[0]
     (caption,) = [box for text, box in texts_of(picture) if text == picture.get_supxlabel()]
     assert caption.x0 == pytest.approx(axes.bbox.x0, abs=1)

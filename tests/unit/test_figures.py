@@ -328,7 +328,7 @@ def test_no_record_after_a_tool_call_stops_a_figure_of_results(name):
 def test_no_figure_makes_a_bootstrap(monkeypatch):
     monkeypatch.setattr(Group, "interval", None)
     for name in FIGURES:
-        draw_steps(name, STEPS)
+        draw_steps(name, make_run(window_size=20))
 
 
 def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
