@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +66,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     several = len(runs) > 1
     named, drawn, dashed, seeds = [], [], False, False
+    told: dict[str, list[Analysis]] = {}
     # Of one run the colours tell after from before, of several the runs.
     colours = SERIES * len(runs) if several else (INK,)
     for (name, analyses), colour in zip(runs.items(), colours, strict=False):
@@ -79,6 +82,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
         _draw(axes, below, main, colour, band=len(lines) == 1)
         if several:
             named.append(_handle(shorten(name), color=colour))
+        told[name] = []
         for analysis in analyses:
             validation = analysis.others.get("validation")
             if validation is not None and validation.pairs.sums[:, N].sum() >= MIN_SPREAD:
@@ -86,6 +90,10 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
                 drawn.append(line)
                 _draw(axes, below, line, colour, ls=DASHED, lw=1.1)
                 dashed = True
+                # What is drawn is not left out.
+                left_out = Counter({k: n for k, n in analysis.left_out.items() if k != validation.kind})
+                analysis = replace(analysis, left_out=left_out)
+            told[name].append(analysis)
     if not several:
         _series(below, main.steps, main.before, color=INITIAL, lw=1.8 * scale(), gid="before")
         named += [
@@ -96,7 +104,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
         named.append(_handle(words("validation"), color=INK, ls=DASHED))
     axes.axhline(1, color=INK, lw=1 * scale(), zorder=1.5)
     _ratio_axis(axes, drawn, words)
-    every = [analysis for analyses in runs.values() for analysis in analyses]
+    every = [analysis for analyses in told.values() for analysis in analyses]
     _level_axis(below, drawn, every, several, words)
     _step_axis(below, drawn, words)
     axes.tick_params(labelbottom=False)
@@ -116,7 +124,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
     title = words("Entropy after tool results over that before any")
     if not several and not seeds:
         return finish(axes, every[0], words, title, caption)
-    return finish_runs(axes, runs.items(), words, title, caption)
+    return finish_runs(axes, told.items(), words, title, caption)
 
 
 def _line_of(analysis: Analysis, name: str) -> Line:

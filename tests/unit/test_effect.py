@@ -58,6 +58,7 @@ def test_validation_is_a_dashed_line_of_its_own():
     assert np.nanmax(training[:, 1]) < 2.2 < 3.6 < np.nanmin(validation[:, 1])
     assert validation[:, 0].tolist() == [10, 20, 30]
     (dashed,) = [line for line in axes.get_lines() if line.get_gid() == "ratio" and line.is_dashed()]
+    assert "Left out" not in axes.figure.get_supxlabel()
     assert dashed.get_xydata()[:, 0].tolist() == [10, 20, 30]
 
 
