@@ -363,6 +363,38 @@ MUTATIONS = [
         "            self._requests.clear()\n            return",
         "torch/test_resident_tap.py::test_v2_a_rank_records_the_rows_that_it_is_given",
     ),
+    # Where the loop branched, and what it went by.
+    Mutation(
+        "analysis/branching.py",
+        "keys = trajectory[places] * span + rounds[ahead[places]]",
+        "keys = trajectory[places] * span + rounds[places]",
+        "unit/test_branching.py::test_places_and_branches_are_those_of_the_loops_books",
+    ),
+    Mutation(
+        "analysis/branching.py",
+        "np.clip(1 - threshold / factor + weight",
+        "np.clip(1 - threshold + weight",
+        "unit/test_branching.py::test_aepos_probability_is_the_share_of_draws_that_branch",
+    ),
+    Mutation(
+        "recorder/logprobs_entropy.py",
+        "range(min(len(tokens), READ_TOKENS))",
+        "range(len(tokens))",
+        "unit/test_branching.py::test_the_loops_number_is_of_all_alternatives_of_the_first_20_tokens",
+    ),
+    # Figures go where they are told to, and a watch tells the first steps from the last.
+    Mutation(
+        "figures/style.py",
+        "    return axes is _given.get()",
+        "    return False",
+        "unit/test_api.py::test_a_figure_of_one_panel_goes_into_given_axes",
+    ),
+    Mutation(
+        "analysis/watched.py",
+        "if row >= first.stop and after > 0",
+        "if after > 0",
+        "unit/test_watched.py::test_a_line_has_ratio_and_level_against_the_first_steps",
+    ),
 ]
 
 

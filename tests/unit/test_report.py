@@ -118,7 +118,7 @@ def test_figures_have_their_caption_as_text(tmp_path):
     write_steps(tmp_path, {1: records, 2: records})
     html = report(tmp_path)
     figures = dict(re.findall(r'<figure id="figure-(\w+)" class="(\w+)">', html))
-    assert figures == dict.fromkeys(FIGURES.keys() - {"window"}, "half")
+    assert figures == dict.fromkeys(FIGURES.keys() - {"window", "branching"}, "half")
     captions = re.findall("<figcaption>(.*?)<a ", html)
     assert len(captions) == len(figures)
     assert all(caption.replace("\u00a0", " ").endswith("2 steps, 1 to 2. ") for caption in captions)
