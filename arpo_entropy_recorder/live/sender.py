@@ -24,6 +24,9 @@ MAX_STEPS_WAITING = 1024
 MAX_MESSAGES_WAITING = 256
 # How long the sender's thread then waits for room, while the next steps gather to one message.
 SEND_TIMEOUT_MS = 500
+# How long the values of a step wait for those of the next ones, to go with them: nobody reads them before the
+# trainer's step ends, and a message costs both processes more than what is in it.
+GATHER_S = 0.05
 # A worker says hello at its start and then this often, so that a collector that comes late learns of it.
 HELLO_SECONDS = 10.0
 LINGER_MS = 1000
@@ -98,6 +101,8 @@ class Sender:
                 item = self._queue.get(timeout=next_hello - now)
             except queue.Empty:
                 continue
+            if item is not None:
+                time.sleep(GATHER_S)
             places: list[Place] = []
             nats: list[float] = []
             # With a step's values go those of the steps behind it, as far as one message holds them.
