@@ -10,23 +10,38 @@ from pathlib import Path
 import pytest
 from verl_books import by_trajectory, pairs, turns
 
+from arpo_entropy_recorder.live.status import read_status
+from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
+
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW = 3
 
 
-@pytest.fixture(scope="module")
-def rollout(tmp_path_factory):
-    """(what the loop gave back, records by file name, all that was printed) of two steps and a validation."""
+@pytest.fixture(scope="module", params=[1, 2], ids="tp{}".format)
+def rollout(request, tmp_path_factory):
+    """(what the loop gave back, records by file name, all that was printed) of two steps and a validation.
+
+    By a server of one worker, and of two that share the model.
+    """
     folder = tmp_path_factory.mktemp("rollout")
+    # Two workers need an even number of heads.
+    build_toy_agent(folder / "toy-agent", vocab_multiple=128)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("ARPO_ENTROPY", "VERL_", "VLLM_PLUGINS"))}
     env |= {"ARPO_ENTROPY_DIR": str(folder / "entropies"), "ARPO_ENTROPY_TOKENS": "on"}
     env |= {"ARPO_ENTROPY_WINDOW": str(WINDOW), "PYTHONPATH": str(ROOT)}
+    if request.param > 1:
+        env["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"
     command = [sys.executable, str(ROOT / "scripts/demo_verl/rollout.py"), str(folder), "--validate"]
+    command += ["--set", f"actor_rollout_ref.rollout.tensor_model_parallel_size={request.param}"]
     result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     said = result.stdout + result.stderr
     assert result.returncode == 0, said[-6000:]
     files = (folder / "entropies").glob("entropy_*step*.json")
-    books = json.loads((folder / "books.json").read_text()) | {"model": folder / "toy-agent"}
+    status, _ = read_status(folder / "entropies")
+    books = json.loads((folder / "books.json").read_text()) | {
+        "model": folder / "toy-agent",
+        "status": status,
+    }
     return books, {file.name: json.loads(file.read_text()) for file in files}, said
 
 
@@ -40,6 +55,15 @@ def test_every_trajectory_is_recorded(rollout):
     }
     assert len(list(pairs(books["rows"], records))) == 28
     assert "entropy/after_tool/mean" in said
+
+
+def test_the_status_tells_of_hooks_engines_and_records(rollout):
+    books, records, _ = rollout
+    status = books["status"]
+    assert sorted(process.role for process in status.processes) == ["agent loop worker"] * 2 + ["trainer"]
+    assert [worker.refused for worker in status.workers] == [None]
+    assert status.counts["records"] == sum(map(len, records.values()))
+    assert (status.cause, status.ended) == (None, True)
 
 
 def test_entropies_are_those_of_transformers(rollout):
