@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     mask = os.umask(0o077)
     settings = Settings(save_dir=args.output.absolute(), window=args.window, record_tokens=args.record_tokens)
     _check_writable(settings.save_dir)
-    job = Job(new_token(), new_local_address(), settings.window, settings.save_dir)
+    job = Job(new_token(), new_local_address(), settings.window)
     folder = Path(job.address.removeprefix("ipc://")).parent
     environment = {**os.environ, **job.environ(), LIVE: "1", TEXT_RESULTS: str(int(args.text_results))}
     if names := environment.get("VLLM_PLUGINS"):

@@ -7,7 +7,6 @@ import secrets
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.recorder.settings import Settings
@@ -25,13 +24,11 @@ class Job:
     token: the secret of its marks and messages, 16 to 64 bytes; handed on by the environment, in no file and no log.
     address: where its collector listens, `ipc://PATH` on one node or `tcp://HOST:PORT`.
     window: entropies of the first k tokens of a segment.
-    directory: of the step files; None where the process is told no directory.
     """
 
     token: bytes = field(repr=False)
     address: str
     window: int = 1
-    directory: Path | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Job | None:
@@ -45,15 +42,11 @@ class Job:
         settings = Settings.read({}, environ)
         if not settings.enabled:
             return None
-        directory = settings.save_dir if environ.get("ARPO_ENTROPY_DIR") else None
-        return cls(_token(token), check_address(address), settings.window, directory)
+        return cls(_token(token), check_address(address), settings.window)
 
     def environ(self) -> dict[str, str]:
         """The variables that tell another process of this job."""
-        variables = {JOB: self.token.hex(), COLLECTOR: self.address, "ARPO_ENTROPY_WINDOW": str(self.window)}
-        if self.directory is not None:
-            variables["ARPO_ENTROPY_DIR"] = str(self.directory)
-        return variables
+        return {JOB: self.token.hex(), COLLECTOR: self.address, "ARPO_ENTROPY_WINDOW": str(self.window)}
 
 
 def new_token() -> bytes:

@@ -77,7 +77,7 @@ class Rig:
     """A recorder, and the wrapped method of an engine in the same process."""
 
     def __init__(self, directory, is_server=False):
-        self.job = Job(new_token(), new_local_address(), 1, directory)
+        self.job = Job(new_token(), new_local_address(), 1)
         self.recorder = Recorder(self.job, Settings(save_dir=directory), records=10**6, seconds=3600.0)
         self.seam = Seam(self.job)
         self.seam.is_server = is_server

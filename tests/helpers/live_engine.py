@@ -131,8 +131,10 @@ async def run(agent, out, options):
     from arpo_entropy_recorder.live.collector import Collector
     from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 
-    job = Job(new_token(), new_local_address(), WINDOW, out / "entropies")
+    job = Job(new_token(), new_local_address(), WINDOW)
     os.environ.update(job.environ())
+    # Of which an engine that belongs to a job takes no notice.
+    os.environ["ARPO_ENTROPY_DIR"] = str(out / "entropies")
     collector = Collector(job)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.serve.utils.request_logger import RequestLogger
@@ -164,7 +166,7 @@ async def run(agent, out, options):
     engine.shutdown()
     get_tracer_provider().force_flush()
     report["token"] = job.token.hex()
-    report["written"] = sorted(str(path) for path in job.directory.rglob("*"))
+    report["written"] = sorted(str(path) for path in (out / "entropies").rglob("*"))
     (out / "report.json").write_text(json.dumps(report))
 
 

@@ -193,10 +193,10 @@ def test_keys_and_positions_are_bounded_and_counted():
 
 
 def test_a_job_comes_back_from_its_environment(folder):
-    job = Job(new_token(), new_local_address(), 20, Path(folder))
+    job = Job(new_token(), new_local_address(), 20)
     assert Job.from_environ(job.environ()) == job
-    without = Job(job.token, "tcp://[::1]:5555")
-    assert Job.from_environ(without.environ()) == without
+    other = Job(job.token, "tcp://[::1]:5555")
+    assert Job.from_environ(other.environ()) == other
 
 
 def test_the_token_is_in_no_representation():

@@ -42,7 +42,7 @@ class CollectorActor:
 
     def __init__(self) -> None:
         settings = Settings.read({})
-        job = Job(new_token(), _address(), settings.window, settings.save_dir)
+        job = Job(new_token(), _address(), settings.window)
         self._collector = Collector(job)
         self._job = replace(job, address=self._collector.address)
         self._steps = LiveSteps(self._collector, settings)
