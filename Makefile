@@ -4,6 +4,7 @@
 PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python
 VERL_PY := .venv-verl/bin/python
+VERL_VERSIONS := 0.9.1,0.8.0,0.7.1,0.6.1
 DEMO := demo
 MODEL := models/SmolLM2-135M-Instruct-Q4_1
 # Two workers, whole files each, in the order of the folders: engines, the slowest, start first.
@@ -14,10 +15,10 @@ PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loads
 SEAMS := recording boundary masks fast_logprobs versions verl_rollout
 
 .PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-pinned test-0.8.4 \
-  test-verl test-serve test-arpo test-faults test-mutations lint clean-env
+  test-verl test-verl-quick test-serve test-arpo test-faults test-mutations lint clean-env
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 env: ## .venv: a recent vLLM on the CPU (3.5 to 7 GB, made once)
 	@scripts/make_env.sh latest
@@ -72,7 +73,13 @@ test-0.8.4: env-pinned ## what touches vLLM itself, on 0.8.4, ARPO's exact pin (
 
 test-verl: env-verl ## the tests on verl's agent loop, of 0.9.1, 0.8.0, 0.7.1 and 0.6.1 (6 MB more)
 	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
-	VERL_VERSIONS=0.9.1,0.8.0,0.7.1,0.6.1 $(VERL_PY) -m pytest tests/verl $(ARGS)
+	VERL_VERSIONS=$(VERL_VERSIONS) $(VERL_PY) -m pytest tests/verl $(ARGS)
+
+test-verl-quick: env-verl ## those of test-verl that need no vLLM server (with env-verl some three minutes)
+	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
+	VERL_VERSIONS=$(VERL_VERSIONS) OMP_NUM_THREADS=1 $(VERL_PY) -m pytest -n 2 --dist loadgroup tests/verl \
+	  --ignore=tests/verl/test_cluster.py $(ARGS)
+	@echo "NOT RUN: verl's own vLLM server (make test-verl)"
 
 test-serve: env ## the tests on a real server: one engine, two in parallel with two API servers, and of both kinds
 	$(PY) -m pytest tests/serve tests/engine/test_served_front.py -m "not arpo" $(ARGS)
