@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             text_results=args.text_results,
         )
         try:
-            command = [*_vllm_serve(), *_model(args.model, directory, environment), *args.rest]
+            command = [*_vllm_serve(), *_model(args.model, args.rest, directory, environment), *args.rest]
             status = _serve(command, environment, mask)
         finally:
             said = recorder.close()
@@ -108,8 +108,8 @@ def _vllm_serve() -> list[str]:
     return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
 
 
-def _model(model: str, directory: str, environment: dict[str, str]) -> list[str]:
-    """The model, and for the toy the options that it needs; what is typed comes behind and wins."""
+def _model(model: str, typed: list[str], directory: str, environment: dict[str, str]) -> list[str]:
+    """The model, and for the toy the options that it needs and that are not typed."""
     if model != TOY:
         return [model]
     require("the toy", "safetensors", "tokenizers")
@@ -124,19 +124,21 @@ def _model(model: str, directory: str, environment: dict[str, str]) -> list[str]
         "tool-call-parser": "toy",
         "tool-parser-plugin": str(PARSER),
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    given = {word.partition("=")[0] for word in typed}
+    words = [w for name, value in options.items() if f"--{name}" not in given for w in (f"--{name}", value)]
     return [str(build_toy_server(directory)), "--enforce-eager", "--enable-auto-tool-choice", *words]
 
 
 def _serve(command: list[str], environment: dict[str, str], mask: int) -> int:
     """Run the server to its end, with the signals handed on that this process gets; its exit status."""
-    # In a session of its own, so that Ctrl-C reaches it once.
-    server = subprocess.Popen(command, env=environment, umask=mask, start_new_session=True)
+    server = subprocess.Popen(command, env=environment, umask=mask)
     ended_by: list[int] = []
 
     def hand_on(number: int, frame: Any) -> None:
         ended_by.append(number)
-        server.send_signal(number)
+        # A terminal's Ctrl-C has reached the server, too.
+        if not (number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty()):
+            server.send_signal(number)
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, hand_on) for number in signals]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable
 from types import ModuleType
@@ -38,7 +39,10 @@ def install(job: Job) -> None:
     """Have this process's server or AsyncLLM record for the job. Raises UserError where its address is not local."""
     local_addresses(job)
     if os.environ.get(RUST, "0") not in ("", "0"):
-        warn(logger, "not recording: %s is set, and the Rust front end has no place for it; unset it", RUST)
+        if multiprocessing.parent_process() is None:  # said once, and not by the engine's processes
+            warn(
+                logger, "not recording: %s is set, and the Rust front end has no place for it; unset it", RUST
+            )
         return
     seam = Seam(job)
     after_imports(
