@@ -245,6 +245,8 @@ def test_a_gzipped_dump_reads_as_the_plain_one(tmp_path, name):
         (gzip.compress(pickle.dumps([PLAIN])), "a pickle, which may run code"),
         (b"PAR1....", "a Parquet file"),
     ],
+    # Without names of their own two workers would see two: gzip writes the time.
+    ids=["cut short", "not gzip", "pickle", "gzipped pickle", "Parquet"],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, data, said):
     (tmp_path / "3.jsonl").write_bytes(data)
