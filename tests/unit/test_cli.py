@@ -67,14 +67,12 @@ def test_the_picture_has_the_guides_default_name(tmp_path, steps):
 
 
 def test_files_a_quoted_glob_and_a_directory_give_the_same_picture(tmp_path, steps):
-    sources = {
-        "files": sorted(steps.glob("*.json")),
-        "glob": ["steps/entropy_step_*.json"],
-        "directory": ["steps"],
+    first, *others = sorted(steps.glob("*.json"))
+    commands = {
+        "glob": ["--entropy_file", "steps/entropy_step_*.json"],
+        "directory, as with stats": ["steps"],
+        "files": [first, "--entropy_file", *others],
     }
-    files = sources["files"]
-    commands = {name: ["--entropy_file", *paths] for name, paths in sources.items()}
-    commands |= {"as with stats": ["steps"], "both": [files[0], "--entropy_file", *files[1:]]}
     for name, words in commands.items():
         result = arpo_entropy("plot", *words, "--output", f"{name}.svg", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
