@@ -50,6 +50,12 @@ MUTATIONS = [
         "unit/test_lineage.py::test_a_notice_after_a_stop_tag_is_null",
     ),
     Mutation(
+        "recorder/results.py",
+        "if self._all_begin and opener and self._begins(opener):",
+        "if self._all_begin:",
+        "unit/test_result_forms.py::test_what_is_learnt_is_that_of_every_result",
+    ),
+    Mutation(
         "recorder/lineage.py",
         "if any(low <= shared <= high for low, high in taken):",
         "if False:",
@@ -394,6 +400,25 @@ MUTATIONS = [
         "if row >= first.stop and after > 0",
         "if after > 0",
         "unit/test_watched.py::test_a_line_has_ratio_and_level_against_the_first_steps",
+    ),
+    # The tool loop's engine, and other people's dumps.
+    Mutation(
+        "rollout/sampling.py",
+        "if len(ids) <= MAX_V2_IDS or not _has_runner_v2(engine):",
+        "if True:",
+        "unit/test_vocabulary_mask.py::test_runner_v2_gets_a_bias_for_a_long_vocabulary",
+    ),
+    Mutation(
+        "rescore/segments.py",
+        "name = names.pop() if len(names) == 1 else None",
+        "name = sorted(map(str, names))[0]",
+        "unit/test_segments.py::test_a_tool_call_in_json_names_the_tool",
+    ),
+    Mutation(
+        "rescore/packed.py",
+        "weights_only=True",
+        "weights_only=False",
+        "torch/test_torch_dumps.py::test_what_torch_saved_otherwise_is_refused",
     ),
 ]
 
