@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import non_empty
 from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.recorder.settings import without_tilde
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.live.status import Status
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     name = args.directory or os.environ.get(DIRECTORY)
     if not name:
         raise UserError(f"name the directory that the job records to, or set {DIRECTORY}")
-    directory = Path(name)
+    directory = without_tilde(name)  # a variable's is not the shell's
     status, age = read_status(directory)
     wrong = list(_wrong(status, age))
     for line in [*_facts(status, age), *_size(directory)]:

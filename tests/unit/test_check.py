@@ -109,6 +109,10 @@ def test_no_job_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("ARPO_ENTROPY_DIR", str(tmp_path))
     assert main(["check"]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ARPO_ENTROPY_DIR", "~/mine")
+    assert main(["check"]) == 2
+    assert f"{tmp_path / 'mine'}: no job records there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"started": 1', b"\xff" * 9, b"[" * 100_000])
