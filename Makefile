@@ -75,9 +75,9 @@ test-verl: env-verl ## the tests on verl's agent loop, of 0.9.1, 0.8.0, 0.7.1 an
 	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
 	VERL_VERSIONS=$(VERL_VERSIONS) $(VERL_PY) -m pytest tests/verl $(ARGS)
 
-test-verl-quick: env-verl ## those of test-verl that need no vLLM server (with env-verl some three minutes)
+test-verl-quick: env-verl ## those of test-verl that need no vLLM server: some four minutes
 	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
-	VERL_VERSIONS=$(VERL_VERSIONS) OMP_NUM_THREADS=1 $(VERL_PY) -m pytest -n 2 --dist loadgroup tests/verl \
+	VERL_VERSIONS=$(VERL_VERSIONS) OMP_NUM_THREADS=1 $(VERL_PY) -m pytest tests/verl \
 	  --ignore=tests/verl/test_cluster.py $(ARGS)
 	@echo "NOT RUN: verl's own vLLM server (make test-verl)"
 

@@ -24,11 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = os.environ.get("VERL_VERSIONS", INSTALLED).split(",")
 
 
-def jobs(names):
-    """Parameters of a fixture that runs a job, whose tests are to be run by one worker of pytest."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-
-
 def run_job(path, model, version=INSTALLED, environment=(), **options):
     """(what the loop gave back, records by file name, all that was printed) of one job."""
     options |= {"out": str(path), "model": str(model)}
@@ -58,7 +53,7 @@ def run_job(path, model, version=INSTALLED, environment=(), **options):
     return json.loads((path / "books.json").read_text()), records, said
 
 
-@pytest.fixture(scope="session", params=jobs(VERSIONS))
+@pytest.fixture(scope="session", params=VERSIONS)
 def job(request, toy_agent, tmp_path_factory):
     return run_job(
         tmp_path_factory.mktemp("job"),
@@ -167,7 +162,7 @@ def test_aborted_and_resumed_requests_are_one_segment(toy_agent, tmp_path):
     assert all(r["entropy"] is not None for rows in records.values() for r in rows)
 
 
-@pytest.fixture(scope="module", params=jobs(["transfer_queue", "fully_async"]))
+@pytest.fixture(scope="module", params=["transfer_queue", "fully_async"])
 def asynchronous(request, toy_agent, tmp_path_factory):
     """The job as verl 0.9.1's asynchronous trainers have it: aborted requests go on."""
     environment = {"ARPO_ENTROPY_TOKENS": "on", "ARPO_ENTROPY_WINDOW": "3"}
