@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     environment = {**os.environ, **job.environ(), LIVE: "1", TEXT_RESULTS: str(int(args.text_results))}
     if names := environment.get("VLLM_PLUGINS"):
         environment["VLLM_PLUGINS"] = f"{names},{PLUGIN}"
-    with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
+    try:
         recorder = Recorder(
             job,
             settings,
@@ -87,13 +88,13 @@ def run(args: argparse.Namespace) -> int:
             text_results=args.text_results,
         )
         try:
-            command = [*_vllm_serve(), *_model(args.model, args.rest, directory, environment), *args.rest]
-            status = _serve(command, environment, mask)
+            with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
+                command = [*_vllm_serve(), *_model(args.model, args.rest, directory, environment), *args.rest]
+                status = _serve(command, environment, mask)
         finally:
             said = recorder.close()
-            for name in ("collector", "turns", "asks"):
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     _say(f"{said['records']:,} records in {settings.save_dir}, {said['nulls']:,} without an entropy")
     return status
 

@@ -101,6 +101,16 @@ def test_a_directory_that_cannot_be_made_is_one_line(start, tmp_path):
     assert "--output" in err
 
 
+def test_a_second_server_in_one_directory_is_one_line(start, tmp_path):
+    first = start("MODEL", "-o", "out")
+    first.stdout.readline()
+    second = start("MODEL", "-o", "out")
+    _, err = second.communicate(timeout=120)
+    assert second.returncode == 2
+    assert err.count("\n") == 1
+    assert len(list((tmp_path / "tmp").iterdir())) == 2, "the first one's folders"
+
+
 def test_the_token_is_in_no_command_line(start):
     process = start("MODEL", "-o", "out")
     said = json.loads(process.stdout.readline())

@@ -26,7 +26,8 @@ class Recording:
         self.server = Server()
         self.lineage = Lineage(self.server.digests, clock=lambda: self.server.clock)
         self.settings = Settings(save_dir=directory, **settings)
-        self.files = ServedFiles(self.settings, {"model": "toy"}, VOCABULARY)
+        self.files = ServedFiles(self.settings)
+        self.files.describe(VOCABULARY, {"model": "toy"})
         self.rows, self.values = [], {}
 
     def ask(self, messages, *replies, step=None, version=None, nats=1.0):

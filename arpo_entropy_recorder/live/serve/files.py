@@ -68,21 +68,32 @@ class _Samples:
 
 
 class ServedFiles:
-    """The step files of one server. Not for several threads."""
+    """The step files of one server. Not for several threads.
 
-    def __init__(self, settings: Settings, run_info: Mapping[str, Any], vocab_size: int) -> None:
-        self._settings, self._vocab_size = settings, vocab_size
+    Raises UserError if another process records into the directory. `describe` has to come before the first `write`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.vocab_size = 0
+        # Filled in once it is known: the writer looks at it with the first file.
+        self._run_info: dict[str, Any] = {}
         self.writer = StepWriter(
             settings.save_dir,
             max_pending_steps=settings.pending_steps,
             late_steps=LATE_STEPS,
-            run_info=run_info,
+            run_info=self._run_info,
         )
         self._samples: dict[int, _Samples] = {}
         self._count = _latest_step(settings)
         # The step that a counted trajectory began in.
         self._began_in: dict[int, int] = {}
         self.counts: Counter[str] = Counter()
+
+    def describe(self, vocab_size: int, run_info: Mapping[str, Any]) -> None:
+        """What entropies are divided by the logarithm of, and what is known of the run."""
+        self.vocab_size = vocab_size
+        self._run_info.update(run_info)
 
     def write(self, rows: Sequence[Row], values: Values, step: int | None) -> list[int]:
         """Write the rows, all to `step` or, with None, each to its own; returns the steps."""
@@ -165,7 +176,7 @@ class ServedFiles:
         count = min(row.num_tokens, self._settings.window)
         nats = [*values.get(row.key, ()), *[None] * count][:count]
         floats = np.array([np.nan if value is None else value for value in nats], dtype=np.float32)
-        return normalised(floats, self._vocab_size)
+        return normalised(floats, self.vocab_size)
 
     def _forget(self) -> None:
         """Drop what is known of steps that nothing is added to any more."""

@@ -38,13 +38,17 @@ MAX_FRONTS = 1000
 
 
 class Recorder:
-    """Listens from the moment it is made, in a thread of its own. Raises UserError if it cannot."""
+    """Listens from the moment it is made, in a thread of its own.
+
+    Raises UserError if it cannot, or if another process records into the directory.
+    """
 
     def __init__(
         self, job: Job, settings: Settings, *, records: int, seconds: float, text_results: bool = False
     ) -> None:
         self._job, self._settings = job, settings
         self._records, self._seconds = records, seconds
+        self._files = ServedFiles(settings)
         self._collector = Collector(job)
         self.boundary = ErrorBoundary(settings.strict)
         self._lineage = Lineage(Digests(job.token), text_results)
@@ -52,7 +56,6 @@ class Recorder:
         self._rows: list[Row] = []
         self._due = float("inf")
         self._fronts: dict[int, FrontReport] = {}
-        self._files: ServedFiles | None = None
         self._wait_s = WAIT_S
         self._next_flush = 0.0
         self._counts: Counter[str] = Counter()
@@ -68,8 +71,7 @@ class Recorder:
         self._thread.join()
         self.boundary.run(self._hear, FLUSH_HOLD_S)
         self.boundary.run(self._write, None)
-        if self._files is not None:
-            self.boundary.run(self._files.close)
+        self.boundary.run(self._files.close)
         status = self.status()
         for socket in (self._turns, self._asks):
             socket.close()
@@ -82,11 +84,11 @@ class Recorder:
         fronts = list(self._fronts.values())
         return {
             "turns": self._counts["turns"],
-            "records": files.counts["records"] if files else 0,
-            "nulls": files.counts["nulls"] if files else 0,
-            "too_late": files.counts["too_late"] if files else 0,
+            "records": files.counts["records"],
+            "nulls": files.counts["nulls"],
+            "too_late": files.counts["too_late"],
             "records_waiting": len(self._rows) + len(self._waiting),
-            "steps_waiting": files.writer.pending_steps if files else 0,
+            "steps_waiting": files.writer.pending_steps,
             "linked_by": dict(self._lineage.how),
             "turns_known": len(self._lineage),
             "turns_evicted": self._lineage.evicted,
@@ -151,7 +153,8 @@ class Recorder:
         values = self._collector.take({row.key: min(row.num_tokens, window) for row in rows}, self._wait_s)
         is_missing = any(value is None for found in values.values() for value in found)
         self._wait_s = max(self._wait_s / 2, SHORTEST_WAIT_S) if is_missing else WAIT_S
-        files = self._opened()
+        self._describe()
+        files = self._files
         before = files.counts["nulls"]
         steps = files.write(rows, values, step)
         if (nulls := files.counts["nulls"] - before) and not self._warned_of_nulls:
@@ -160,14 +163,13 @@ class Recorder:
             warn(logger, "%d of %d entropies are null: %s; this is said once", nulls, len(rows), cause)
         return steps
 
-    def _opened(self) -> ServedFiles:
-        if self._files is None:
-            front = next((front for front in self._fronts.values() if front.vocab_size), FrontReport(0))
-            if not front.vocab_size:
-                raise RuntimeError("no API server has told the size of the vocabulary")
-            info = run_entry(self._settings, front.vocab_size, front.vllm, {"model": front.model})
-            self._files = ServedFiles(self._settings, info, front.vocab_size)
-        return self._files
+    def _describe(self) -> None:
+        """Hand on what an API server has told of the model, once."""
+        if self._files.vocab_size:
+            return
+        front = next(front for front in self._fronts.values() if front.vocab_size)
+        info = run_entry(self._settings, front.vocab_size, front.vllm, {"model": front.model})
+        self._files.describe(front.vocab_size, info)
 
     def _answer(self) -> None:
         """Answer the questions that have come."""
@@ -193,9 +195,9 @@ class Recorder:
             return {"code": 429, "error": f"flushed less than {FLUSH_INTERVAL_S:g} s ago; ask again"}
         self._next_flush = now + FLUSH_INTERVAL_S
         self._hear(FLUSH_HOLD_S)
-        before = self._files.counts["records"] if self._files else 0
+        before = self._files.counts["records"]
         steps = self._write(ask.step)
-        return {"steps": steps, "records": (self._files.counts["records"] if self._files else 0) - before}
+        return {"steps": steps, "records": self._files.counts["records"] - before}
 
     def _hear(self, seconds: float) -> None:
         """Take in the turns of the next seconds."""
