@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     require("serve", "zmq")
     if find_spec("vllm") is None:
         raise UserError("serve needs vllm: install it where this command is")
+    if not entry_points(group="vllm.general_plugins", name=PLUGIN):
+        raise UserError("vLLM does not find this package's plug-in: install the package again with pip")
     from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
     from arpo_entropy_recorder.live.serve.front import LIVE, TEXT_RESULTS
     from arpo_entropy_recorder.live.serve.recorder import Recorder

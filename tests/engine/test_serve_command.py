@@ -27,7 +27,7 @@ time.sleep(300)
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, plugged_in):
     """Start the command with these words; the process, whose server says its first line."""
     package = tmp_path / "path" / "vllm" / "entrypoints" / "cli"
     package.mkdir(parents=True)
@@ -37,13 +37,16 @@ def start(tmp_path):
     info = tmp_path / "path" / "vllm-0.32.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0\n")
-    path = os.pathsep.join([str(tmp_path / "path"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(tmp_path / "path"), str(plugged_in), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    )
     (tmp_path / "tmp").mkdir()
     started = []
 
-    def run(*words, **environment):
+    def run(*words, program=None, **environment):
+        words = ["-c", program] if program else ["-m", "arpo_entropy_recorder", "serve", *words]
         process = subprocess.Popen(
-            [sys.executable, "-m", "arpo_entropy_recorder", "serve", *words],
+            [sys.executable, *words],
             env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp")} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -109,6 +112,17 @@ def test_a_second_server_in_one_directory_is_one_line(start, tmp_path):
     assert second.returncode == 2
     assert err.count("\n") == 1
     assert len(list((tmp_path / "tmp").iterdir())) == 2, "the first one's folders"
+
+
+def test_a_package_without_its_plug_in_is_one_line(start):
+    # As in an environment where it was installed before it had one.
+    hide = "import importlib.metadata as m; m.entry_points = lambda **wanted: (); import sys; "
+    main = "from arpo_entropy_recorder.cli import main; sys.exit(main(['serve', 'MODEL', '-o', 'out']))"
+    process = start("MODEL", program=hide + main)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "plug-in" in err
+    assert err.count("\n") == 1
 
 
 def test_the_token_is_in_no_command_line(start):

@@ -15,14 +15,19 @@ def announced(plugged_in):
 
 
 @pytest.fixture(scope="session")
-def served_oracle(tmp_path_factory):
+def served_toy(tmp_path_factory):
+    """The directory of the toy as a server has it."""
+    from arpo_entropy_recorder.rollout.toy_server import build_toy_server
+
+    return build_toy_server(tmp_path_factory.mktemp("served_toy"))
+
+
+@pytest.fixture(scope="session")
+def served_oracle(served_toy):
     """What transformers says of the served toy, and the logarithm of its vocabulary."""
     import math
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from arpo_entropy_recorder.rollout.toy_server import build_toy_server
-
-    directory = build_toy_server(tmp_path_factory.mktemp("served_toy"))
-    model = AutoModelForCausalLM.from_pretrained(directory).float().eval()
-    return model, math.log(len(AutoTokenizer.from_pretrained(directory).get_vocab()))
+    model = AutoModelForCausalLM.from_pretrained(served_toy).float().eval()
+    return model, math.log(len(AutoTokenizer.from_pretrained(served_toy).get_vocab()))
