@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-secret-api-key"
-START_S, END_S = 400.0, 120.0
+START_S, END_S = 900.0, 300.0
 PARAMETERS = {"type": "object", "properties": {"q": {"type": "string"}}}
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": PARAMETERS}}
