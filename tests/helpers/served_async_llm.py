@@ -88,7 +88,7 @@ async def run(model, out):
     from arpo_entropy_recorder.recorder.settings import Settings
 
     settings = Settings(save_dir=out / "entropies", record_tokens=True)
-    job = Job(new_token(), new_local_address(), settings.window, settings.save_dir)
+    job = Job(new_token(), new_local_address(), settings.window)
     recorder = Recorder(job, settings, records=1000, seconds=120.0, text_results=True)
     os.environ.update({**job.environ(), "ARPO_ENTROPY_LIVE": "1", "ARPO_ENTROPY_TEXT_RESULTS": "1"})
     from vllm.engine.arg_utils import AsyncEngineArgs
