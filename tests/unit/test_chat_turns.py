@@ -124,7 +124,7 @@ def test_a_result_that_is_a_turn_is_the_templates(template, with_markers, newlin
     first, second = found.segments
     assert found.tokens == tokenizer.encode(prompt + "".join(marked))
     assert tokenizer.decode(second.tokens) == last
-    assert (second.round, second.tool, found.exact_rounds) == (1, "tool_call", None)
+    assert (second.round, second.tool, found.exact_rounds) == (1, "f", None)
     ids = Retokenizer(tokenizer, ("search",), TAGS).read(
         Line("", tokenizer.encode(prompt), tokenizer.encode("".join(marked)))
     )
