@@ -21,11 +21,11 @@ TOY = "toy"
 MAX_WAIT = 86_400
 
 
-def add_step_files(parser: argparse.ArgumentParser) -> None:
+def add_step_files(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     """The arguments `paths` and `skip_bad` of the commands that read step files."""
     parser.add_argument(
         "paths",
-        nargs="+",
+        nargs=nargs,
         type=non_empty,
         metavar="PATH",
         help="a run: its directory, files or a quoted glob; NAME=DIR names it, NAME=DIR,DIR joins a resumed one",

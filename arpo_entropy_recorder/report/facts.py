@@ -63,7 +63,7 @@ class RunFacts:
         )
         more = f"; and {counted(len(self.lacking) - 5, 'more step')}" if len(self.lacking) > 5 else ""
         rows = [
-            ("Files", ", ".join(map(str, self.directories))),
+            ("Files", ", ".join(map(_last_part, self.directories))),
             ("Training steps", _range(self.steps)),
             ("Validation steps", _range(self.validations)),
             ("Records", f"{self.records:,}"),
@@ -85,7 +85,10 @@ class RunFacts:
         for manifest in filter(None, map(read_manifest, self.directories)):
             models = Counter(step["model"] for step in manifest["steps"].values())
             rows.append(
-                ("Rescored with", "; ".join(f"{m} ({counted(n, 'step')})" for m, n in models.items()))
+                (
+                    "Rescored with",
+                    "; ".join(f"{_last_part(m)} ({counted(n, 'step')})" for m, n in models.items()),
+                )
             )
             lines: Counter[str] = Counter()
             for step in manifest["steps"].values():
@@ -96,6 +99,11 @@ class RunFacts:
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
                 rows.append((f"Rescored: {name}", shown))
         return [(name, value) for name, value in rows if value]
+
+
+def _last_part(path: Path | str) -> str:
+    """The last part of a path: the others tell of a machine and its owner."""
+    return Path(path).name or str(path)
 
 
 def _range(steps: Iterable[int]) -> str:

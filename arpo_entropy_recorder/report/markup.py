@@ -7,9 +7,14 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable
 from math import isfinite
+from typing import Any
 from xml.etree.ElementTree import Element, tostring
 
+import orjson
+
 DASH = "\u2013"
+# Lets the script of a served page ask for the next version.
+CONNECTS = "connect-src 'self'; "
 Child = Element | str | None
 
 
@@ -34,11 +39,16 @@ def visible(text: str) -> str:
     )
 
 
-def page(title: str, style: str, script: str, body: Iterable[Element]) -> str:
-    """A whole document whose policy lets run this `style` and `script`, known by their hashes, and nothing else."""
+def page(
+    title: str, style: str, script: str, body: Iterable[Element], data: Any = None, connects: bool = False
+) -> str:
+    """A whole document whose policy lets run this `style` and `script`, known by their hashes, and nothing else.
+
+    `data`, of plain JSON types, is there for the script. With `connects` it may ask the server that it came from.
+    """
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"{CONNECTS if connects else ''}base-uri 'none'; form-action 'none'"
     )
     head = tag(
         "head",
@@ -51,8 +61,15 @@ def page(title: str, style: str, script: str, body: Iterable[Element]) -> str:
         tag("title", title),
         _raw("style", style),
     )
-    document = tag("html", head, tag("body", *body, _raw("script", script)), lang="en")
+    block = _raw("script", json_block(data))
+    block.attrib.update({"type": "application/json", "id": "data"})
+    document = tag("html", head, tag("body", *body, block, _raw("script", script)), lang="en")
     return "<!doctype html>\n" + tostring(document, encoding="unicode", method="html") + "\n"
+
+
+def json_block(data: Any) -> str:
+    """JSON in which no `<` opens anything."""
+    return orjson.dumps(data).decode().replace("<", r"\u003c")
 
 
 def image(data: bytes, kind: str, alt: str, width: int) -> Element:

@@ -1,88 +1,124 @@
-"""One self-contained page that answers: does the policy become uncertain after tool results, and where?"""
+"""One self-contained page to read runs in: the answer, what the chosen steps hold, and trajectories to read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, fromstring
 
-from arpo_entropy_recorder.analysis.analysis import Analysis, gather
+from arpo_entropy_recorder.analysis.analysis import gather
 from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.atomic import written_whole
+from arpo_entropy_recorder.figures.words import ENGLISH, Words
 from arpo_entropy_recorder.report.facts import RunFacts
-from arpo_entropy_recorder.report.highest import Highest
+from arpo_entropy_recorder.report.gathered import Gathered
+from arpo_entropy_recorder.report.holdings import holds, rule, why_no_text
+from arpo_entropy_recorder.report.join import Join
 from arpo_entropy_recorder.report.markup import page, tag
-from arpo_entropy_recorder.report.sections import QUESTION, figures, footer, headline, numbers, settings
-from arpo_entropy_recorder.report.trajectories import highest_places, trajectory_section
+from arpo_entropy_recorder.report.page_data import page_data, run_data
+from arpo_entropy_recorder.report.reader import trajectory_data
+from arpo_entropy_recorder.report.sample import Sample, Trajectory
+from arpo_entropy_recorder.report.sections import QUESTION, footer, header, printed, settings
 from arpo_entropy_recorder.report.transcript import Transcriber, Transcript
 from arpo_entropy_recorder.step_files.read import Step
 
+# What a page shows unless it is told otherwise.
+TRAJECTORIES = 60
+LIVE = "10-live.js"
+
 
 @dataclass
-class Gathered(Analysis):
-    """What the page is made of: the analysis, and the trajectories to show."""
+class RunPage:
+    """A run's part of the page: `trajectories` are those to read, with their `transcripts` where there is text."""
 
-    highest: Highest = field(default_factory=lambda: Highest(0))
+    name: str
+    gathered: Gathered
+    facts: RunFacts
+    trajectories: list[Trajectory]
+    transcripts: list[Transcript | None]
+    has_tokenizer: bool
 
-    def add(self, step: Step) -> None:
-        super().add(step)
-        self.highest.add(step)
+
+def read_run(
+    name: str,
+    steps: Iterable[Step],
+    transcriber: Transcriber | None = None,
+    trajectories: int = TRAJECTORIES,
+    selection: Selection | None = None,
+    vocab_size: int | None = None,
+    join: Join | None = None,
+) -> RunPage:
+    """Read a run's `steps` once; about `trajectories` of it are to be read, in words if there is a `transcriber`.
+
+    Raises UserError where no record is a start or after a tool call.
+    """
+    facts = RunFacts()
+
+    def made() -> Gathered:
+        return Gathered(sample=Sample(trajectories), join=join)
+
+    gathered = gather(facts.watch(steps), made, selection, vocab_size)
+    chosen = gathered.sample.trajectories()
+    transcripts = [transcriber.read(t) if transcriber else None for t in chosen]
+    chosen = [found.trajectory if found else t for t, found in zip(chosen, transcripts, strict=True)]
+    return RunPage(name, gathered, facts, chosen, transcripts, transcriber is not None)
+
+
+def make_page(runs: Sequence[RunPage], words: Words = ENGLISH, version: str | None = None) -> str:
+    """The page, as HTML. With a `version` it is a live one, which asks its server for the next."""
+    data = page_data([_data(run) for run in runs], words.chinese)
+    data |= {"text": why_no_text(runs), "version": version}
+    body = [
+        tag("p", holds(runs), class_="holds"),
+        tag("a", "Skip to the overview", href="#explore", class_="skip"),
+        tag("main", header(runs), fromstring(_asset("explore.html")), *_static(runs, words), id="main"),
+        footer(),
+    ]
+    names = sorted(file.name for file in (files(__package__) / "assets" / "js").iterdir())
+    script = "".join(_asset(f"js/{name}") for name in names if name != LIVE or version is not None)
+    return page(f"Entropy report: {QUESTION}", _asset("page.css"), script, body, data, version is not None)
 
 
 def make_report(
     steps: Iterable[Step],
     transcriber: Transcriber | None = None,
-    trajectories: int = 20,
+    trajectories: int = TRAJECTORIES,
     selection: Selection | None = None,
     vocab_size: int | None = None,
 ) -> str:
-    """The page, as HTML, on recorded `steps`, read once.
-
-    With a `transcriber` it shows up to `trajectories` trajectories, those with the highest entropies after a
-    tool result, as far as the records hold tokens. With a `vocab_size` the figures have nats on a second axis.
-    Raises UserError where no record is a start or after a tool call.
-    """
-    facts = RunFacts()
-    watched = facts.watch(steps)
-    gathered = gather(watched, lambda: Gathered(highest=Highest(trajectories)), selection, vocab_size)
-    chosen = gathered.highest.trajectories()
-    transcripts = [found for t in chosen if transcriber and (found := transcriber.read(t))]
-    body = [
-        tag("a", "Skip to the numbers", href="#numbers", class_="skip"),
-        tag(
-            "main",
-            headline(gathered),
-            figures(gathered),
-            numbers(gathered),
-            *_trajectories(transcripts, facts, transcriber, trajectories),
-            settings(facts, gathered),
-        ),
-        footer(),
-    ]
-    assets = files(__package__) / "assets"
-    style, script = (assets.joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    return page(f"Entropy report: {QUESTION}", style, script, body)
+    """`make_page` of one run without a name."""
+    return make_page([read_run("run", steps, transcriber, trajectories, selection, vocab_size)])
 
 
 def write_report(html: str, path: Path) -> None:
-    """Write the page under a temporary name and rename it to `path`. Raises UserError."""
+    """Write the page under a temporary name, for its owner alone, and rename it to `path`. Raises UserError."""
     with written_whole(path) as tmp_path:
+        tmp_path.touch(mode=0o600)
         tmp_path.write_text(html, encoding="utf-8")
 
 
-def _trajectories(
-    transcripts: list[Transcript], facts: RunFacts, transcriber: Transcriber | None, most: int
-) -> Iterator[Element]:
-    if transcripts:
-        yield highest_places(transcripts)
-        yield trajectory_section(transcripts)
-    elif most:
-        if not facts.has_tokens:
-            why = "The records hold no tokens: record with record_tokens = true, or rescore the run's dump."
-        elif transcriber is None:
-            why = "The records hold tokens: give the report the run's tokenizer to read them."
-        else:
-            why = "No trajectory with a tool result has all of its tokens recorded."
-        yield tag("section", tag("h2", "Trajectories"), tag("p", why, class_="note"))
+def _data(run: RunPage) -> dict[str, object]:
+    tools = run.gathered.histograms.tools
+    found = [
+        trajectory_data(t, transcript, tools)
+        for t, transcript in zip(run.trajectories, run.transcripts, strict=True)
+    ]
+    return run_data(run.name, run.gathered, found) | {"rule": rule(run)}
+
+
+def _static(runs: Sequence[RunPage], words: Words) -> Iterable[Element]:
+    yield tag(
+        "div",
+        [printed(run, index, len(runs) > 1, words) for index, run in enumerate(runs)],
+        id="printed",
+    )
+    for run in runs:
+        yield settings(run.facts, run.gathered, run.name if len(runs) > 1 else "")
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from io import BytesIO
 from math import isfinite
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from matplotlib import rc_context
@@ -20,20 +21,61 @@ from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import rc_of, take_words
-from arpo_entropy_recorder.figures.words import counted
+from arpo_entropy_recorder.figures.words import Words, counted
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.markup import DASH, decimal, image, scrollable, tag
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
+if TYPE_CHECKING:
+    from arpo_entropy_recorder.report.page import RunPage
+
 QUESTION = "Does the policy become uncertain after tool results?"
 # A vector picture is sharper; above this many bytes its points weigh more than pixels do.
-MAX_SVG_BYTES = 300_000
+MAX_SVG_BYTES = 100_000
+PNG_DPI = 120
 CSS_INCH = 96  # pixels
 HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half of a row
 
 
-def headline(analysis: Analysis) -> Element:
-    test, rounds, rests_on = analysis.pairs.test(), analysis.rounds, basis(analysis.pairs)
+def header(runs: Sequence[RunPage]) -> Element:
+    """The question, and each run's answer."""
+    return tag(
+        "header",
+        tag("p", "Entropy report", class_="eyebrow"),
+        tag("h1", QUESTION),
+        tag("div", [_answer(run, len(runs) > 1) for run in runs], class_="answers"),
+        tag(
+            "p",
+            "Entropy is that of the first token's distribution over the whole vocabulary, in nats over "
+            "ln(vocabulary size): 0 is certain, 1 is uniform.",
+            class_="note",
+        ),
+    )
+
+
+def _answer(run: RunPage, is_named: bool) -> Element:
+    analysis = run.gathered
+    rests_on = basis(analysis.pairs)
+    return tag(
+        "div",
+        tag("h2", run.name) if is_named else None,
+        [tag("p", line, class_="warning") for line in [*warnings(analysis), *selected(analysis)]],
+        tag("p", tag("strong", f"{verdict(analysis.pairs)}."), class_="answer"),
+        tag("p", f"{rests_on[:1].upper()}{rests_on[1:]}."),
+        [tag("p", line) for line in tool_lines(analysis.pairs)],
+        class_="card",
+    )
+
+
+def printed(run: RunPage, index: int, is_named: bool, words: Words) -> Element:
+    """What is shown of a run without a script, and printed: tiles, figures and tables."""
+    name = f": {run.name}" if is_named else ""
+    return tag("div", _tiles(run.gathered), figures(run.gathered, index, name, words),
+               numbers(run.gathered, index, name))  # fmt: skip
+
+
+def _tiles(analysis: Analysis) -> Element:
+    test, rounds = analysis.pairs.test(), analysis.rounds
     tiles = [
         (
             "Before any tool call",
@@ -45,7 +87,6 @@ def headline(analysis: Analysis) -> Element:
             decimal(rounds.after_tool.mean),
             f"mean of {counted(rounds.after_tool.n, 'record')}",
         ),
-        ("Above 0.6 after a tool", f"{rounds.after_tool.share_above:.0%}", "share of records"),
         (
             "Change within a trajectory",
             decimal(test.change, "+"),
@@ -55,59 +96,38 @@ def headline(analysis: Analysis) -> Element:
         ),
         ("Effect size", decimal(test.effect, digits=2), f"d_z, over {test.size}"),
     ]
-    return tag(
-        "header",
-        [tag("p", line, class_="warning") for line in [*warnings(analysis), *selected(analysis)]],
-        tag("p", "Entropy report", class_="eyebrow"),
-        tag("h1", QUESTION),
-        tag(
-            "p",
-            tag("strong", f"{verdict(analysis.pairs)}."),
-            f"{rests_on[:1].upper()}{rests_on[1:]}.",
-            [f" {line}" for line in tool_lines(analysis.pairs)],
-            class_="answer",
-        ),
-        tag(
-            "dl",
-            [
-                tag("div", tag("dt", name), tag("dd", value), tag("dd", note, class_="note"))
-                for name, value, note in tiles
-            ],
-            class_="tiles",
-        ),
-        tag(
-            "p",
-            "Entropy is that of the first token's distribution over the whole vocabulary, in nats over "
-            "ln(vocabulary size): 0 is certain, 1 is uniform.",
-            class_="note",
-        ),
-    )
+    rows = [
+        tag("div", tag("dt", name), tag("dd", value), tag("dd", note, class_="note"))
+        for name, value, note in tiles
+    ]
+    return tag("dl", rows, class_="tiles")
 
 
-def figures(analysis: Analysis) -> Element:
+def figures(analysis: Analysis, index: int, name: str, words: Words) -> Element:
+    """The figures of the run that is `index`-th on the page."""
     shown, lacking = [], []
-    for spec in FIGURES.values():
+    for spec in filter(lambda spec: spec.printed, FIGURES.values()):
         if len(analysis.rounds.steps) < spec.min_steps:
             lacking.append(f"{spec.heading}: one step only")
             continue
         try:
-            figure = draw(spec.name, analysis)
+            figure = draw(spec.name, analysis, words)
         except UserError as error:
             lacking.append(f"{spec.heading}: {error}")
         else:
-            shown.append(_figure(spec, figure))
+            shown.append(_figure(spec, figure, index))
     notes = tag("ul", [tag("li", line) for line in lacking], class_="note") if lacking else None
     return tag(
         "section",
-        tag("h2", "Figures"),
+        tag("h2", f"Figures{name}"),
         tag("div", shown, class_="figures"),
         tag("p", "Not drawn:", class_="note") if lacking else None,
         notes,
-        id="figures",
+        id=f"figures-{index}",
     )
 
 
-def _figure(spec: FigureSpec, figure: Figure) -> Element:
+def _figure(spec: FigureSpec, figure: Figure, index: int) -> Element:
     """The picture with its words as text around it; a link's target is shown in full size by the style sheet."""
     caption, alt = take_words(figure), f"{spec.alt} The numbers are in the tables below."
     return tag(
@@ -120,13 +140,13 @@ def _figure(spec: FigureSpec, figure: Figure) -> Element:
             tag(
                 "a",
                 "Full size",
-                href=f"#figure-{spec.name}",
+                href=f"#figure-{spec.name}-{index}",
                 class_="larger",
                 aria_label=f"Full size: {spec.heading}",
             ),
-            tag("a", "Fit to the page", href="#figures", class_="smaller"),
+            tag("a", "Fit to the page", href=f"#figures-{index}", class_="smaller"),
         ),
-        id=f"figure-{spec.name}",
+        id=f"figure-{spec.name}-{index}",
         class_="wide" if figure.get_figwidth() > HALF_ROW else "half",
     )
 
@@ -135,7 +155,7 @@ def _picture(figure: Figure, alt: str) -> Element:
     def rendered(kind: str) -> bytes:
         data = BytesIO()
         with rc_context(rc_of()):
-            figure.savefig(data, format=kind, metadata=METADATA[kind])
+            figure.savefig(data, format=kind, metadata=METADATA[kind], dpi=PNG_DPI)
         return data.getvalue()
 
     vector, width = rendered("svg"), round(figure.get_figwidth() * CSS_INCH)
@@ -144,7 +164,7 @@ def _picture(figure: Figure, alt: str) -> Element:
     return image(rendered("png"), "image/png", alt, width)
 
 
-def numbers(analysis: Analysis) -> Element:
+def numbers(analysis: Analysis, index: int, name: str) -> Element:
     rounds, tools = analysis.rounds, analysis.tools
     by_round = [("0 (start)", rounds.initial), *((str(r), g) for r, g in sorted(rounds.by_round.items()))]
     tables = [_table("By tool-call round", "Round", by_round, ("after any tool result", rounds.after_tool))]
@@ -155,11 +175,11 @@ def numbers(analysis: Analysis) -> Element:
         tables.append(_table("Change against the trajectory's own start", "Round", changes, signed=True))
     return tag(
         "section",
-        tag("h2", "Numbers"),
+        tag("h2", f"Numbers{name}"),
         tag("p", "sd: sample standard deviation (n - 1). 95 % interval of the mean, taking records as independent: ",
             "percentile bootstrap, 999 resamples; normal above n = 200; none below n = 5.", class_="note"),
         *tables,
-        id="numbers",
+        id=f"numbers-{index}",
     )  # fmt: skip
 
 
@@ -187,18 +207,18 @@ def _table(
         tag("thead", tag("tr", [tag("th", head, scope="col") for head in (first, *heads)])),
         tag("tbody", [row(*group) for group in groups]),
         tag("tfoot", row(*total)) if total else None,
-        class_="sortable numbers",
+        class_="numbers",
     )
     return scrollable(table, caption)
 
 
-def settings(facts: RunFacts, analysis: Analysis) -> Element:
+def settings(facts: RunFacts, analysis: Analysis, name: str) -> Element:
     rows = [*facts.rows(), ("Shown", f"{analysis.kind} records")]
     if analysis.left_out:
         rows.append(("Left out", reasons_of(analysis.left_out)))
     return tag(
         "section",
-        tag("h2", "The run, as its files tell"),
+        tag("h2", f"{name or 'The run'}, as its files tell"),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="settings"),
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.report.highest import Record, Trajectory
+from arpo_entropy_recorder.report.sample import Dumped, Record, Trajectory
 from arpo_entropy_recorder.rescore.dumps import read_dumps
 from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.manifest import read_manifest, step_name
@@ -52,16 +51,19 @@ class Transcriber:
         self._directories: dict[Path, _Rescored] = {}
 
     def read(self, trajectory: Trajectory) -> Transcript | None:
-        """The transcript; None where the records hold no tokens. Raises UnknownTokenError."""
+        """The transcript; None where the records hold no tokens. Raises UnknownTokenError.
+
+        Prompt and results are those that the trajectory was joined with, or of the dump that it was rescored from.
+        """
         if any(record.tokens is None for record in trajectory.records):
             return None
-        dumped = self._dumped(trajectory)
-        results = _results(dumped) if dumped else {}
+        dumped = trajectory.dumped or self._rescored_from(trajectory)
+        results = dumped.results if dumped else {}
         rounds = []
         for record in trajectory.records:
             result = results.get(record.round) if record.is_after_tool_call else None
             rounds.append(Round(record, result, *self._words(record)))
-        return Transcript(trajectory, dumped.prompt if dumped else None, rounds)
+        return Transcript(replace(trajectory, dumped=dumped), dumped.prompt if dumped else None, rounds)
 
     def _words(self, record: Record) -> tuple[list[str], str]:
         """The texts of the scored tokens and of those after them.
@@ -69,9 +71,9 @@ class Transcriber:
         A token that ends within a character is put into words together with the next.
         """
         assert record.tokens is not None
-        scored = len(record.entropies)
-        ends = [self._decode(record.tokens[: at + 1]) for at in range(scored)]
-        whole = self._decode(record.tokens)
+        tokens = record.tokens.tolist()
+        ends = [self._decode(tokens[: at + 1]) for at in range(len(record.entropies))]
+        whole = self._decode(tokens)
         at, texts = 0, []
         for end in ends:
             known = len(end.rstrip("\ufffd"))
@@ -79,15 +81,15 @@ class Transcriber:
             at = max(known, at)
         return texts, whole[at:]
 
-    def _decode(self, tokens: Sequence[int]) -> str:
+    def _decode(self, tokens: list[int]) -> str:
         try:
-            return self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False)
+            return self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
         except (OverflowError, TypeError, IndexError, KeyError) as error:
             raise UnknownTokenError(
                 "the tokenizer does not know the recorded token ids; give the run's own"
             ) from error
 
-    def _dumped(self, trajectory: Trajectory) -> Tokenized | None:
+    def _rescored_from(self, trajectory: Trajectory) -> Dumped | None:
         """The dumped line that a rescored trajectory was read from, if the dump is still there and the same."""
         if trajectory.path is None:
             return None
@@ -98,9 +100,12 @@ class Transcriber:
         lines = rescored.lines(trajectory.path, trajectory.global_step)
         if lines is None:
             return None
-        dumped = rescored.retokenizer.read(lines[trajectory.sample_idx])
-        segments = {segment.round: segment.tokens for segment in dumped.segments}
-        return dumped if all(segments.get(r.round) == r.tokens for r in trajectory.records) else None
+        line = lines[trajectory.sample_idx]
+        found = rescored.retokenizer.read(line)
+        segments = {segment.round: segment.tokens for segment in found.segments}
+        if any(r.tokens is None or segments.get(r.round) != r.tokens.tolist() for r in trajectory.records):
+            return None
+        return Dumped(found.prompt, _results(found), line.score)
 
 
 class _Rescored:

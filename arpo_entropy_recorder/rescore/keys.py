@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
@@ -28,6 +29,7 @@ TEXT_PAIRS = (
 )  # fmt: skip
 PROMPT_TEXTS, RESPONSE_TEXTS = ([*dict.fromkeys(names)] for names in zip(*TEXT_PAIRS, strict=True))
 STEPS = ("step", "global_step", "global_steps")
+SCORES = ("score", "reward")
 # What a user may name.
 PARTS = ("prompt", "response", "whole", "mask", "step")
 
@@ -75,6 +77,12 @@ def step_of(entry: Mapping[str, Any], given: Mapping[str, str], default: int | N
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise UserError(f"{where} {name!r}: not a step number; add it, or name the file <step>.jsonl")
     return step
+
+
+def score_of(entry: Mapping[str, Any]) -> float | None:
+    """The trainer's score of a line; None where there is none that is a finite number."""
+    score = next((entry[name] for name in SCORES if entry.get(name) is not None), None)
+    return float(score) if isinstance(score, int | float) and isfinite(score) else None
 
 
 def names_of(entry: Mapping[str, Any], given: Mapping[str, str], where: str) -> Names:

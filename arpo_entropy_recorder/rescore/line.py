@@ -20,7 +20,7 @@ class Line:
 
     `mask`, by token of the response, is True where the policy wrote it and False for a tool's result or padding;
     None where the dump does not tell. `texts` are prompt and response as text, where a dump has them beside the ids.
-    `is_unpadded`: an attention mask has told the padding.
+    `is_unpadded`: an attention mask has told the padding. `score` is the trainer's, where the dump tells it.
     """
 
     where: str
@@ -29,6 +29,7 @@ class Line:
     mask: list[bool] | None = None
     texts: tuple[str, str] | None = None
     is_unpadded: bool = False
+    score: float | None = None
 
     @property
     def largest_id(self) -> int:

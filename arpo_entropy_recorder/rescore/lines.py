@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.rescore.keys import Names, names_of
+from arpo_entropy_recorder.rescore.keys import Names, names_of, score_of
 from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.readings import Apart, Entry, Reading, apart, of_response, reading_of
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
@@ -26,7 +27,7 @@ def lines_of(entries: Sequence[Entry], file: str, skip: Skip | None) -> Iterator
 
     def read(entry: Entry) -> tuple[Entry, Reading, Line]:
         reading = readings[entry.names]
-        return entry, reading, _line(entry, reading)
+        return entry, reading, replace(_line(entry, reading), score=score_of(entry.values))
 
     yield from usable(checked, read, skip)
 

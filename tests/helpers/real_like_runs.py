@@ -14,7 +14,6 @@ is the segments of a trajectory with the tool results between them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from arpo_entropy_recorder.step_files.values import prompt_digest
 
 STORIES = ("collapse", "hold", "one_tool")
 TOOLS = ("search", "python")
@@ -42,6 +43,11 @@ class Trajectory:
     text: str = ""
     """The response so far, tool results included."""
     records: list[dict[str, Any]] = field(default_factory=list)
+
+
+def asked(number: int) -> str:
+    """The whole text of a prompt."""
+    return f"user\n{PROMPTS[number]}\nassistant\n"
 
 
 def entropy_level(story: str, share: float, tool: str | None) -> float:
@@ -70,17 +76,30 @@ def write_run(
         trajectories, rounds = _rollout(random, story, share, [difficulty[i] for i in chosen], n)
         records = []
         for entry in rounds:
-            question = PROMPTS[chosen[entry["prompt_idx"]]]
-            key = hashlib.blake2b(question.encode(), digest_size=8).hexdigest()
+            key = prompt_digest(list(asked(chosen[entry["prompt_idx"]]).encode()))
             records.append({"global_step": step} | entry | {"prompt": key, "call": 0, "run": run})
         lines = [encode(record) for record in records]
         (out / "entropies" / f"entropy_step_{step}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
         with open(out / "rollouts" / f"{step}.jsonl", "w") as file:
             for t in sorted(trajectories, key=lambda t: t.prompt):  # a dump's order is not that of sample_idx
                 score = float(random.random() < 0.3 + 0.4 * share)
-                question = f"user\n{PROMPTS[chosen[t.prompt]]}\nassistant\n"
-                line = {"input": question, "output": t.text, "score": score, "step": step}
+                line = {"input": asked(chosen[t.prompt]), "output": t.text, "score": score, "step": step}
                 file.write(json.dumps(line) + "\n")
+
+
+def whole_texts(entries: list[dict[str, Any]]) -> dict[int, dict[int, str]]:
+    """What each trajectory of a step wrote by round, its parents' rounds included."""
+    own: dict[int, list[dict[str, Any]]] = {}
+    for entry in entries:
+        own.setdefault(entry["sample_idx"], []).append(entry)
+
+    def text(sample: int) -> dict[int, str]:
+        records = own[sample]
+        before = {} if records[0]["parent_idx"] is None else text(records[0]["parent_idx"])
+        before = {r: t for r, t in before.items() if r < records[0]["round"]}
+        return before | {entry["round"]: bytes(entry["tokens"]).decode() for entry in records}
+
+    return {sample: text(sample) for sample in own}
 
 
 def _rollout(

@@ -1,6 +1,10 @@
 """Steps with words in them, for the tests of the report."""
 
+import base64
 import json
+import zlib
+
+import numpy as np
 
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;\x1b[31m\u202e"
@@ -14,6 +18,35 @@ class Words:
 
     def decode(self, ids, **options):
         return "".join(self.WORDS[i] for i in ids)
+
+
+class Bytes:
+    """A tokenizer of single bytes, as byte-level ones are: a character may take several tokens."""
+
+    chat_template = None
+    pad_token_id = bos_token_id = eos_token_id = None
+    all_special_ids = all_special_tokens = ()
+
+    def decode(self, ids, **options):
+        return bytes(ids).decode(errors="replace")
+
+    def encode(self, text, **options):
+        return list(text.encode())
+
+
+def data_of(html):
+    """What the page holds for its script."""
+    return json.loads(html.split('id="data">')[1].split("</script>")[0])
+
+
+def arrays_of(run):
+    """A run's packed arrays by name, flat."""
+    data, arrays, at = zlib.decompress(base64.b64decode(run["packed"])), {}, 0
+    for name, kind, size in run["layout"]:
+        arrays[name] = np.frombuffer(data, f"<{kind}", size, at)
+        at += arrays[name].nbytes
+    assert at == len(data)
+    return arrays
 
 
 def record(sample, number, entropy, tokens=(0, 1), **more):

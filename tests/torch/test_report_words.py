@@ -1,22 +1,20 @@
 """The report with texts that a tokenizer gives back: of a rescored run, and of the toy."""
 
 import json
-import math
-import re
-from html import unescape
 
 import pytest
 from command_line import record, write_step
+from report_steps import data_of
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.rescore.run import RescoreSettings, rescore
 
 
 def report(directory, model):
-    """What a reader sees of the page, without markup."""
+    """The page's trajectories."""
     page = directory / "report.html"
     assert main(["report", str(directory), "--model", str(model), "--output", str(page)]) == 0
-    return unescape(re.sub("<[^>]*>", "", page.read_text()))
+    return data_of(page.read_text())["runs"][0]["trajectories"]
 
 
 def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path):
@@ -30,22 +28,20 @@ def test_a_rescored_run_shows_prompt_and_results_of_its_dump(toy_agent, tmp_path
     ]
     (tmp_path / "dumps" / "5.jsonl").write_text("\n".join(map(json.dumps, lines)))
     rescore(tmp_path / "out", RescoreSettings(str(toy_agent), str(tmp_path / "dumps"), window=2))
-    text = report(tmp_path / "out", toy_agent)
-    assert text.count("Which <b>river</b>?") == 3
-    assert [f"found {i}" in text for i in range(4)] == [True, True, True, False]
-    assert "rescored (6)" in text
-    assert math.isfinite(float(re.search(r"Highest after a tool: ([\d.]+)", text)[1]))
+    found = report(tmp_path / "out", toy_agent)
+    assert {t["asked"] for t in found} == {"user\nWhich <b>river</b>?\nassistant\n"}
+    assert sorted(t["segments"][1]["result"] for t in found) == ["found 0", "found 1", "found 2"]
     # A dump that has changed since is not shown as if it were the one that was scored.
     (tmp_path / "dumps" / "5.jsonl").write_text("\n".join(map(json.dumps, lines[::-1])))
-    text = report(tmp_path / "out", toy_agent)
-    assert "Which <b>river</b>?" not in text
-    assert text.count("its text was not recorded") == 3
+    found = report(tmp_path / "out", toy_agent)
+    assert [(t["asked"], t["segments"][1]["result"]) for t in found] == [(None, None)] * 3
 
 
 def test_the_toys_words_are_shown_though_its_directory_is_gone(tmp_path):
     said = [ord(letter) for letter in "why?"]  # a byte is a token of the toy's
     write_step(tmp_path / "entropy_step_1.json", *(record(0.5, number, tokens=said) for number in (0, 1)))
-    assert "why?" in report(tmp_path, "toy")
+    (trajectory,) = report(tmp_path, "toy")
+    assert "".join(trajectory["segments"][1]["tokens"]) + trajectory["segments"][1]["rest"] == "why?"
 
 
 @pytest.mark.parametrize(

@@ -342,13 +342,15 @@ def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
         "    return figure\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    spec = FigureSpec("dummy", "A dummy", "Nothing to see.", "a line of help", "dummy_figure", ("tools",))
+    spec = FigureSpec(
+        "dummy", "A dummy", "Nothing to see.", "a line of help", "dummy_figure", ("tools",), printed=True
+    )
     monkeypatch.setitem(FIGURES, "dummy", spec)
     assert "dummy     a line of help" in help_of("plot", capsys)
     assert "dummy" in help_of("watch", capsys)
     assert draw_steps("dummy", STEPS).get_suptitle() == f"{analyse(STEPS).rounds.after_tool.n} records"
     page = make_report(STEPS)
-    assert '<figure id="figure-dummy"' in page
+    assert '<figure id="figure-dummy-0"' in page
     assert 'alt="Nothing to see. ' in page
     assert "A dummy: no tool" in make_report([make_step([(1, True, 0.5)])])
 

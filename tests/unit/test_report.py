@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from report_steps import HOSTILE, STEPS, Words, record, write_steps
+from report_steps import HOSTILE, STEPS, Bytes, Words, data_of, record, write_steps
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import FIGURES
@@ -18,13 +18,6 @@ from arpo_entropy_recorder.report.markup import page, tag
 from arpo_entropy_recorder.report.page import make_report
 from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
-
-
-class Bytes:
-    """A tokenizer of single bytes, as byte-level ones are: a character may take several tokens."""
-
-    def decode(self, ids, **options):
-        return bytes(ids).decode(errors="replace")
 
 
 class Table(HTMLParser):
@@ -117,22 +110,22 @@ def test_figures_have_their_caption_as_text(tmp_path):
     records.sort(key=lambda entry: entry["sample_idx"])
     write_steps(tmp_path, {1: records, 2: records})
     html = report(tmp_path)
-    figures = dict(re.findall(r'<figure id="figure-(\w+)" class="(\w+)">', html))
-    assert figures == dict.fromkeys(FIGURES.keys() - {"window", "branching"}, "half")
+    figures = dict(re.findall(r'<figure id="figure-(\w+)-0" class="(\w+)">', html))
+    assert figures == dict.fromkeys([spec.name for spec in FIGURES.values() if spec.printed], "half")
     captions = re.findall("<figcaption>(.*?)<a ", html)
     assert len(captions) == len(figures)
     assert all(caption.replace("\u00a0", " ").endswith("2 steps, 1 to 2. ") for caption in captions)
 
 
-def test_the_segments_of_a_round_that_was_cut_have_places_of_their_own(tmp_path):
+def test_the_segments_of_a_round_that_was_cut_stay_apart(tmp_path):
     continued = record(0, 1, 0.3, is_after_tool_call=False)
     write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7), continued]})
-    html = report(tmp_path, Words())
-    ids = re.findall(r' id="([^"]*)"', html)
-    assert len(ids) == len(set(ids))
-    assert "trajectory-1-3" in ids
-    assert 'href="#trajectory-1-2"' in html
-    assert ">1 trajectory</output>" in html
+    (trajectory,) = data_of(report(tmp_path, Words()))["runs"][0]["trajectories"]
+    assert [(s["round"], s["after"], s["tool"]) for s in trajectory["segments"]] == [
+        (0, False, 0),
+        (1, True, 1),
+        (1, False, 0),
+    ]
 
 
 def test_settings_name_what_the_files_lack(tmp_path):
@@ -148,41 +141,41 @@ def test_settings_name_what_the_files_lack(tmp_path):
     assert "Records of incomplete calls36" in text
 
 
-def test_the_highest_trajectories_come_first_and_no_more_than_asked_for(tmp_path):
-    write_steps(tmp_path, STEPS)
-    html = report(tmp_path, Words(), trajectories=4)
-    titles = re.findall(r"No\. \d: step (\d), trajectory (\d)", html)
-    peaks = sorted(
-        ((e["entropy"], str(step), str(e["sample_idx"])) for step, es in STEPS.items() for e in es),
-        reverse=True,
-    )
-    assert titles == [peak[1:] for peak in peaks[:4]]
-    places = Table(html).tables["First tokens after a tool result, among the trajectories below"][1:]
-    found = [float(row[0]) for row in places]
-    assert len(found) == 8
-    assert found == sorted(found, reverse=True)
-    assert found[0] == pytest.approx(peaks[0][0], abs=5e-4)
-    assert "is 42<search>q</search>" in text_of(html)
-
-
 def test_without_tokens_or_tokenizer_it_says_what_it_takes(tmp_path, plain):
-    assert "give the report the run's tokenizer" in text_of(plain)
+    html = plain
+    assert "give the report the run's tokenizer" in data_of(html)["text"]
+    assert "This page holds numbers of 18 trajectories, no text of them." in text_of(html)
+    assert data_of(html)["runs"][0]["trajectories"][0]["segments"][1]["entropies"] == [0.6111]
     bare = {1: [{k: v for k, v in e.items() if k != "tokens"} for e in STEPS[1]]}
     (tmp_path / "bare").mkdir()
     write_steps(tmp_path / "bare", bare)
-    assert "record with record_tokens = true" in text_of(report(tmp_path / "bare", Words()))
+    said = data_of(report(tmp_path / "bare", Words()))["text"]
+    assert "record_tokens = true and entropy_window = 20" in said
 
 
-def test_each_scored_token_is_shaded_by_its_own_entropy_and_half_characters_go_with_the_next(tmp_path):
+def test_half_characters_go_with_the_next_token(tmp_path):
     tokens = list("é!é ok".encode())
     window = [0.91, 0.12, 0.33, 0.44]
     records = [record(0, 0, 0.2, tokens=[65]), record(0, 1, 0.91, tokens=tokens, window=window)]
     write_steps(tmp_path, {1: [records[0] | {"window": [0.2]}, records[1]]})
-    html = report(tmp_path, Bytes())
-    shaded = re.findall(r'<mark class="e(\d+)" title="entropy ([\d.]+)">(.*?)</mark>', html)
-    # Ten times the root of the entropy.
-    assert shaded == [("4", "0.200", "A"), ("3", "0.120", "é"), ("6", "0.330", "!")]
-    assert "</mark>é ok</div>" in html  # the fourth token is the first half of é
+    (trajectory,) = data_of(report(tmp_path, Bytes()))["runs"][0]["trajectories"]
+    start, second = trajectory["segments"]
+    assert (start["tokens"], start["rest"], start["entropies"]) == (["A"], "", [0.2])
+    assert second["entropies"] == window
+    assert (second["tokens"], second["rest"]) == (
+        ["", "é", "!", ""],
+        "é ok",
+    )  # the fourth is the first half of é
+
+
+def test_a_huge_token_is_cut_with_its_length(tmp_path):
+    class Huge(Words):
+        WORDS = ("x" * 1_000_000, "y")
+
+    write_steps(tmp_path, {1: [record(0, 0, 0.2), record(0, 1, 0.7)]})
+    html = report(tmp_path, Huge())
+    assert len(html) < 500_000
+    assert "[a token of 1,000,000 characters]" in html
 
 
 def test_untrusted_text_stays_text(tmp_path):
@@ -192,13 +185,21 @@ def test_untrusted_text_stays_text(tmp_path):
     parser = HTMLParser()
     parser.handle_starttag = lambda name, attributes: names.append((name, dict(attributes)))
     parser.feed(html)
-    assert [name for name, _ in names].count("script") == 1
+    assert [attributes.get("type") for name, attributes in names if name == "script"] == [
+        "application/json",
+        None,
+    ]
     assert not any("onerror" in attributes for _, attributes in names)
     assert all(a["src"].startswith("data:image/") for name, a in names if name == "img")
+    block = html.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in block
     assert "\x1b" not in html
     assert "\u202e" not in html
-    assert r"\x1b[31m\u202e" in html
-    assert "&lt;script&gt;document.title" in html
+    (trajectory,) = data_of(html)["runs"][0]["trajectories"]
+    segment = trajectory["segments"][1]
+    assert "".join(segment["tokens"]) + segment["rest"] == 2 * HOSTILE.replace("\x1b", r"\x1b").replace(
+        "\u202e", r"\u202e"
+    )
 
 
 def test_the_policy_lets_run_what_is_in_the_page_and_nothing_else(plain):
@@ -207,11 +208,12 @@ def test_the_policy_lets_run_what_is_in_the_page_and_nothing_else(plain):
         "&#x27;", "'"
     )
     for name in ("script", "style"):
-        code = re.search(f"<{name}>(.*?)</{name}>", html, re.DOTALL)[1]
+        (code,) = re.findall(f"<{name}>(.*?)</{name}>", html, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         assert f"{name}-src 'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy
     assert " style=" not in html
+    assert "connect-src" not in policy
     assert not re.search(r'(?:src|href)="(?!data:image/|#)', html)
 
 
@@ -237,6 +239,7 @@ def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_pat
     write_steps(tmp_path, STEPS)
     assert main(["report", ".", "-o", "page.html"]) == 0
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob(".page*"))
     capsys.readouterr()
     for words, message in (
@@ -250,6 +253,27 @@ def test_the_command_writes_the_page_and_names_what_is_wrong_in_one_line(tmp_pat
     write_steps(tmp_path, {1: [record(0, 0, 0.5)], 2: [record(0, 0, 0.5)], 3: [record(0, 0, 0.5)]})
     assert main(["report", ".", "-o", "starts.html"]) == 0
     assert "No tool was called" in text_of((tmp_path / "starts.html").read_text())
+
+
+def test_several_runs_stand_beside_each_other_under_their_own_names(tmp_path, capsys):
+    for name in ("arpo", "grpo"):
+        (tmp_path / name).mkdir()
+        write_steps(tmp_path / name, {1: STEPS[1]})
+    page, arpo, grpo = (str(tmp_path / name) for name in ("page.html", "arpo", "grpo"))
+    assert main(["report", arpo, f"other={grpo}", "-o", page, "--no-text"]) == 0
+    html = (tmp_path / "page.html").read_text()
+    assert [run["name"] for run in data_of(html)["runs"]] == ["arpo", "other"]
+    assert "no text of them" in text_of(html)
+    assert main(["report", f"a={arpo}", f"a={grpo}", "-o", page]) == 2
+    assert "two runs are called a; give each its own name: NAME=DIR" in capsys.readouterr().err
+
+
+def test_made_up_data_say_so(tmp_path, capsys):
+    assert main(["report", "--simulate", "-o", str(tmp_path / "page.html")]) == 0
+    assert "SIMULATED data, not a measurement." in text_of((tmp_path / "page.html").read_text())
+    for words, message in (([], "give step files, or --simulate"), ([".", "--simulate"], "not both")):
+        assert main(["report", *words, "-o", str(tmp_path / "page.html")]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_the_pages_figures_show_nats_where_the_vocabulary_is_known(tmp_path):
@@ -268,9 +292,10 @@ def test_a_rescored_run_whose_model_is_gone_is_reported_without_trajectories(tmp
     (tmp_path / "rescore.json").write_text(json.dumps({"settings": {"window": 1}, "steps": {"1": step}}))
     assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 0
     assert "without trajectories: " in capsys.readouterr().err
-    text = text_of((tmp_path / "page.html").read_text())
-    assert "give the report the run's tokenizer" in text
-    assert f"{tmp_path / 'gone'} (1 step)" in text
+    page = (tmp_path / "page.html").read_text()
+    assert "give the report the run's tokenizer" in data_of(page)["text"]
+    assert "Rescored withgone (1 step)" in text_of(page)
+    assert str(tmp_path) not in page
 
 
 def test_another_runs_tokenizer_is_one_line_with_the_option(tmp_path, capsys, monkeypatch):

@@ -82,7 +82,7 @@ def test_of_a_resumed_run_the_later_directory_counts(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("command", ["stats", "plot", "report", "export"])
+@pytest.mark.parametrize("command", ["stats", "plot", "export"])
 def test_two_runs_are_refused_with_the_command_to_type(tmp_path, monkeypatch, capsys, command):
     if command == "export" and not find_spec("pyarrow"):
         pytest.skip("pyarrow is not installed")

@@ -52,7 +52,7 @@ def test_wheel_holds_the_package_and_its_assets(installed):
     wheel, _ = installed
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    kept = {".py", ".css", ".js"}
+    kept = {".py", ".css", ".js", ".html"}
     assert names == {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.suffix in kept}
 
 

@@ -1,0 +1,182 @@
+"""Which dumped line is which recorded trajectory: by what the policy wrote, where that fits exactly one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arpo_entropy_recorder.analysis.prompts import prompts
+from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.report.sample import Dumped
+from arpo_entropy_recorder.rescore.dumps import find_dumps, number_in, read_dumps
+from arpo_entropy_recorder.rescore.line import Line
+from arpo_entropy_recorder.rescore.retokenize import Retokenizer
+from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
+from arpo_entropy_recorder.rescore.settings import RescoreSettings
+from arpo_entropy_recorder.rescore.survey import survey
+from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.values import prompt_digest
+
+JOINED, AMBIGUOUS, MISSING, UNREADABLE = "joined", "ambiguous", "missing", "unreadable"
+# The policy's text of each round, without white space.
+Written = tuple[tuple[int, str], ...]
+
+
+@dataclass
+class Join:
+    """The dump in `directory`, whose lines are joined with the trajectories of a step.
+
+    `counts` has how many trajectories were JOINED, fit several lines or a line that fits several (AMBIGUOUS), or fit
+    none (MISSING), and how many lines were UNREADABLE.
+    """
+
+    directory: Path
+    tokenizer: Any
+    counts: Counter[str] = field(default_factory=Counter)
+    _files: dict[int | None, list[Path]] = field(default_factory=dict, repr=False)
+    _lines: dict[int, list[Line]] = field(default_factory=dict, repr=False)
+    _retokenizer: Retokenizer | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for file in find_dumps(self.directory):
+            self._files.setdefault(number_in(file), []).append(file)
+        # Without a number in its name a file may hold any step.
+        self._read(None)
+
+    def of(self, step: Step) -> dict[int, Dumped]:
+        """What the dump says of the step's trajectories, by their number (`Step.trajectories`). Raises UserError."""
+        if "tokens" not in step.columns:
+            return {}
+        self._read(step.global_step)
+        lines = self._lines.pop(step.global_step, [])
+        if lines and self._retokenizer is None:
+            self._retokenizer = self._understood(step, lines)
+        written = self._written(step)
+        trajectories: dict[Written, list[int]] = {}
+        for number, text in enumerate(written):
+            trajectories.setdefault(text, []).append(number)
+        prompt, names, _ = prompts(step, step.trajectories[1])
+        fits: dict[int, list[tuple[Line, Mapping[int, str]]]] = {}
+        for line in lines:
+            text, results = self._read_line(line)
+            candidates = trajectories.get(text, [])
+            if len({prompt[number] for number in candidates}) > 1:
+                digest = prompt_digest(self._tokens(line))
+                candidates = [number for number in candidates if names[number] == digest] or candidates
+            for number in candidates:
+                fits.setdefault(number, []).append((line, results))
+            if len(candidates) > 1:  # so that each of them counts as ambiguous
+                for number in candidates:
+                    fits[number].append((line, results))
+        single = {number: found[0] for number, found in fits.items() if len(found) == 1}
+        several = _contradicting({number: line for number, (line, _) in single.items()}, prompt)
+        joined = {number: found for number, found in single.items() if number not in several}
+        self.counts[JOINED] += len(joined)
+        self.counts[AMBIGUOUS] += len(fits) - len(joined)
+        self.counts[MISSING] += len(written) - len(fits)
+        return {
+            number: Dumped(self._prompt(line), results, line.score)
+            for number, (line, results) in joined.items()
+        }
+
+    def _read(self, number: int | None) -> None:
+        for file in self._files.pop(number, []):
+            for dump in read_dumps(file, self._skip):
+                self._lines.setdefault(dump.global_step, []).extend(dump.lines)
+
+    def _skip(self, error: UserError) -> None:
+        self.counts[UNREADABLE] += 1
+
+    def _understood(self, step: Step, lines: list[Line]) -> Retokenizer:
+        """How the lines are read, by those of a file; with ARPO's tags where it has no result."""
+        named = {name for name in step.columns.get("tool", ()) if name}
+        tools = tuple(sorted(named | {*ARPO_TOOLS}))
+        file = Path(lines[0].where.partition(":")[0])
+        settings = RescoreSettings("", str(file), tools=tools)
+        load: Callable[[str], Any] = lambda _: self.tokenizer  # noqa: E731
+        try:
+            return survey([file], settings, load, skip_bad=True)[1]
+        except UserError:
+            return Retokenizer(self.tokenizer, tools)
+
+    def _written(self, step: Step) -> list[Written]:
+        """What the policy wrote in each round of each trajectory, a parent's rounds before a branch included."""
+        columns, (of, first) = step.columns, step.trajectories
+        rows: list[list[int]] = [[] for _ in first]
+        for row, number in enumerate(of.tolist()):
+            rows[number].append(row)
+        none = np.full(len(step), -1)
+        call, rank, sample, parent = (
+            columns.get(name, none)[first].tolist()
+            for name in ("call", "dp_rank", "sample_idx", "parent_idx")
+        )
+        numbers = {key: number for number, key in enumerate(zip(call, rank, sample, strict=True))}
+        whole: dict[int, dict[int, list[int]]] = {}
+
+        def tokens_of(number: int, seen: frozenset[int]) -> dict[int, list[int]]:
+            if number not in whole:
+                found: dict[int, list[int]] = {}
+                ancestor = numbers.get((call[number], rank[number], parent[number]))
+                begin = int(columns["round"][rows[number][0]])
+                if ancestor is not None and ancestor not in seen:
+                    before = tokens_of(ancestor, seen | {number})
+                    found = {r: list(ids) for r, ids in before.items() if r < begin}
+                for row in rows[number]:
+                    found.setdefault(int(columns["round"][row]), []).extend(columns["tokens"][row])
+                whole[number] = found
+            return whole[number]
+
+        return [
+            _compared({r: self._decode(ids) for r, ids in tokens_of(number, frozenset()).items()})
+            for number in range(len(first))
+        ]
+
+    def _read_line(self, line: Line) -> tuple[Written, dict[int, str]]:
+        """The policy's text of each round of a line, and the text of the result before each."""
+        assert self._retokenizer is not None
+        written: dict[int, str] = {}
+        results: dict[int, str] = {}
+        try:
+            spans = self._retokenizer.read(line)
+        except UserError:
+            self.counts[UNREADABLE] += 1
+            return (), {}
+        for span in spans.spans:
+            if span.part.is_result:
+                results[len(results) + 1] = span.part.text
+            elif isinstance(line.response, str):
+                written[len(results)] = written.get(len(results), "") + span.part.text
+            else:
+                ids = spans.tokens[span.start : span.stop]
+                written[len(results)] = written.get(len(results), "") + self._decode(ids)
+        return _compared(written), results
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _tokens(self, line: Line) -> list[int]:
+        assert self._retokenizer is not None
+        return self._retokenizer.prompt_of(line).ids
+
+    def _prompt(self, line: Line) -> str:
+        assert self._retokenizer is not None
+        return line.prompt if isinstance(line.prompt, str) else self._retokenizer.prompt_of(line).text
+
+
+def _compared(written: Mapping[int, str]) -> Written:
+    """By round, white space aside: a dump may have stripped it."""
+    texts = ((number, "".join(text.split())) for number, text in sorted(written.items()))
+    return tuple((number, text) for number, text in texts if text)
+
+
+def _contradicting(joined: Mapping[int, Line], prompt: np.ndarray) -> set[int]:
+    """The trajectories of a prompt that were joined with lines of different prompts."""
+    of_prompt: dict[int, set[str]] = {}
+    for number, line in joined.items():
+        of_prompt.setdefault(int(prompt[number]), set()).add(str(line.prompt))
+    return {number for number in joined if len(of_prompt[int(prompt[number])]) > 1}
