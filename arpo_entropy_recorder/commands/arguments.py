@@ -91,6 +91,10 @@ def whole(text: str) -> int:
     return _number(text, int, lambda value: value >= 0, "a whole number from 0 on")
 
 
+def port(text: str) -> int:
+    return _number(text, int, lambda value: 0 < value < 2**16, "a port, from 1 to 65,535")
+
+
 def non_negative(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < math.inf, "a number from 0 on")
 

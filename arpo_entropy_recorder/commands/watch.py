@@ -8,10 +8,14 @@ least.
 Without --figure a run of {least} steps and more is drawn as `effect`, a shorter one as `rounds`. Start it before or
 during training. Each change reads all files again; reading takes at most half of the time.
 
+--serve has the page of `report` too, which loads itself again. Only browsers of this machine that know its address
+get it; from elsewhere: ssh -L PORT:127.0.0.1:PORT.
+
 examples:
   arpo-entropy watch checkpoints
   arpo-entropy watch checkpoints >> training.log
   arpo-entropy watch checkpoints -f steps -o steps.svg --interval 60
+  arpo-entropy watch checkpoints --serve 8123 --no-text
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from arpo_entropy_recorder.analysis.choices import MIN_STEPS
 from arpo_entropy_recorder.commands.arguments import add_selection, non_empty, seconds
 from arpo_entropy_recorder.commands.picture import add_picture_options, chosen_picture, chosen_words, draw_to
+from arpo_entropy_recorder.commands.serving import add_serve_options, publish, started
 from arpo_entropy_recorder.commands.stats import OVER_MEAN
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, LONG, SHORT, default_figure, draw, spec_of
@@ -54,29 +59,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_picture_options(parser)
     parser.add_argument("--interval", type=seconds, default=5.0, metavar="SECONDS",
                         help="time between looks at the directory (default: %(default)s)")  # fmt: skip
+    add_serve_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     directory = Path(args.directory)
-    args.paths, args.skip_bad = [args.directory], False
+    args.paths, args.skip_bad, args.simulate = [args.directory], False, False
     _check_directory(directory)
     chosen_picture(args, args.figure or SHORT)  # that it cannot be written is said before the first step
-    words = chosen_words(args)
+    words, server = chosen_words(args), started(args)
+    title = f"watching {directory}; Ctrl-C ends it" + (f"; the page: {server.address}" if server else "")
     drawn: frozenset[tuple[str, int, int]] = frozenset()
     try:
-        with _view(directory) as view:
+        with _view(title) as view:
             while True:
-                now, started = _state(directory), time.monotonic()
+                now, begun = _state(directory), time.monotonic()
                 if now != drawn:
                     try:
                         _redraw(args, words, view)
+                        if server is not None:
+                            publish(server, args, words)
                     except UserError as error:
                         # May succeed with the next step, or once the disk has room: try again.
                         view.say(f"not drawn: {error}")
                     else:
                         drawn = now
                 view.refresh()
-                time.sleep(max(args.interval, time.monotonic() - started))
+                time.sleep(max(args.interval, time.monotonic() - begun))
     except KeyboardInterrupt:
         return 0
 
@@ -149,10 +158,10 @@ class _View(AbstractContextManager["_View"]):
 class _Lines(_View):
     """A line a step on stdout, all else on stderr."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, title: str) -> None:
         self.shown: dict[int, tuple[float, ...]] = {}
         self.said = ""
-        self.say(f"watching {directory}; Ctrl-C ends it")
+        self.say(title)
 
     def show(self, analysis: Analysis) -> None:
         from arpo_entropy_recorder.analysis.watched import step_line
@@ -175,10 +184,10 @@ class _Lines(_View):
 class _Screen(_View):
     """One screen of the terminal, redrawn; its last state stays when it ends."""
 
-    def __init__(self, directory: Path, console: Any) -> None:
+    def __init__(self, title: str, console: Any) -> None:
         from rich.live import Live
 
-        self.title, self.console = f"watching {directory}; Ctrl-C ends it", console
+        self.title, self.console = title, console
         self.analysis: Analysis | None = None
         self.told: list[str] = []
         self.live = Live(get_renderable=self._content, console=console, screen=True, auto_refresh=False)
@@ -214,14 +223,10 @@ class _Screen(_View):
         self.live.refresh()
 
 
-def _view(directory: Path) -> _View:
+def _view(title: str) -> _View:
     """A screen where stdout is a terminal that can have one, else lines."""
     from rich.console import Console
 
     console = Console()
     # not `console.is_terminal`, which FORCE_COLOR sets for a pipe, too
-    return (
-        _Screen(directory, console)
-        if sys.stdout.isatty() and not console.is_dumb_terminal
-        else _Lines(directory)
-    )
+    return _Screen(title, console) if sys.stdout.isatty() and not console.is_dumb_terminal else _Lines(title)

@@ -75,3 +75,7 @@ def requests(driver):
         elif message["method"] == "Network.loadingFailed":
             blocked[of["requestId"]] = of.get("blockedReason")
     return [(url, blocked.get(request)) for request, url in urls.items() if url != "about:blank"]
+
+
+def chosen_steps(driver):
+    return tuple(int(one(driver, f"#{end}").get_property("value")) for end in ("first", "last"))

@@ -1,27 +1,19 @@
-"""The page in a real browser: what a reader sees, clicks and types, and that nothing of a rollout's text runs.
-
-Numbers are compared with those of the files, and `stats`; the runs are made up (`real_like_runs`).
-"""
+"""The page in a real browser: what a reader sees, clicks and types, and that nothing of a rollout's text runs."""
 
 import base64
-import json
 from importlib.resources import files
 from importlib.util import find_spec
 
 import pytest
-from browser import all_of, content, media, one, opened, requests, size, start
-from real_like_runs import whole_texts, write_run
+from browser import all_of, chosen_steps, content, media, one, opened, requests, size, start, wait
+from real_like_runs import write_run
 from report_steps import HOSTILE, STEPS, Bytes, Words, record, write_steps
 
-from arpo_entropy_recorder.analysis.analysis import analyse
-from arpo_entropy_recorder.analysis.selection import Selection
-from arpo_entropy_recorder.analysis.summary import told
 from arpo_entropy_recorder.report.join import Join
 from arpo_entropy_recorder.report.page import make_page, make_report, read_run, write_report
+from arpo_entropy_recorder.report.serve import PageServer
 from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
-
-LONG = 300
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +24,20 @@ def chrome(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A long run with text in which one tool's results stop raising the entropy."""
-    directory = tmp_path_factory.mktemp("run")
-    write_run(directory, "one_tool", LONG, prompts=3, n=4)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory, run):
-    """That run joined with its dump, and a short one beside it."""
-    short = tmp_path_factory.mktemp("short")
-    write_run(short, "hold", 20, prompts=3, n=4)
-    join = Join(run / "rollouts", Bytes())
+def page(tmp_path_factory):
+    """A run joined with its dump, and three steps beside it."""
+    directory = tmp_path_factory.mktemp("page")
+    write_run(directory, "hold", 20, prompts=3, n=4)
+    (directory / "beside").mkdir()
+    write_steps(directory / "beside", STEPS)
+    join = Join(directory / "rollouts", Bytes())
     runs = [
-        read_run("long", read_steps([run / "entropies"]), Transcriber(Bytes()), vocab_size=1000, join=join),
-        read_run("short", read_steps([short / "entropies"]), None, 6),
+        read_run(
+            "long", read_steps([directory / "entropies"]), Transcriber(Bytes()), vocab_size=1000, join=join
+        ),
+        read_run("short", read_steps([directory / "beside"]), None, 6),
     ]
-    path = tmp_path_factory.mktemp("page") / "report.html"
+    path = directory / "report.html"
     write_report(make_page(runs), path)
     return path
 
@@ -68,199 +56,6 @@ def hostile_page(tmp_path_factory):
 @pytest.fixture
 def browser(chrome, page):
     return opened(chrome, page)
-
-
-def ratio_of_stats(run, steps, tool=None):
-    selection = Selection(steps=steps, tool=tool)
-    found = told(analyse(read_steps([run / "entropies"]), ["pairs"], selection))
-    return [found["ratio"][name] for name in ("ratio", "low", "high", "n")]
-
-
-def shown_ratio(driver):
-    return [float(part) for part in one(driver, "#chosen strong").get_attribute("data-ratio").split()]
-
-
-def chosen_steps(driver):
-    return tuple(int(one(driver, f"#{end}").get_property("value")) for end in ("first", "last"))
-
-
-def choose_by_keys(driver, end, step):
-    """Move a handle of the chart with the keyboard."""
-    from selenium.webdriver.common.keys import Keys
-
-    handle = one(driver, f".handle[data-end={end}]")
-    driver.execute_script("arguments[0].focus()", handle)
-    keys = driver.switch_to.active_element
-    while (now := chosen_steps(driver)[end == "last"]) != step:
-        tenth = abs(step - now) >= LONG // 10
-        larger = Keys.PAGE_UP if tenth else Keys.ARROW_RIGHT
-        keys.send_keys(larger if step > now else Keys.PAGE_DOWN if tenth else Keys.ARROW_LEFT)
-
-
-def score_in_dump(run, step, sample):
-    """The score of the one dumped line that has the trajectory's texts in this order, in plain Python."""
-    texts = whole_texts(json.loads((run / "entropies" / f"entropy_step_{step}.json").read_text()))[sample]
-    lines = [json.loads(line) for line in (run / "rollouts" / f"{step}.jsonl").read_text().splitlines()]
-
-    def fits(line):
-        parts = line["output"].split(" <result>\n")
-        said = [parts[0], *(part.split("\n</result>", 1)[1] for part in parts[1:])]
-        return said == [texts[number] for number in sorted(texts)]
-
-    scores = {line["score"] for line in lines if fits(line)}
-    return scores.pop() if len(scores) == 1 else None
-
-
-def test_four_questions_are_answered_by_clicks_and_agree_with_the_files(browser, run):
-    # 1. The ratio of steps 200 to 300.
-    choose_by_keys(browser, "first", 200)
-    assert chosen_steps(browser) == (200, 300)
-    assert shown_ratio(browser) == pytest.approx(ratio_of_stats(run, (200, 300)), rel=1e-6)
-    # 2. The tool with the lowest ratio there.
-    rows = [
-        [content(cell) for cell in row.find_elements("css selector", "th, td")]
-        for row in all_of(browser, "#tools tbody tr")
-    ]
-    ratios = {row[0].strip(): float(row[1].split("x")[0]) for row in rows}
-    lowest = min(ratios, key=ratios.get)
-    of_stats = {tool: ratio_of_stats(run, (200, 300), tool) for tool in ratios}
-    assert lowest == min(of_stats, key=lambda tool: of_stats[tool][0]) == "python"
-    (button,) = [button for button in all_of(browser, "#tools button") if button.text == lowest]
-    button.click()
-    assert shown_ratio(browser) == pytest.approx(of_stats[lowest], rel=1e-6)
-    # 3. The text of its first five segments.
-    texts, scores = {}, {}
-    for entry in all_of(browser, "#list button"):
-        entry.click()
-        step, sample = (int(part) for part in entry.get_attribute("data-id").split(".")[::3])
-        scores[step, sample] = all_of(entry, ".score")
-        for segment in all_of(browser, "#pane .segment"):
-            if content(segment).startswith(f"Result of {lowest}"):
-                number = int(content(segment).split("Policy, round ")[1].split()[0])
-                texts[step, sample, number] = content(one(segment, ".written"))
-        if len(texts) >= 5:
-            break
-    first_five = list(texts)[:5]
-    assert len(first_five) == 5
-    for step, sample, number in first_five:
-        assert 200 <= step <= 300
-        entries = json.loads((run / "entropies" / f"entropy_step_{step}.json").read_text())
-        (entry,) = [
-            e for e in entries if (e["sample_idx"], e["round"], e["tool"]) == (sample, number, lowest)
-        ]
-        assert texts[step, sample, number] == bytes(entry["tokens"]).decode()
-    # 4. The mean score of their trajectories.
-    keys = list(dict.fromkeys(key[:2] for key in first_five))
-    read = [float(scores[key][0].text.split()[-1]) for key in keys if scores[key]]
-    known = [score for key in keys if (score := score_in_dump(run, *key)) is not None]
-    assert read
-    assert sum(read) / len(read) == sum(known) / len(known)
-
-
-def test_steps_are_dragged_and_typed(browser, run):
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.keys import Keys
-
-    chart = one(browser, "#training")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
-    actions = ActionChains(browser).move_to_element_with_offset(chart, -100, 20).click_and_hold()
-    actions.move_by_offset(60, 0).move_by_offset(90, 0).release().perform()
-    first, last = chosen_steps(browser)
-    assert 40 < first < 140 < last < 290
-    assert shown_ratio(browser) == pytest.approx(ratio_of_stats(run, (first, last)), rel=1e-6)
-    one(browser, "#first").send_keys(Keys.CONTROL + "a" + Keys.NULL, "7", Keys.TAB)
-    assert chosen_steps(browser) == (7, last)
-    one(browser, "#last-tenth").click()
-    assert chosen_steps(browser) == (271, 300)
-    one(browser, "#all").click()
-    assert chosen_steps(browser) == (1, 300)
-
-
-def test_the_address_keeps_the_choice(chrome, page, run):
-    browser = opened(chrome, page, "#run=long&with=short&steps=200-250&tool=search")
-    assert chosen_steps(browser) == (200, 250)
-    assert one(browser, "#tool").get_property("value") == "search"
-    assert one(browser, "#other").get_property("value") == "short"
-    assert shown_ratio(browser) == pytest.approx(ratio_of_stats(run, (200, 250), "search"), rel=1e-6)
-    all_of(browser, "#list button")[1].click()
-    title = content(one(browser, "#pane-title"))
-    address = browser.execute_script("return location.hash")
-    opened(chrome, page, address)
-    assert content(one(browser, "#pane-title")) == title
-    assert chosen_steps(browser) == (200, 250)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "#run=<img src=x>&tool=__proto__&steps=1e9-2",
-        "#steps=999999999999999999-1",
-        "#with=long&at=constructor",
-    ],
-)
-def test_an_address_that_names_nothing_is_ignored(chrome, page, address):
-    browser = opened(chrome, page, address)
-    assert chosen_steps(browser) == (1, 300)
-    assert browser.get_log("browser") == []
-
-
-def test_list_and_tokens_are_read_with_the_keyboard_alone(browser):
-    from selenium.webdriver.common.keys import Keys
-
-    first, second = all_of(browser, "#list button")[:2]
-    browser.execute_script("arguments[0].focus()", first)
-    browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
-    assert second.get_attribute("aria-current") == "true"
-    step, sample = second.get_attribute("data-id").split(".")[::3]
-    assert content(one(browser, "#pane-title")) == f"Step {step}, trajectory {sample}"
-    token = one(browser, "#pane .token")
-    assert "opening" in token.get_attribute("class")
-    browser.execute_script("arguments[0].focus()", token)
-    browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
-    now = browser.switch_to.active_element
-    assert now == all_of(browser, "#pane .token")[1]
-    said = content(one(browser, "#token-says"))
-    assert said.startswith(f'"{content(now)}": entropy {float(now.get_attribute("data-entropy")):.3g}')
-    assert "nats, like " in said
-
-
-def test_filters_leave_what_they_name(browser, run):
-    words = one(browser, "#words")
-    words.send_keys("answer")
-    found = len(all_of(browser, "#list button"))
-    assert found > 0
-    words.send_keys(" no such words")
-    assert all_of(browser, "#list button") == []
-    assert one(browser, "#shown").text.startswith("0 of ")
-    browser.execute_script("arguments[0].value = ''; arguments[0].dispatchEvent(new Event('input'))", words)
-    one(browser, "#score-low").send_keys("1")
-    assert {entry.text for entry in all_of(browser, "#list .score")} == {"score 1"}
-
-
-def test_a_dot_leads_to_its_trajectory(browser):
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    dots = all_of(browser, "#training .dot")
-    assert len(dots) > 50
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dots[-1])
-    ActionChains(browser).move_to_element(dots[-1]).click().perform()
-    assert content(one(browser, "#pane-title")) in content(dots[-1]).replace("step", "Step")
-    assert one(browser, "#pane") == browser.switch_to.active_element
-
-
-def test_branches_stand_below_the_one_they_forked_from(browser, run):
-    browser.execute_script(
-        "choose({ at: choice.run.trajectories.find((t) => t.family.some((m) => m[1] !== null)) })"
-    )
-    tree = one(browser, "#pane .tree")
-    forks = all_of(tree, "li li")
-    assert forks
-    step, _, _, sample = browser.execute_script("return trajectoryId(choice.at)").split(".")
-    entries = json.loads((run / "entropies" / f"entropy_step_{step}.json").read_text())
-    prompt = next(e["prompt_idx"] for e in entries if e["sample_idx"] == int(sample))
-    family = {e["sample_idx"]: e["parent_idx"] for e in entries if e["prompt_idx"] == prompt}
-    assert len(forks) == sum(parent is not None for parent in family.values())
-    assert "not a causal effect" in content(one(browser, "#branches"))
 
 
 def test_hostile_text_is_text_and_no_request_leaves_the_page(chrome, hostile_page):
@@ -375,3 +170,22 @@ def test_a_default_recording_shows_entropies_and_what_to_set(chrome, tmp_path):
     assert len(all_of(browser, "#pane .segment")) == 3
     assert not one(browser, "#words").is_displayed()
     assert browser.get_log("browser") == []
+
+
+def test_a_served_page_loads_itself_again_and_asks_nobody_else(chrome, tmp_path):
+    write_steps(tmp_path, STEPS)
+    server = PageServer()
+    run = [read_run("run", read_steps([tmp_path]))]
+    server.publish(lambda version: make_page(run, version=version))
+    server.start()
+    try:
+        chrome.get_log("performance")
+        chrome.get(f"{server.address}#steps=2-3")
+        wait(chrome, "return document.documentElement.dataset.ready")
+        server.publish(lambda version: make_page(run, version=version))
+        wait(chrome, "return PAGE.version === '2' && document.documentElement.dataset.ready")
+        assert chosen_steps(chrome) == (2, 3)
+        urls = {url.partition("#")[0] for url, _ in requests(chrome) if not url.startswith("data:image/")}
+        assert urls == {server.address, f"{server.address}version"}
+    finally:
+        server.close()

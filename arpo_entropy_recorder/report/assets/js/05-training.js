@@ -158,7 +158,8 @@ function drag(plot) {
 
 function drawRatio() {
   const found = shownRuns().map(series);
-  const values = found.flatMap(({ points }) => points.flatMap(({ ratio }) => [ratio.ratio, ratio.low, ratio.high]));
+  // Intervals of a few prompts may reach far: the axis goes by the ratios, and bands end at its ends.
+  const values = found.flatMap(({ points }) => points.flatMap(({ ratio }) => [ratio.ratio / 1.4, ratio.ratio * 1.4]));
   const known = values.filter((value) => Number.isFinite(value) && value > 0);
   const high = Math.min(2 ** Math.ceil(Math.log2(Math.max(...known, 2))), 64);
   const low = Math.max(2 ** Math.floor(Math.log2(Math.min(...known, 0.5))), 1 / 64);

@@ -108,7 +108,7 @@ async function start() {
   translate();
   listen();
   choose(choiceIn(isAddress(location.hash) ? location.hash : ""));
-  if (!choice.at && choice.run.trajectories.length) choose({ at: choice.run.trajectories[0] });
+  if (!choice.at && listed.length) choose({ at: listed[0] });
   document.documentElement.dataset.ready = performance.now().toFixed(0);
 }
 
