@@ -7,7 +7,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, tostring
 
 import orjson
@@ -39,13 +39,21 @@ def visible(text: str) -> str:
     )
 
 
-def page(
-    title: str, style: str, script: str, body: Iterable[Element], data: Any = None, connects: bool = False
-) -> str:
-    """A whole document whose policy lets run this `style` and `script`, known by their hashes, and nothing else.
+class Document(NamedTuple):
+    """A document's title, its one style and script, and its language."""
+
+    title: str
+    style: str
+    script: str
+    lang: str = "en"
+
+
+def page(document: Document, body: Iterable[Element], data: Any = None, connects: bool = False) -> str:
+    """A whole document whose policy lets run its style and script, known by their hashes, and nothing else.
 
     `data`, of plain JSON types, is there for the script. With `connects` it may ask the server that it came from.
     """
+    title, style, script, lang = document
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
         f"{CONNECTS if connects else ''}base-uri 'none'; form-action 'none'"
@@ -63,8 +71,8 @@ def page(
     )
     block = _raw("script", json_block(data))
     block.attrib.update({"type": "application/json", "id": "data"})
-    document = tag("html", head, tag("body", *body, block, _raw("script", script)), lang="en")
-    return "<!doctype html>\n" + tostring(document, encoding="unicode", method="html") + "\n"
+    whole = tag("html", head, tag("body", *body, block, _raw("script", script)), lang=lang)
+    return "<!doctype html>\n" + tostring(whole, encoding="unicode", method="html") + "\n"
 
 
 def json_block(data: Any) -> str:

@@ -13,11 +13,12 @@ from arpo_entropy_recorder.analysis.analysis import gather
 from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
+from arpo_entropy_recorder.report.chinese import CHINESE
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.gathered import Gathered
 from arpo_entropy_recorder.report.holdings import holds, rule, why_no_text
 from arpo_entropy_recorder.report.join import Join
-from arpo_entropy_recorder.report.markup import page, tag
+from arpo_entropy_recorder.report.markup import Document, page, tag
 from arpo_entropy_recorder.report.page_data import page_data, run_data
 from arpo_entropy_recorder.report.reader import trajectory_data
 from arpo_entropy_recorder.report.sample import Sample, Trajectory
@@ -69,17 +70,19 @@ def read_run(
 
 def make_page(runs: Sequence[RunPage], words: Words = ENGLISH, version: str | None = None) -> str:
     """The page, as HTML. With a `version` it is a live one, which asks its server for the next."""
-    data = page_data([_data(run) for run in runs], words.chinese)
+    chinese = words.chinese is not None
+    data = page_data([_data(run) for run in runs], CHINESE if chinese else None)
     data |= {"text": why_no_text(runs), "version": version}
     body = [
-        tag("p", holds(runs), class_="holds"),
+        tag("aside", tag("p", holds(runs)), class_="holds", aria_label="What this page holds"),
         tag("a", "Skip to the overview", href="#explore", class_="skip"),
         tag("main", header(runs), fromstring(_asset("explore.html")), *_static(runs, words), id="main"),
         footer(),
     ]
     names = sorted(file.name for file in (files(__package__) / "assets" / "js").iterdir())
     script = "".join(_asset(f"js/{name}") for name in names if name != LIVE or version is not None)
-    return page(f"Entropy report: {QUESTION}", _asset("page.css"), script, body, data, version is not None)
+    document = Document(f"Entropy report: {QUESTION}", _asset("page.css"), script, "zh" if chinese else "en")
+    return page(document, body, data, version is not None)
 
 
 def make_report(

@@ -6,6 +6,8 @@ import json
 import re
 import statistics
 from html.parser import HTMLParser
+from importlib import resources
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import example, given
@@ -14,8 +16,11 @@ from report_steps import HOSTILE, STEPS, Bytes, Words, data_of, record, write_st
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import FIGURES
-from arpo_entropy_recorder.report.markup import page, tag
-from arpo_entropy_recorder.report.page import make_report
+from arpo_entropy_recorder.figures.chinese import CHINESE as FIGURE_CHINESE
+from arpo_entropy_recorder.figures.words import Words as FigureWords
+from arpo_entropy_recorder.report.chinese import CHINESE
+from arpo_entropy_recorder.report.markup import Document, page, tag
+from arpo_entropy_recorder.report.page import make_page, make_report, read_run
 from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
 
@@ -221,7 +226,7 @@ def test_the_policy_lets_run_what_is_in_the_page_and_nothing_else(plain):
 @example(HOSTILE)
 @example("]]></div></style></script><!--")
 def test_any_text_comes_back_from_the_page_as_it_went_in(text):
-    html = page("t", "", "", [tag("p", text, title=text)])
+    html = page(Document("t", "", ""), [tag("p", text, title=text)])
     html.encode()  # lone surrogates, too, can be written
     read, titles = [], []
     parser = HTMLParser()
@@ -304,3 +309,23 @@ def test_another_runs_tokenizer_is_one_line_with_the_option(tmp_path, capsys, mo
     monkeypatch.setattr("arpo_entropy_recorder.commands.report._transcriber", lambda *_: transcriber)
     assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 2
     assert "error: --model: the tokenizer does not know the recorded token ids" in capsys.readouterr().err
+
+
+def test_every_word_of_the_script_exists_in_chinese(tmp_path):
+    assets = resources.files("arpo_entropy_recorder.report") / "assets"
+    said = {"start"}
+    for file in (assets / "js").iterdir():
+        said |= {
+            json.loads(f'"{text}"') for text in re.findall(r'\bsay\(\s*"((?:[^"\\]|\\.)*)"', file.read_text())
+        }
+    for element in ElementTree.fromstring((assets / "explore.html").read_text()).iter():
+        said |= {text.strip() for text in (element.text, element.tail) if text and text.strip()}
+        said |= {element.get("aria-label")} - {None}
+    assert len(said) > 60
+    assert said == CHINESE.keys()
+    for english, chinese in CHINESE.items():
+        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", chinese))
+    write_steps(tmp_path, STEPS)
+    html = make_page([read_run("run", read_steps([tmp_path]))], FigureWords(chinese=FIGURE_CHINESE))
+    assert data_of(html)["words"] == CHINESE
+    assert '<html lang="zh">' in html

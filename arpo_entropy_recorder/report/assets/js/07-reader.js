@@ -158,10 +158,11 @@ function drawSegment(segment) {
 
 // A token says its entropy where it is pointed at, tapped or focused; arrow keys go from one to the next.
 function token(text, entropy, isFirst) {
+  const said = `${JSON.stringify(text)}: ${inWords(entropy)}`;
   const made = element("span", {
-    class: `token lit ${shade(entropy)}${isFirst ? " opening" : ""}`, tabindex: "-1", role: "button", "aria-describedby": "token-says",
+    class: `token lit ${shade(entropy)}${isFirst ? " opening" : ""}`, tabindex: "-1", role: "button", "aria-label": said,
   }, text);
-  const words = () => sayToken(`${JSON.stringify(text)}: ${inWords(entropy)}`);
+  const words = () => sayToken(said);
   made.addEventListener("pointerenter", words);
   made.addEventListener("focus", words);
   made.addEventListener("click", () => { made.focus(); words(); });

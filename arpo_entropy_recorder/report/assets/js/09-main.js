@@ -94,7 +94,10 @@ function translate() {
   const walk = document.createTreeWalker(document.getElementById("explore"), NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const text = walk.currentNode.nodeValue.trim();
-    if (text in PAGE.words) walk.currentNode.nodeValue = walk.currentNode.nodeValue.replace(text, PAGE.words[text]);
+    if (Object.hasOwn(PAGE.words, text)) walk.currentNode.nodeValue = walk.currentNode.nodeValue.replace(text, PAGE.words[text]);
+  }
+  for (const named of document.querySelectorAll("#explore [aria-label]")) {
+    named.setAttribute("aria-label", say(named.getAttribute("aria-label")));
   }
 }
 
