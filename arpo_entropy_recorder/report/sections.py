@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 QUESTION = "Does the policy become uncertain after tool results?"
 # A vector picture is sharper; above this many bytes its points weigh more than pixels do.
 MAX_SVG_BYTES = 100_000
-PNG_DPI = 120
+PNG_DPI = 100
 CSS_INCH = 96  # pixels
 HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half of a row
 

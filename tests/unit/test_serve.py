@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.serve import PageServer
 
@@ -79,3 +80,10 @@ def test_before_the_first_step_it_says_so():
 def test_a_port_in_use_is_one_line(server):
     with pytest.raises(UserError, match="choose another port"):
         PageServer(server.port)
+
+
+def test_a_port_that_is_none_is_one_line(tmp_path, capsys):
+    assert main(["watch", str(tmp_path), "--serve", "65536"]) == 2
+    error = capsys.readouterr().err
+    assert "65536 is not a port, from 1 to 65,535" in error
+    assert error.count("\n") == 1

@@ -133,10 +133,10 @@ const withoutText = () => (PAGE.runs.some((run) => run.trajectories.some((t) => 
   : PAGE.text);
 
 function drawSegment(segment) {
-  const tool = segment.tool ? toolOf(segment) : null;
+  const tool = toolOf(segment);
   const item = element("li", { class: tool && choice.tool && tool !== choice.tool ? "segment aside" : "segment" });
   if (segment.after) {
-    const who = element("p", { class: "who" }, say("Result of {tool}", { tool: tool ?? say("a tool") }) + (segment.result === null || segment.result === undefined ? say("; its text was not recorded") : ""));
+    const who = element("p", { class: "who" }, say("Result of {tool}", { tool: tool ?? say("a tool") }) + (segment.result === undefined ? say("; its text was not recorded") : ""));
     item.append(element("div", { class: "result" }, who, segment.result ? element("div", { class: "text", dir: "auto" }, segment.result) : null));
   }
   const first = segment.entropies[0];
