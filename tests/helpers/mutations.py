@@ -420,6 +420,43 @@ MUTATIONS = [
         "weights_only=False",
         "torch/test_torch_dumps.py::test_what_torch_saved_otherwise_is_refused",
     ),
+    # The page has the numbers of stats, joins what fits once, and answers nobody else.
+    Mutation(
+        "report/histograms.py",
+        "place = 1 + (BINS - 1)",
+        "place = 2 + (BINS - 1)",
+        "unit/test_page_data.py::test_histograms_count_every_record_in_its_bin",
+    ),
+    Mutation(
+        "report/join.py",
+        "if len(candidates) > 1:  # so that each of them counts as ambiguous",
+        "if False:",
+        "unit/test_join.py::test_what_fits_twice_or_not_at_all_is_counted_and_not_joined",
+    ),
+    Mutation(
+        "report/branches.py",
+        "others = (total[of] - score[number]) / (count[of] - 1)",
+        "others = total[of] / count[of]",
+        "unit/test_join.py::test_branches_are_compared_with_their_prompts_others",
+    ),
+    Mutation(
+        "report/serve.py",
+        'if host not in (f"{HOST}:{self.port}", f"localhost:{self.port}"):',
+        "if not host:",
+        "unit/test_serve.py::test_another_host_name_gets_nothing",
+    ),
+    Mutation(
+        "report/markup.py",
+        r'.replace("<", r"\u003c")',
+        "",
+        "unit/test_report.py::test_untrusted_text_stays_text",
+    ),
+    Mutation(
+        "report/assets/js/02-statistics.js",
+        "const c1 = a * b - square * (sumAB - n * a * b);",
+        "const c1 = a * b;",
+        "unit/test_browser_clicks.py::test_the_address_keeps_the_choice",
+    ),
 ]
 
 

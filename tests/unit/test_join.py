@@ -52,17 +52,17 @@ def test_what_fits_twice_or_not_at_all_is_counted_and_not_joined(tmp_path):
     (tmp_path / "dumps").mkdir()
     records = [
         record(s, 0, 0.1, tokens=ids, prompt=f"{s:016x}")
-        for s, ids in enumerate([(0, 1), (0, 1), (2, 3), (1,)])
+        for s, ids in enumerate([(0, 1), (0, 1), (2, 3), (1,), (4,), (4,)])
     ]
     write_steps(tmp_path, {1: records})
-    outputs = ["The answer ", "The answer ", "is 42", "never written"]
+    outputs = ["The answer ", "The answer ", "is 42", "never written", "<search>q</search>"]
     lines = [json.dumps({"input": "q", "output": text, "score": 1}) for text in outputs]
     (tmp_path / "dumps" / "1.jsonl").write_text("\n".join([*lines, '{"input": 3}']))
     tokenizer = type("Tokenizer", (Bytes,), {"decode": Words().decode})()
     join = Join(tmp_path / "dumps", tokenizer)
     (step,) = read_steps([tmp_path])
     assert join.of(step) == {2: Dumped("q", {}, 1.0)}
-    assert join.counts == {JOINED: 1, AMBIGUOUS: 2, MISSING: 1, UNREADABLE: 1}
+    assert join.counts == {JOINED: 1, AMBIGUOUS: 4, MISSING: 1, UNREADABLE: 1}
 
 
 def test_one_prompt_joined_with_two_texts_is_ambiguous(tmp_path):
