@@ -62,7 +62,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    require("serve", "zmq")
     if find_spec("vllm") is None:
         raise UserError("serve needs vllm: install it where this command is")
     if not entry_points(group="vllm.general_plugins", name=PLUGIN):

@@ -206,3 +206,11 @@ def test_watch_tries_a_redraw_that_failed_again_and_says_so_once(tmp_path, monke
 def test_a_link_that_leads_nowhere_does_not_end_a_watch(tmp_path, monkeypatch):
     (tmp_path / "x.json").symlink_to("x.json")
     assert watching(tmp_path, monkeypatch, [None]) == 1
+
+
+def test_serving_without_vllm_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("arpo_entropy_recorder.commands.serve.find_spec", lambda name: None)
+    done = arpo_entropy("serve", "MODEL", "-o", "out", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "needs vllm" in done.stderr
+    assert not (tmp_path / "out").exists()
