@@ -86,6 +86,15 @@ def test_even_markup_that_got_into_the_page_could_not_run_or_load(browser):
     assert dict(requests(browser))["https://example.org/x"] == "csp"
 
 
+def test_the_page_opens_at_its_top_and_the_list_at_its_choice(browser):
+    assert browser.execute_script("return scrollY") == 0
+    last = all_of(browser, "#list button")[-1]
+    browser.execute_script("arguments[0].click()", last)
+    inside = "const [a, b] = [list, arguments[0]].map((e) => e.getBoundingClientRect()); return b.bottom <= a.bottom + 1"
+    assert browser.execute_script(f"const list = document.getElementById('list'); {inside}", last)
+    assert browser.execute_script("return scrollY") == 0
+
+
 @pytest.mark.parametrize("width", [390, 820, 1440])
 def test_nothing_is_wider_than_the_screen(browser, width):
     size(browser, width)

@@ -77,6 +77,15 @@ function markCurrent() {
   return current;
 }
 
+// Scrolls the list alone: scrollIntoView would move the page, too, when it is opened.
+function showInList(button) {
+  if (!button) return;
+  const list = document.getElementById("list");
+  const [box, own] = [list.getBoundingClientRect(), button.getBoundingClientRect()];
+  if (own.top < box.top) list.scrollTop -= box.top - own.top;
+  else if (own.bottom > box.bottom) list.scrollTop += own.bottom - box.bottom;
+}
+
 function moveInList(event) {
   const buttons = [...document.querySelectorAll("#list button")];
   const at = buttons.indexOf(document.activeElement);

@@ -46,7 +46,7 @@ function draw(changes) {
   }
   if (has("run", "tool", "at")) {
     drawPane();
-    markCurrent()?.scrollIntoView({ block: "nearest" });
+    showInList(markCurrent());
   }
 }
 
