@@ -42,24 +42,28 @@ def basis(pairs: Pairs) -> str:
     )
 
 
-def headline(pairs: Pairs, dominant: Sequence[Dominant] = (), remedy: str = "a window's mean") -> str:
-    """The answer in one line; `dominant` first tokens are named with the `remedy` that the reader has."""
-    lines = [f"{verdict(pairs)}: {basis(pairs)}.", *tool_lines(pairs), formatting(dominant, remedy)]
+def headline(pairs: Pairs, openers: Sequence[Dominant] = (), remedy: str = "a window's mean") -> str:
+    """The answer in one line; `openers`, dominant first tokens, are named with the `remedy` that the reader has."""
+    lines = [f"{verdict(pairs)}: {basis(pairs)}.", *tool_lines(pairs), formatting(openers, remedy)]
     return " ".join(filter(None, lines))
 
 
 def answer(analysis: Analysis, remedy: str) -> str:
-    """`headline` of an analysis; of a window's means no first token is named."""
-    dominant = () if analysis.selection.over == MEAN else analysis.first_tokens.dominant()
-    return headline(analysis.pairs, dominant, remedy)
+    """`headline` of an analysis."""
+    return headline(analysis.pairs, dominant(analysis), remedy)
 
 
-def formatting(dominant: Sequence[Dominant], remedy: str) -> str:
+def dominant(analysis: Analysis) -> Sequence[Dominant]:
+    """The tokens that nearly all segments begin with; none of a window's means."""
+    return () if analysis.selection.over == MEAN else analysis.first_tokens.dominant()
+
+
+def formatting(openers: Sequence[Dominant], remedy: str) -> str:
     """A sentence about tokens that nearly all segments begin with; none without such."""
     found = [
         f"token {token_id} makes up {share:.0%} of the "
         f"{'first tokens after a tool result' if after_tool else 'starts'}"
-        for after_tool, token_id, share in dominant
+        for after_tool, token_id, share in openers
     ]
     line = " and ".join(found)
     return f"{line[:1].upper()}{line[1:]}: formatting, perhaps; compare {remedy}." if found else ""

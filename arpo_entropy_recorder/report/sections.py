@@ -16,7 +16,7 @@ from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import reasons_of, selected, warnings
 from arpo_entropy_recorder.analysis.statistics import Group
-from arpo_entropy_recorder.analysis.verdict import basis, tool_lines, verdict
+from arpo_entropy_recorder.analysis.verdict import basis, dominant, formatting, tool_lines, verdict
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.picture import METADATA
@@ -56,13 +56,14 @@ def header(runs: Sequence[RunPage]) -> Element:
 def _answer(run: RunPage, is_named: bool) -> Element:
     analysis = run.gathered
     rests_on = basis(analysis.pairs)
+    opening = formatting(dominant(analysis), "a window's mean")
     return tag(
         "div",
         tag("h2", run.name) if is_named else None,
         [tag("p", line, class_="warning") for line in [*warnings(analysis), *selected(analysis)]],
         tag("p", tag("strong", f"{verdict(analysis.pairs)}."), class_="answer"),
         tag("p", f"{rests_on[:1].upper()}{rests_on[1:]}."),
-        [tag("p", line) for line in tool_lines(analysis.pairs)],
+        [tag("p", line) for line in [*tool_lines(analysis.pairs), opening] if line],
         class_="card",
     )
 
