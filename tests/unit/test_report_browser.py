@@ -90,8 +90,8 @@ def test_the_page_opens_at_its_top_and_the_list_at_its_choice(browser):
     assert browser.execute_script("return scrollY") == 0
     last = all_of(browser, "#list button")[-1]
     browser.execute_script("arguments[0].click()", last)
-    inside = "const [a, b] = [list, arguments[0]].map((e) => e.getBoundingClientRect()); return b.bottom <= a.bottom + 1"
-    assert browser.execute_script(f"const list = document.getElementById('list'); {inside}", last)
+    bottom = "return arguments[0].getBoundingClientRect().bottom"
+    assert browser.execute_script(bottom, last) <= browser.execute_script(bottom, one(browser, "#list")) + 1
     assert browser.execute_script("return scrollY") == 0
 
 
