@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,14 @@ time.sleep(300)
 
 
 @pytest.fixture
-def start(tmp_path, plugged_in):
+def temporary():
+    """The command's TMPDIR: short, as a socket's path has at most 107 bytes and a worker's `tmp_path` is long."""
+    with tempfile.TemporaryDirectory(prefix="serve-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def start(tmp_path, temporary, plugged_in):
     """Start the command with these words; the process, whose server says its first line."""
     package = tmp_path / "path" / "vllm" / "entrypoints" / "cli"
     package.mkdir(parents=True)
@@ -40,14 +48,13 @@ def start(tmp_path, plugged_in):
     path = os.pathsep.join(
         [str(tmp_path / "path"), str(plugged_in), str(ROOT), os.environ.get("PYTHONPATH", "")]
     )
-    (tmp_path / "tmp").mkdir()
     started = []
 
     def run(*words, program=None, **environment):
         words = ["-c", program] if program else ["-m", "arpo_entropy_recorder", "serve", *words]
         process = subprocess.Popen(
             [sys.executable, *words],
-            env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp")} | environment,
+            env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -77,7 +84,7 @@ def test_options_of_vllm_are_handed_on(start):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_and_leaves_nothing(start, tmp_path, number):
+def test_a_signal_ends_the_server_and_leaves_nothing(start, temporary, number):
     process = start("MODEL", "-o", "out")
     process.stdout.readline()
     process.send_signal(number)
@@ -86,7 +93,7 @@ def test_a_signal_ends_the_server_and_leaves_nothing(start, tmp_path, number):
         assert json.loads(out) == {"signal": signal.SIGTERM}
     assert process.returncode == 0
     assert "0 records in" in err
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_servers_failure_is_the_commands(start):
@@ -103,14 +110,14 @@ def test_a_directory_that_cannot_be_made_is_one_line(start, tmp_path):
     assert "--output" in err
 
 
-def test_a_second_server_in_one_directory_is_one_line(start, tmp_path):
+def test_a_second_server_in_one_directory_is_one_line(start, temporary):
     first = start("MODEL", "-o", "out")
     first.stdout.readline()
     second = start("MODEL", "-o", "out")
     _, err = second.communicate(timeout=120)
     assert second.returncode == 2
     assert err.count("\n") == 1
-    assert len(list((tmp_path / "tmp").iterdir())) == 2, "the first one's folders"
+    assert len(list(temporary.iterdir())) == 2, "the first one's folders"
 
 
 def test_a_package_without_its_plug_in_is_one_line(start):

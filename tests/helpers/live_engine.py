@@ -171,7 +171,8 @@ async def run(agent, out, options):
 
 
 def main():
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "DEBUG")
+    # Whatever level a test of the same process has asked for: requests are logged at this one.
+    os.environ["VLLM_LOGGING_LEVEL"] = "DEBUG"
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
     options = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
