@@ -154,11 +154,9 @@ def test_the_number_that_the_loop_branches_by_is_its_own_variable(loop, runs):
         pytest.skip("this loop branches by other numbers than ARPO's and AEPO's")
     _, recorded, out = runs
     for report, records in steps(recorded, out):
-        # `current_entropy_dict` of each round, in the order of its slots; none of AEPO's first probes.
-        numbers = [number for found in report["entropies"] for number in found.values()]
-        unseen = (
-            0 if all("segments" in call for call in report["calls"]) else len(report["calls"][0]["prompts"])
-        )
+        # `current_entropy_dict` after each call, in the order of its slots. AEPO's probes are not its loop's slots.
+        numbers = [n for call in report["calls"] if "segments" in call for n in call["numbers"]]
+        unseen = sum(len(call["prompts"]) for call in report["calls"] if "segments" not in call)
         assert len(numbers) == len(records) - unseen > 0
         found = [entry["logprobs_entropy"] for entry in records[unseen:]]
         assert found == pytest.approx(numbers, rel=1e-6, abs=1e-7)

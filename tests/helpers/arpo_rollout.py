@@ -39,7 +39,7 @@ class Trace:
 
     def start(self, fork=None):
         self.fork = fork
-        self.calls, self.parents, self.stops, self.appended, self.entropies = [], {}, {}, 0, []
+        self.calls, self.parents, self.stops, self.appended = [], {}, {}, 0
 
     def frame(self):
         frame = sys._getframe()
@@ -57,8 +57,8 @@ class Trace:
             ours = frame.f_code.co_name == "generate_sequences" and frame.f_code.co_filename.startswith(TREE)
             return self.follow if ours else None
         variables = frame.f_locals
-        if event == "return" and "current_entropy_dict" in variables:
-            self.entropies.append(dict(variables["current_entropy_dict"]))
+        if event == "return":
+            self.number_last(variables)
         new = variables.get("new_inputs", ())
         if len(new) > self.appended and len(variables["new_sample_origins"]) == len(new):
             restart = not variables["new_result_masks"][-1]
@@ -70,6 +70,11 @@ class Trace:
         self.appended = min(self.appended, len(new))
         return self.follow
 
+    def number_last(self, variables):
+        """Keep what the loop has worked out of the last call's log-probabilities, in the order of its slots."""
+        if self.calls and "current_entropy_dict" in variables:
+            self.calls[-1]["numbers"] = list(variables["current_entropy_dict"].values())
+
     def generate(self, stock):
         def traced(llm, *args, **kwargs):
             frame = self.frame()
@@ -79,8 +84,7 @@ class Trace:
             outputs = stock(llm, *args, **kwargs)
             call = {"prompts": prompts, "outputs": [list(o.outputs[0].token_ids) for o in outputs]}
             call["log_probabilities"] = [log_probabilities(o.outputs[0]) for o in outputs]
-            if "current_entropy_dict" in variables:
-                self.entropies.append(dict(variables["current_entropy_dict"]))
+            self.number_last(variables)
             call["temperature"] = kwargs["sampling_params"].temperature
             if self.fork:
                 self.fork.after(outputs)
@@ -187,7 +191,6 @@ def main():
                 "responses": output.batch["responses"].tolist(),
                 "loss_mask": output.batch["loss_mask"].tolist(),
                 "metrics": metrics,
-                "entropies": trace.entropies,
                 "masks": len(rollout.sampling_params.logits_processors or ()),
                 "initial_entropies": dict(getattr(rollout, "initial_entropy_dict", {})),
             }
