@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from engines import KIND, ToolRollout, make_prompts, make_rollout
@@ -90,7 +91,7 @@ def test_outputs_are_the_same_with_and_without_the_recorder(llm, oracle, tmp_pat
         llm.reset_prefix_cache()
         # The V2 model runner draws each request's seed from numpy's generator.
         torch.manual_seed(1)
-        __import__("numpy").random.seed(1)
+        np.random.seed(1)
         rollout = make_rollout(cls, llm, oracle.tokenizer, tmp_path, **(SMALL | config))
         return rollout.generate_sequences(make_prompts(oracle.tokenizer, TEXTS[:3], global_steps=1)).responses
 
@@ -99,11 +100,12 @@ def test_outputs_are_the_same_with_and_without_the_recorder(llm, oracle, tmp_pat
     assert outputs(ToolRollout) == stock
 
 
+@pytest.mark.skipif(KIND == "v0", reason="a bias is the mask of model runner V2 alone; V0 bounds biases to 100")
 def test_a_bias_masks_as_allowed_ids_do(llm, oracle, tmp_path, monkeypatch):
     def run(name):
         llm.reset_prefix_cache()
         # The V2 model runner draws each request's seed from numpy's generator.
-        __import__("numpy").random.seed(1)
+        np.random.seed(1)
         (tmp_path / name).mkdir()
         rollout, output, records = record(llm, oracle, tmp_path / name, texts=TEXTS[:2])
         return list(rollout._mask), output.responses, [entry["entropy"] for entry in records]
