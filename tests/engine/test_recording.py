@@ -100,7 +100,9 @@ def test_outputs_are_the_same_with_and_without_the_recorder(llm, oracle, tmp_pat
     assert outputs(ToolRollout) == stock
 
 
-@pytest.mark.skipif(KIND == "v0", reason="a bias is the mask of model runner V2 alone; V0 bounds biases to 100")
+@pytest.mark.skipif(
+    KIND == "v0", reason="a bias is the mask of model runner V2 alone; V0 bounds biases to 100"
+)
 def test_a_bias_masks_as_allowed_ids_do(llm, oracle, tmp_path, monkeypatch):
     def run(name):
         llm.reset_prefix_cache()
