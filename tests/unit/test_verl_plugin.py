@@ -89,7 +89,7 @@ def test_wrong_setting_is_one_line_and_verl_goes_on(tmp_path):
 def test_hook_that_fails_does_not_stop_the_import(tmp_path):
     (tmp_path / "target.py").write_text("value = 1\n")
     code = (
-        "from arpo_entropy_recorder.live.verl.imports import after_imports\n"
+        "from arpo_entropy_recorder.live.imports import after_imports\n"
         "seen = []\n"
         "hooks = {'target': lambda module: seen.append(module.value) or 1 / 0}\n"
         "after_imports(hooks)\nafter_imports(hooks)\nimport target\n"
@@ -104,7 +104,7 @@ def test_hook_that_fails_does_not_stop_the_import(tmp_path):
 def test_hook_runs_on_a_module_that_is_there(tmp_path):
     (tmp_path / "target.py").write_text("value = 1\n")
     code = (
-        "import target\nfrom arpo_entropy_recorder.live.verl.imports import after_imports\n"
+        "import target\nfrom arpo_entropy_recorder.live.imports import after_imports\n"
         "after_imports({'target': lambda module: setattr(module, 'value', 2)})\nprint(json.dumps(target.value))"
     )
     assert python(code, tmp_path)[0] == 2

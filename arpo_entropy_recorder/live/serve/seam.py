@@ -14,10 +14,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from arpo_entropy_recorder.live.imports import Hook, after_imports
 from arpo_entropy_recorder.live.job import Job
 from arpo_entropy_recorder.live.serve.channel import local_addresses
 from arpo_entropy_recorder.live.serve.front import Seam
-from arpo_entropy_recorder.live.verl.imports import Hook, after_imports
 from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
+from arpo_entropy_recorder.live.imports import Hook
 from arpo_entropy_recorder.live.verl import loop, trainer
 from arpo_entropy_recorder.live.verl.actor import MEMBERSHIP
-from arpo_entropy_recorder.live.verl.imports import Hook
 
 
 def hook_workers(module: ModuleType) -> None:

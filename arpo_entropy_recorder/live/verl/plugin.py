@@ -18,8 +18,8 @@ def install() -> bool:
     if not os.environ.get("ARPO_ENTROPY_DIR") or os.environ.get("ARPO_ENTROPY_DISABLE") == "1":
         return False
     try:
+        from arpo_entropy_recorder.live.imports import after_imports
         from arpo_entropy_recorder.live.verl.hooks import HOOKS
-        from arpo_entropy_recorder.live.verl.imports import after_imports
         from arpo_entropy_recorder.recorder.settings import Settings
 
         if not Settings.read({}).enabled:
