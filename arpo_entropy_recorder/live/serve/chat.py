@@ -6,7 +6,7 @@ The body is the one that the server has read and checked already. It is parsed i
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -80,17 +80,6 @@ def recorded_chat(seam: Seam, cls: type, original: Create) -> Create:
         body = vars(raw_request).get("_body") if raw_request is not None else None
         return ChatRequest(seam.front(), body, raw_request.headers) if body else None
 
-    async def streamed(chat: ChatRequest, stream: Any) -> AsyncIterator[Any]:
-        try:
-            async for chunk in stream:
-                seam.guarded(chat.streamed, chunk)
-                yield chunk
-        finally:
-            try:
-                await stream.aclose()
-            finally:
-                seam.guarded(chat.end)
-
     @functools.wraps(original)
     async def create_chat_completion(
         server: Any, request: Any, raw_request: Any = None, *args: Any, **kwargs: Any
@@ -107,7 +96,9 @@ def recorded_chat(seam: Seam, cls: type, original: Create) -> Create:
             if not hasattr(result, "__aiter__"):
                 seam.guarded(chat.replied, result)
                 seam.guarded(chat.end)
-        return streamed(chat, result) if hasattr(result, "__aiter__") else result
+        if hasattr(result, "__aiter__"):
+            return seam.watched(result, chat.streamed, chat.end)
+        return result
 
     return create_chat_completion
 

@@ -160,6 +160,20 @@ class Seam:
                 self.front().channel.fail("a request could not be recorded")
             return None
 
+    async def watched(
+        self, stream: AsyncGenerator[Any, None], see: Callable[[Any], None], end: Callable[[], None]
+    ) -> AsyncGenerator[Any, None]:
+        """What `stream` yields, each item shown to `see` first; closes it, and calls `end` once, however it ends."""
+        try:
+            async for item in stream:
+                self.guarded(see, item)
+                yield item
+        finally:
+            try:
+                await stream.aclose()
+            finally:
+                self.guarded(end)
+
     def generate(self, original: Generate) -> Generate:
         """`AsyncLLM.generate` that marks what is recorded."""
 
@@ -171,7 +185,9 @@ class Seam:
             if opened is None:
                 return original(engine, prompt, sampling_params, request_id, *args, **kwargs)
             turn, params = opened
-            return self._watched(turn, original(engine, prompt, params, request_id, *args, **kwargs))
+            return self.watched(
+                original(engine, prompt, params, request_id, *args, **kwargs), turn.see, turn.end
+            )
 
         return generate
 
@@ -196,17 +212,6 @@ class Seam:
         params = copy.copy(params)
         params.extra_args = {**params.extra_args, MARK: child_mark(self._job.token, key, index)[1]}
         return params
-
-    async def _watched(self, turn: OpenTurn, stream: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-        try:
-            async for output in stream:
-                self.guarded(turn.see, output)
-                yield output
-        finally:
-            try:
-                await stream.aclose()
-            finally:
-                self.guarded(turn.end)
 
 
 def _packed(token_ids: Any) -> bytes:
