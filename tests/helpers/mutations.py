@@ -316,7 +316,7 @@ MUTATIONS = [
         "unit/test_check.py::test_what_is_wrong_is_named_and_is_the_exit_status",
     ),
     Mutation(
-        "live/serve/lineage.py",
+        "live/serve/known.py",
         "return None if found is None or found.was_alike else found.nodes[0]",
         "return None if found is None else found.nodes[-1]",
         "unit/test_served_lineage.py::test_an_identifier_that_was_issued_twice_is_none",

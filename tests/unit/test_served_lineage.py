@@ -299,10 +299,11 @@ def test_the_tables_are_bounded_and_emptied():
     recording.ask([user("late")], assistant("x"))
     lineage = recording.lineage
     assert (len(lineage), lineage.evicted) == (1, 50)
-    tables = (lineage._tokens, lineage._conversations, lineage._calls)
+    known = lineage._known
+    tables = (known._tokens, known._conversations, known._calls)
     assert [len(table) for table in tables] == [1, 1, 0]
-    assert list(lineage._lengths) == [len(faithful([user("late")])) + 1]
-    assert lineage._sessions == {}
+    assert list(known._lengths) == [len(faithful([user("late")])) + 1]
+    assert len(known._sessions) == 0
 
 
 def test_a_forgotten_parent_is_unknown():

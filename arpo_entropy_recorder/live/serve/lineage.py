@@ -17,42 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES, Digests
-from arpo_entropy_recorder.live.serve.tables import Found, Lengths, Table
+from arpo_entropy_recorder.live.serve.known import Known, KnownCompletions, Trajectory
+from arpo_entropy_recorder.live.serve.tables import Found
 from arpo_entropy_recorder.live.serve.turns import Completion, Turn
 
 MAX_TURNS = 100_000
 MAX_AGE_S = 4 * 3600.0
-
-
-@dataclass(eq=False)
-class Trajectory:
-    """A trajectory: its number in the recording, that of the one it branched from, and its prompt's name.
-
-    is_start: it began with a prompt, and not in the middle. prompt: None where that is not known.
-    """
-
-    number: int
-    parent: int | None
-    prompt: str | None
-    is_start: bool
-
-
-@dataclass(eq=False)
-class Known:
-    """A completion that may be continued."""
-
-    trajectory: Trajectory
-    ended: float
-    turns: int | None
-    round: int
-    calls: bytes | None
-    session: bytes | None
-    can_resume: bool
-    length: int
-    tokens: bytes
-    conversation: bytes | None
-    call_ids: list[bytes]
-    continued: int = 0
 
 
 @dataclass
@@ -82,14 +52,8 @@ class Lineage:
     evicted: int = 0
 
     def __post_init__(self) -> None:
-        # A dict keeps the order of insertion.
-        self._known: dict[int, Known] = {}
-        self._calls: Table[Known] = Table()
-        self._tokens: Table[Known] = Table()
-        self._lengths = Lengths()
-        self._conversations: Table[Known] = Table()
-        self._sessions: dict[bytes, list[Known]] = {}
-        self._entered = self._trajectories = 0
+        self._known = KnownCompletions(self.digests)
+        self._trajectories = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -100,7 +64,7 @@ class Lineage:
         Turns come in the order in which they were asked. A completion that goes on with what an abort cut off is a
         part of the aborted one and not among them.
         """
-        self._evict()
+        self.evicted += self._known.forget_oldest(self.max_turns, self.clock() - self.max_age_s)
         completions = [completion for completion in turn.completions if completion.token_ids]
         if not completions:
             self.how["without a token"] += 1
@@ -109,7 +73,7 @@ class Lineage:
         self.how[how] += 1
         if how == "resumed":
             assert parent is not None
-            self._resume(parent, turn, completions[0])
+            self._known.resume(parent, turn, completions[0])
             return []
         conversation = turn.conversation
         if conversation is not None:
@@ -120,7 +84,7 @@ class Lineage:
         placed = []
         for completion in completions:
             trajectory = self._trajectory(turn, parent, how)
-            self._enter(turn, completion, trajectory, rounds)
+            self._known.enter(turn, completion, trajectory, rounds)
             is_first = parent is None or trajectory is not parent.trajectory
             placed.append(Placed(completion, trajectory, rounds, is_after, tools, how, is_first))
         return placed
@@ -141,7 +105,7 @@ class Lineage:
     def _parent_of(self, turn: Turn) -> tuple[Known | None, str]:
         conversation = turn.conversation
         if conversation is None:
-            found = self._by_tokens(turn)
+            found = self._known.by_tokens(turn)
             if found is None:
                 return None, "start"
             parent = self._only(found, turn)
@@ -152,14 +116,14 @@ class Lineage:
             return None, "unknown" if conversation.is_after else "start"
         if parent := self._by_calls(turn):
             return parent, "calls"
-        if found := self._by_tokens(turn):
+        if found := self._known.by_tokens(turn):
             parent = self._only(found, turn)
             if parent is None:
                 return None, "alike"
             # Behind it the history has a reply that is not as the server gave it, or the tokens are alike by chance.
             if parent.turns is None or parent.turns + 1 == conversation.turns:
                 return parent, "tokens"
-        if found := self._conversations.get(conversation.continued):
+        if found := self._known.by_conversation(conversation.continued):
             parent = self._only(found, turn)
             return parent, "messages" if parent else "alike"
         if parent := self._by_session(turn):
@@ -169,25 +133,15 @@ class Lineage:
     def _by_calls(self, turn: Turn) -> Known | None:
         conversation = turn.conversation
         assert conversation is not None
-        issuers = [self._issuer(call_id) for call_id in conversation.result_ids]
+        issuers = [self._known.issuer(call_id) for call_id in conversation.result_ids]
         parent = issuers[0] if issuers else None
         if parent is None or any(issuer is not parent for issuer in issuers):
             return None
         # Where they are not equal the client has changed the calls: the messages contradict.
         return parent if parent.calls == conversation.calls else None
 
-    def _issuer(self, call_id: bytes | None) -> Known | None:
-        found = self._calls.get(call_id)
-        return None if found is None or found.was_alike else found.nodes[0]
-
-    def _by_tokens(self, turn: Turn) -> Found[Known] | None:
-        longest = None
-        for _, digest in self.digests.prefixes(turn.prompt, self._lengths):
-            longest = self._tokens.get(digest) or longest
-        return longest
-
     def _by_session(self, turn: Turn) -> Known | None:
-        ends = [known for known in self._sessions.get(turn.session or b"", ()) if not known.continued]
+        ends = [known for known in self._known.of_session(turn.session) if not known.continued]
         return ends[0] if len(ends) == 1 and ends[0].ended <= turn.asked else None
 
     def _only(self, found: Found[Known], turn: Turn) -> Known | None:
@@ -196,64 +150,3 @@ class Lineage:
             return found.nodes[0]
         mine = [node for node in found.nodes if turn.session is not None and node.session == turn.session]
         return mine[0] if len(mine) == 1 else None
-
-    def _enter(self, turn: Turn, completion: Completion, trajectory: Trajectory, rounds: int) -> None:
-        sequence = turn.prompt + completion.token_ids
-        reply, conversation = completion.reply, turn.conversation
-        known = Known(
-            trajectory=trajectory,
-            ended=turn.ended,
-            turns=conversation.turns if conversation else None,
-            round=rounds,
-            calls=reply.calls if reply else None,
-            session=turn.session,
-            can_resume=completion.finish in (None, "abort"),
-            length=len(sequence) // TOKEN_BYTES,
-            tokens=self.digests.of_bytes(sequence),
-            conversation=reply.conversation if reply else None,
-            call_ids=list(dict.fromkeys(reply.call_ids)) if reply else [],
-        )
-        self._known[self._entered] = known
-        self._entered += 1
-        self._enter_tokens(known)
-        if known.conversation is not None:
-            self._conversations.add(known.conversation, known)
-        for call_id in known.call_ids:
-            self._calls.add(call_id, known)
-        if known.session is not None:
-            self._sessions.setdefault(known.session, []).append(known)
-
-    def _resume(self, known: Known, turn: Turn, completion: Completion) -> None:
-        """Lengthen a completion that was cut off."""
-        self._remove_tokens(known)
-        sequence = turn.prompt + completion.token_ids
-        known.length, known.tokens = len(sequence) // TOKEN_BYTES, self.digests.of_bytes(sequence)
-        known.can_resume, known.ended = completion.finish in (None, "abort"), turn.ended
-        self._enter_tokens(known)
-
-    def _enter_tokens(self, known: Known) -> None:
-        self._tokens.add(known.tokens, known)
-        self._lengths.add(known.length)
-
-    def _remove_tokens(self, known: Known) -> None:
-        self._tokens.remove(known.tokens, known)
-        self._lengths.remove(known.length)
-
-    def _evict(self) -> None:
-        oldest_allowed = self.clock() - self.max_age_s
-        while self._known:
-            number, known = next(iter(self._known.items()))
-            if len(self._known) < self.max_turns and known.ended >= oldest_allowed:
-                return
-            del self._known[number]
-            self.evicted += 1
-            self._remove_tokens(known)
-            if known.conversation is not None:
-                self._conversations.remove(known.conversation, known)
-            for call_id in known.call_ids:
-                self._calls.remove(call_id, known)
-            if known.session is not None:
-                of_session = self._sessions[known.session]
-                of_session.remove(known)
-                if not of_session:
-                    del self._sessions[known.session]
