@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.live.job import COLLECTOR, Job
 from arpo_entropy_recorder.live.messages import MAX_FRAME, BadMessage, Hello, Lost, decode
@@ -71,16 +73,7 @@ class Collector:
                 "messages_refused": self._bad,
                 "lost": dict(self._lost),
                 "workers": [
-                    {
-                        "host": hello.host,
-                        "pid": hello.pid,
-                        "engine": hello.engine,
-                        "runner": hello.runner,
-                        "version": hello.version,
-                        "refused": hello.refused,
-                        "counters": hello.counters,
-                        "seconds_ago": now - seen,
-                    }
+                    {**msgspec.structs.asdict(hello), "seconds_ago": now - seen}
                     for hello, seen in self._workers.values()
                 ],
             }

@@ -17,6 +17,7 @@ import msgspec
 
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError
+from arpo_entropy_recorder.live.messages import Hello
 from arpo_entropy_recorder.recorder.guard import warn
 from arpo_entropy_recorder.step_files.names import STATUS_FILE
 
@@ -35,17 +36,10 @@ class Process(msgspec.Struct, frozen=True):
     role: str
 
 
-class Worker(msgspec.Struct):
-    """An engine's worker, as it was last heard of; see `messages.Hello`."""
+class Worker(Hello, frozen=True, kw_only=True):
+    """An engine's worker, by what it said of itself `seconds_ago`."""
 
-    host: str
-    pid: int
-    engine: str
-    runner: str
-    version: str
     seconds_ago: float
-    refused: str | None = None
-    counters: dict[str, float] = {}
 
 
 class Status(msgspec.Struct):

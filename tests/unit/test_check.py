@@ -11,7 +11,9 @@ from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.live.status import Process, Status, StatusFile, Worker, read_status
 from arpo_entropy_recorder.step_files.names import STATUS_FILE
 
-WORKER = Worker("node1", 12, "0", "a.b.GPUModelRunner", "0.32.0", 3.0, None, {"values_sent": 4096.0})
+WORKER = Worker(
+    "node1", 12, "0", "a.b.GPUModelRunner", "0.32.0", None, {"values_sent": 4096.0}, seconds_ago=3.0
+)
 
 
 def status(**fields):
