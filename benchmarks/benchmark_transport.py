@@ -39,7 +39,8 @@ sys.path.insert(0, str(HERE.parent))  # so that a clone works before it is insta
 from arpo_entropy_recorder.live import sender as sender_module  # noqa: E402
 from arpo_entropy_recorder.live.collector import Collector  # noqa: E402
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token  # noqa: E402
-from arpo_entropy_recorder.live.messages import MAC_BYTES, VALUE, Hello, decode, encode_values  # noqa: E402
+from arpo_entropy_recorder.live.messages import VALUE, Hello, decode, encode_values  # noqa: E402
+from arpo_entropy_recorder.live.sealed import MAC_BYTES  # noqa: E402
 from arpo_entropy_recorder.live.sender import Sender  # noqa: E402
 from arpo_entropy_recorder.live.values import ValueTable  # noqa: E402
 

@@ -1,6 +1,6 @@
 """Messages from an engine's workers to the collector: authenticated before they are parsed, at most 64 KiB.
 
-A frame is a code of 16 bytes (BLAKE2b under the job's token) and a body. The body's first byte says its kind:
+A frame is sealed (`live.sealed`). The first byte of its body says its kind:
 
     V   values: for each the key (16 bytes), the token's position (uint32) and nats (float32), little-endian; a NaN
         stands for an entropy that does not exist
@@ -10,17 +10,16 @@ A frame is a code of 16 bytes (BLAKE2b under the job's token) and a body. The bo
 
 from __future__ import annotations
 
-import hmac
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 
 import msgspec
 
 from arpo_entropy_recorder.live.mark import KEY_BYTES
+from arpo_entropy_recorder.live.sealed import MAC_BYTES, opened, sealed
 
-MAC_BYTES = 16
+PERSON = b"arpo-message"
 MAX_BODY = 65_536
 MAX_FRAME = MAC_BYTES + MAX_BODY
 VALUE = struct.Struct(f"<{KEY_BYTES}sIf")
@@ -63,7 +62,7 @@ def encode_values(token: bytes, places: Sequence[Place], nats: Sequence[float]) 
             VALUE.pack(bytes.fromhex(key), position, value)
             for (key, position), value in zip(places[part], nats[part], strict=True)
         )
-        yield _frame(token, b"V" + b"".join(packed))
+        yield sealed(token, b"V" + b"".join(packed), PERSON)
 
 
 def encode_report(token: bytes, report: Hello | Lost) -> bytes:
@@ -71,13 +70,13 @@ def encode_report(token: bytes, report: Hello | Lost) -> bytes:
     body = (b"H" if isinstance(report, Hello) else b"L") + msgspec.json.encode(report)
     if len(body) > MAX_BODY:
         raise ValueError(f"a report of {len(body)} bytes")
-    return _frame(token, body)
+    return sealed(token, body, PERSON)
 
 
 def decode(token: bytes, frame: bytes) -> list[Value] | Hello | Lost:
     """What a frame says. Raises BadMessage, and nothing else, for anything that a worker of this job did not send."""
-    body = frame[MAC_BYTES:]
-    if not (len(frame) <= MAX_FRAME and body and hmac.compare_digest(frame[:MAC_BYTES], _code(token, body))):
+    body = opened(token, frame, PERSON) if len(frame) <= MAX_FRAME else None
+    if not body:
         raise BadMessage("not of this job")
     kind, content = body[:1], body[1:]
     try:
@@ -93,11 +92,3 @@ def decode(token: bytes, frame: bytes) -> list[Value] | Hello | Lost:
     except (struct.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"malformed: {type(error).__name__}") from error
     raise BadMessage("unknown kind")
-
-
-def _frame(token: bytes, body: bytes) -> bytes:
-    return _code(token, body) + body
-
-
-def _code(token: bytes, body: bytes) -> bytes:
-    return blake2b(body, key=token, digest_size=MAC_BYTES, person=b"arpo-message").digest()

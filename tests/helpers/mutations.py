@@ -263,14 +263,14 @@ MUTATIONS = [
     ),
     Mutation(
         "live/messages.py",
-        "len(frame) <= MAX_FRAME and body and",
-        "body and",
+        "opened(token, frame, PERSON) if len(frame) <= MAX_FRAME else None",
+        "opened(token, frame, PERSON)",
         "unit/test_live.py::test_a_message_that_is_too_long_is_refused_unparsed",
     ),
     Mutation(
         "live/messages.py",
-        ', person=b"arpo-message"',
-        ', person=b"arpo-mark"',
+        'PERSON = b"arpo-message"',
+        'PERSON = b"arpo-mark"',
         "unit/test_live.py::test_a_marks_code_signs_no_message",
     ),
     Mutation(

@@ -1,21 +1,19 @@
 """A turn: one request and what came back for it, as an API server tells the recorder.
 
-Messages are MessagePack with a code (BLAKE2b under the job's token) in front. They go from process to process on one
-machine, through a socket in a private folder, and hold the token ids of prompt and completions, of which the recorder
-keeps digests.
+Messages are MessagePack, sealed (`live.sealed`). They go from process to process on one machine, through a socket in a
+private folder, and hold the token ids of prompt and completions, of which the recorder keeps digests.
 """
 
 from __future__ import annotations
 
-import hmac
-from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
 
+from arpo_entropy_recorder.live.sealed import MAC_BYTES, opened, sealed
 from arpo_entropy_recorder.live.serve.conversation import Conversation, Reply
 
-MAC_BYTES = 16
+PERSON = b"arpo-turn"
 MAX_MESSAGE = 64 * 1024 * 1024
 
 
@@ -86,19 +84,15 @@ def seal(token: bytes, message: msgspec.Struct) -> bytes:
     body = msgspec.msgpack.encode(message)
     if len(body) > MAX_MESSAGE - MAC_BYTES:
         raise ValueError(f"a message of {len(body)} bytes")
-    return _code(token, body) + body
+    return sealed(token, body, PERSON)
 
 
 def unseal(token: bytes, frame: bytes, kind: type[Message]) -> Message:
     """The message of this kind. Raises Forged for anything else."""
-    body = frame[MAC_BYTES:]
-    if not hmac.compare_digest(frame[:MAC_BYTES], _code(token, body)):
+    body = opened(token, frame, PERSON)
+    if body is None:
         raise Forged("not of this job")
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Forged(f"malformed: {type(error).__name__}") from error
-
-
-def _code(token: bytes, body: bytes) -> bytes:
-    return blake2b(body, key=token, digest_size=MAC_BYTES, person=b"arpo-turn").digest()
