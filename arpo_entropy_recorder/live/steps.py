@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from arpo_entropy_recorder.live.records import live_columns, wanted_values
+from arpo_entropy_recorder.live.source import Taking, ValueSource, likely_cause
 from arpo_entropy_recorder.live.trajectory import Trajectory
 from arpo_entropy_recorder.recorder.call_entropies import CallEntropies
 from arpo_entropy_recorder.recorder.guard import ErrorBoundary
@@ -22,23 +22,10 @@ from arpo_entropy_recorder.step_files.write import StepWriter
 
 logger = logging.getLogger(__name__)
 
-# How long a finished step waits for values that have not come; halved each time that some never did.
-WAIT_S, SHORTEST_WAIT_S = 5.0, 0.1
 # Trajectories that may wait for their step's end, 1 to 2 kB each.
 MAX_TRAJECTORIES = 200_000
 # In asynchronous training a trajectory may end some steps after the one that it was started in.
 LATE_STEPS = 16
-PLUGIN = "arpo_entropy"
-
-
-class ValueSource(Protocol):
-    """Where the values of requests come in: `live.collector.Collector`."""
-
-    def take(self, wanted: Mapping[str, int], timeout_s: float) -> Mapping[str, Sequence[float | None]]:
-        """The nats of each key's first positions."""
-
-    def status(self) -> dict[str, Any]:
-        """Its counters, and the workers that have said hello."""
 
 
 class LiveSteps:
@@ -52,8 +39,7 @@ class LiveSteps:
         self._waiting: dict[StepKey, list[Trajectory]] = {}
         self._writer: StepWriter | None = None
         self._run_info: dict[str, Any] = {}
-        self._wait_s = WAIT_S
-        self._warned_of_nulls = False
+        self._taking = Taking(source)
         # What the metrics of the latest training step are made of.
         self._metrics_step = -1
         self._metrics_of: list[Trajectory] = []
@@ -106,19 +92,13 @@ class LiveSteps:
         with self._lock:
             ready = sorted(key for key in self._waiting if step is None or key.global_step <= step)
             finished = [(key, self._waiting.pop(key)) for key in ready]
-        values = self._values_of([trajectory for _, trajectories in finished for trajectory in trajectories])
+        all_of_them = [trajectory for _, trajectories in finished for trajectory in trajectories]
+        values = self._taking.take(wanted_values(all_of_them, self._settings.window))
         for key, trajectories in finished:
             self.boundary.run(self._write, key, trajectories, values)
         if self._writer is not None:
             self._writer.flush()
         return self._metrics(step) if with_metrics and step is not None else {}
-
-    def _values_of(self, trajectories: list[Trajectory]) -> dict[str, Sequence[float | None]]:
-        wanted = wanted_values(trajectories, self._settings.window)
-        values = dict(self._source.take(wanted, self._wait_s))
-        is_missing = any(value is None for found in values.values() for value in found)
-        self._wait_s = max(self._wait_s / 2, SHORTEST_WAIT_S) if is_missing else WAIT_S
-        return values
 
     def _write(
         self, key: StepKey, trajectories: list[Trajectory], values: Mapping[str, Sequence[float | None]]
@@ -142,12 +122,7 @@ class LiveSteps:
         nulls = int(np.isnan(columns["entropy"]).sum())
         self.counts["records"] += count
         self.counts["nulls"] += nulls
-        if nulls and not self._warned_of_nulls:
-            self._warned_of_nulls = True
-            logger.warning(
-                "entropy recorder: step %s: %d of %d entropies are null: %s; this is said once",
-                key.global_step, nulls, count, likely_cause(self._source.status()),
-            )  # fmt: skip
+        self._taking.tell_of_nulls(nulls, count, f"step {key.global_step}: ")
         self._writer.add(*key, columns)
         if not key.validate and key.global_step >= self._metrics_step:
             if key.global_step > self._metrics_step:
@@ -173,28 +148,6 @@ class LiveSteps:
     def _all_run_info(self, vocab_size: int) -> dict[str, Any]:
         workers = self._source.status().get("workers") or [{}]
         return run_entry(self._settings, vocab_size, workers[0].get("version"), self._run_info)
-
-
-def likely_cause(status: Mapping[str, Any]) -> str:
-    """Why values may be missing, by what is known of the engines' workers."""
-    names = os.environ.get("VLLM_PLUGINS")
-    if names is not None and PLUGIN not in names.split(","):
-        return f"VLLM_PLUGINS={names} leaves {PLUGIN} out; add it"
-    workers = status.get("workers") or []
-    if refused := [worker["refused"] for worker in workers if worker.get("refused")]:
-        return f"an engine is not recorded: {refused[0]}"
-    if not workers:
-        if status.get("messages_refused"):
-            return "messages came, but with the token of another job"
-        return (
-            "no engine's worker has reported; is the package installed on its node, is vLLM 0.10 or later, and can "
-            "it reach the collector?"
-        )
-    if lost := status.get("lost"):
-        return "workers lost values: " + "; ".join(f"{reason} ({count})" for reason, count in lost.items())
-    if status.get("keys_evicted"):
-        return "more requests were under way than the collector holds"
-    return "a worker died, the network lost them, or the logits had none"
 
 
 def _step_of(trajectory: Trajectory) -> int | None:

@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("zmq", reason="ZeroMQ comes with vLLM: make test")
 
+from arpo_entropy_recorder.live import source as source_module
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 from arpo_entropy_recorder.live.mark import MARK, child_mark, read_mark
 from arpo_entropy_recorder.live.serve import front as front_module
-from arpo_entropy_recorder.live.serve import recorder as recorder_module
 from arpo_entropy_recorder.live.serve import seam as seam_module
 from arpo_entropy_recorder.live.serve.channel import local_addresses
 from arpo_entropy_recorder.live.serve.chat import recorded_chat
@@ -105,7 +105,7 @@ class Rig:
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch):
     """No worker sends values, and there is no vLLM to import."""
-    monkeypatch.setattr(recorder_module, "WAIT_S", 0.01)
+    monkeypatch.setattr(source_module, "WAIT_S", 0.01)
     monkeypatch.setattr(front_module, "_vllm_version", lambda: "0.32")
 
 

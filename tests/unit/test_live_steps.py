@@ -9,7 +9,8 @@ import pytest
 
 from arpo_entropy_recorder.live import steps as steps_module
 from arpo_entropy_recorder.live.records import live_columns, wanted_values
-from arpo_entropy_recorder.live.steps import LiveSteps, likely_cause
+from arpo_entropy_recorder.live.source import SHORTEST_WAIT_S, WAIT_S, likely_cause
+from arpo_entropy_recorder.live.steps import LiveSteps
 from arpo_entropy_recorder.live.trajectory import Request, Segment, Trajectory
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.read import read_steps
@@ -115,9 +116,9 @@ def test_waiting_gets_shorter_while_values_are_missing(tmp_path):
     for step, key in enumerate(["a"] * 8 + ["b", "b"], start=1):
         steps.add(trajectory("s", start(key), step=step))
         steps.finish(step)
-    assert source.waits[:3] == [steps_module.WAIT_S, steps_module.WAIT_S / 2, steps_module.WAIT_S / 4]
-    assert source.waits[8] == steps_module.SHORTEST_WAIT_S
-    assert source.waits[9] == steps_module.WAIT_S
+    assert source.waits[:3] == [WAIT_S, WAIT_S / 2, WAIT_S / 4]
+    assert source.waits[8] == SHORTEST_WAIT_S
+    assert source.waits[9] == WAIT_S
     steps.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -18,12 +17,10 @@ from arpo_entropy_recorder.live.serve.digests import Digests
 from arpo_entropy_recorder.live.serve.files import Row, ServedFiles
 from arpo_entropy_recorder.live.serve.lineage import Lineage
 from arpo_entropy_recorder.live.serve.turns import MAX_MESSAGE, Ask, Forged, FrontReport, Told, Turn, unseal
-from arpo_entropy_recorder.live.steps import likely_cause
-from arpo_entropy_recorder.recorder.guard import ErrorBoundary, warn
+from arpo_entropy_recorder.live.source import Taking
+from arpo_entropy_recorder.recorder.guard import ErrorBoundary
 from arpo_entropy_recorder.recorder.run_info import run_entry
 from arpo_entropy_recorder.recorder.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
 # A turn waits this long for those that were asked before it, which other processes may tell later.
@@ -31,8 +28,6 @@ HOLD_S = 1.0
 # Before an answer: what the asker has told is on its way, and a streamed reply's last words reach the client first.
 FLUSH_HOLD_S, STATUS_HOLD_S = 0.3, 0.05
 MAX_WAITING_BYTES = 256 * 1024 * 1024
-# How long a file waits for values that have not come; halved each time that some never did.
-WAIT_S, SHORTEST_WAIT_S = 5.0, 0.1
 FLUSH_INTERVAL_S = 1.0
 MAX_FRONTS = 1000
 
@@ -50,16 +45,15 @@ class Recorder:
         self._records, self._seconds = records, seconds
         self._files = ServedFiles(settings)
         self._collector = Collector(job)
+        self._taking = Taking(self._collector)
         self.boundary = ErrorBoundary(settings.strict)
         self._lineage = Lineage(Digests(job.token), text_results)
         self._waiting: list[tuple[float, Turn]] = []
         self._rows: list[Row] = []
         self._due = float("inf")
         self._fronts: dict[int, FrontReport] = {}
-        self._wait_s = WAIT_S
         self._next_flush = 0.0
         self._counts: Counter[str] = Counter()
-        self._warned_of_nulls = False
         self._closing = threading.Event()
         self._turns, self._asks = _listen(job)
         self._thread = threading.Thread(target=self._run, name="arpo-entropy-recorder", daemon=True)
@@ -150,17 +144,12 @@ class Recorder:
         if not rows:
             return []
         window = self._settings.window
-        values = self._collector.take({row.key: min(row.num_tokens, window) for row in rows}, self._wait_s)
-        is_missing = any(value is None for found in values.values() for value in found)
-        self._wait_s = max(self._wait_s / 2, SHORTEST_WAIT_S) if is_missing else WAIT_S
+        values = self._taking.take({row.key: min(row.num_tokens, window) for row in rows})
         self._describe()
         files = self._files
         before = files.counts["nulls"]
         steps = files.write(rows, values, step)
-        if (nulls := files.counts["nulls"] - before) and not self._warned_of_nulls:
-            self._warned_of_nulls = True
-            cause = likely_cause(self._collector.status())
-            warn(logger, "%d of %d entropies are null: %s; this is said once", nulls, len(rows), cause)
+        self._taking.tell_of_nulls(files.counts["nulls"] - before, len(rows))
         return steps
 
     def _describe(self) -> None:

@@ -1,7 +1,7 @@
 """A turn: one request and what came back for it, as an API server tells the recorder.
 
-Messages are MessagePack, sealed (`live.sealed`). They go from process to process on one machine, through a socket in a
-private folder, and hold the token ids of prompt and completions, of which the recorder keeps digests.
+Messages are MessagePack, sealed (`live.sealed`). They go from process to process on one machine, through a socket
+in a private folder, and hold the token ids of prompt and completions, of which the recorder keeps digests.
 """
 
 from __future__ import annotations

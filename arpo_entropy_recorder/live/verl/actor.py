@@ -19,8 +19,9 @@ from typing import Any
 
 from arpo_entropy_recorder.live.collector import Collector
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
+from arpo_entropy_recorder.live.source import WAIT_S
 from arpo_entropy_recorder.live.status import MAX_PROCESSES, Process, Status, StatusFile, Worker, this_process
-from arpo_entropy_recorder.live.steps import WAIT_S, LiveSteps
+from arpo_entropy_recorder.live.steps import LiveSteps
 from arpo_entropy_recorder.live.trajectory import Trajectory
 from arpo_entropy_recorder.recorder.guard import warn
 from arpo_entropy_recorder.recorder.settings import Settings
