@@ -56,7 +56,7 @@ def live_columns(
         "prompt_idx": [row[1] for row in rows],
         "parent_idx": [None] * len(rows),
         "round": np.array([segment.round for segment in segments], dtype=np.int64),
-        "tool": [_tool(segment) for segment in segments],
+        "tool": [shared_name(segment.tools) for segment in segments],
         "tools": [list(segment.tools) if segment.is_after_tool_call else None for segment in segments],
         "is_after_tool_call": np.array([segment.is_after_tool_call for segment in segments], dtype=bool),
         "entropy": np.array([row[0] for row in entropies], dtype=np.float32),
@@ -97,13 +97,22 @@ def _entropies(segment: Segment, values: Values, window: int, vocab_size: int) -
     """[min(window, tokens)] float32, normalised: the values of the segment's requests, one after the other."""
     nats: list[float | None] = []
     for request in segment.requests:
-        found = list(values.get(request.key, ()))[: request.num_tokens]
-        nats += found + [None] * (min(request.num_tokens, window) - len(found))
-    floats = np.array([np.nan if value is None else value for value in nats[:window]], dtype=np.float32)
+        nats += first_values(values, request.key, min(request.num_tokens, window))
+    return normalised_values(nats[:window], vocab_size)
+
+
+def first_values(values: Values, key: str, count: int) -> list[float | None]:
+    """The nats of the first `count` tokens of a request; None where none came."""
+    return [*values.get(key, ()), *[None] * count][:count]
+
+
+def normalised_values(nats: Sequence[float | None], vocab_size: int) -> np.ndarray:
+    """float32[len(nats)] of nats over ln(vocabulary size); NaN for None."""
+    floats = np.array([np.nan if value is None else value for value in nats], dtype=np.float32)
     return normalised(floats, vocab_size)
 
 
-def _tool(segment: Segment) -> str | None:
-    """The name that all of a turn's calls have."""
-    names = set(segment.tools)
+def shared_name(tools: Sequence[str | None]) -> str | None:
+    """The name that all of a turn's tools have; None where they differ, or there are none."""
+    names = set(tools)
     return names.pop() if len(names) == 1 else None

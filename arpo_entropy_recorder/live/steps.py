@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Trajectories that may wait for their step's end, 1 to 2 kB each.
 MAX_TRAJECTORIES = 200_000
-# In asynchronous training a trajectory may end some steps after the one that it was started in.
+# A trajectory may end some steps after the one that it was started in: in asynchronous training, and on a server.
 LATE_STEPS = 16
 
 

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from arpo_entropy_recorder.live.records import (
+    Values,
+    first_values,
+    normalised_values,
+    shared_name,
+)
 from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES
-from arpo_entropy_recorder.live.serve.lineage import Placed, Trajectory
+from arpo_entropy_recorder.live.serve.known import Trajectory
+from arpo_entropy_recorder.live.serve.lineage import Placed
+from arpo_entropy_recorder.live.steps import LATE_STEPS
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.names import StepKey, parse_name
-from arpo_entropy_recorder.step_files.values import normalised
 from arpo_entropy_recorder.step_files.write import StepWriter
-
-# A trajectory's turns are added to the file that it began in, as long as it is among this many.
-LATE_STEPS = 16
-
-Values = Mapping[str, Sequence[float | None]]
-"""Nats of each request key's first tokens."""
 
 
 @dataclass
@@ -129,7 +130,9 @@ class ServedFiles:
     def _columns(self, rows: Sequence[Row], values: Values, step: int) -> dict[str, Any]:
         samples = self._samples.setdefault(step, _Samples({}, set(), {}))
         parents = [self._enter(row, samples) for row in rows]
-        entropies = [self._entropies(row, values) for row in rows]
+        window = self._settings.window
+        nats = [first_values(values, row.key, min(row.num_tokens, window)) for row in rows]
+        entropies = [normalised_values(of_row, self.vocab_size) for of_row in nats]
         numbers = [row.trajectory.number for row in rows]
         prompts = [row.trajectory.prompt for row in rows]
         columns: dict[str, Any] = {
@@ -141,7 +144,7 @@ class ServedFiles:
             ],
             "parent_idx": parents,
             "round": np.array([row.round for row in rows], dtype=np.int64),
-            "tool": [_only(row.tools) for row in rows],
+            "tool": [shared_name(row.tools) for row in rows],
             "tools": [list(row.tools) if row.is_after else None for row in rows],
             "is_after_tool_call": np.array([row.is_after for row in rows], dtype=bool),
             "entropy": np.array([entropy[0] for entropy in entropies], dtype=np.float32),
@@ -171,13 +174,6 @@ class ServedFiles:
                 samples.mid_starts.add(number)
         return parent_idx
 
-    def _entropies(self, row: Row, values: Values) -> np.ndarray:
-        """[min(window, tokens)] float32, normalised."""
-        count = min(row.num_tokens, self._settings.window)
-        nats = [*values.get(row.key, ()), *[None] * count][:count]
-        floats = np.array([np.nan if value is None else value for value in nats], dtype=np.float32)
-        return normalised(floats, self.vocab_size)
-
     def _forget(self) -> None:
         """Drop what is known of steps that nothing is added to any more."""
         self._samples = {
@@ -187,12 +183,6 @@ class ServedFiles:
             self._began_in = {
                 number: step for number, step in self._began_in.items() if step in self._samples
             }
-
-
-def _only(tools: tuple[str | None, ...]) -> str | None:
-    """The name that all of a turn's tools have."""
-    names = set(tools)
-    return names.pop() if len(names) == 1 else None
 
 
 def _latest_step(settings: Settings) -> int:
