@@ -13,9 +13,6 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# Set on the method that is put in front of vLLM's, since vLLM may load its plug-ins more than once.
-OURS = "_arpo_entropy"
-
 
 def register() -> None:
     """Have the workers of this process attach the tap that stays, once their engine is set up, and no process
@@ -40,9 +37,11 @@ def register() -> None:
 
 
 def _hook_workers() -> None:
+    from arpo_entropy_recorder.live.wrapping import is_ours, put
+
     wrapper = _worker_wrapper()
     original = wrapper.initialize_from_config
-    if getattr(original, OURS, False):
+    if is_ours(original):
         return
 
     # The last call of an engine's start: the model, the batch and the sampler are there.
@@ -56,8 +55,7 @@ def _hook_workers() -> None:
             _warn(error)
         return result
 
-    setattr(initialize_from_config, OURS, True)
-    wrapper.initialize_from_config = initialize_from_config
+    put(wrapper, "initialize_from_config", initialize_from_config)
 
 
 def _worker_wrapper() -> Any:

@@ -10,9 +10,7 @@ import copy
 from typing import Any
 
 from arpo_entropy_recorder.live.mark import MARK
-
-# Set on the method that is put in front of vLLM's, since vLLM may load its plug-ins more than once.
-OURS = "_arpo_entropy"
+from arpo_entropy_recorder.live.wrapping import is_ours, put
 
 
 def redact_marks() -> None:
@@ -20,7 +18,7 @@ def redact_marks() -> None:
     from vllm.sampling_params import SamplingParams
 
     original = SamplingParams.__repr__
-    if getattr(original, OURS, False):
+    if is_ours(original):
         return
 
     def __repr__(self: Any) -> str:
@@ -30,5 +28,4 @@ def redact_marks() -> None:
             self.extra_args = {k: v for k, v in self.extra_args.items() if k != MARK} or None
         return original(self)
 
-    setattr(__repr__, OURS, True)
-    SamplingParams.__repr__ = __repr__  # type: ignore[method-assign]
+    put(SamplingParams, "__repr__", __repr__)

@@ -293,7 +293,7 @@ MUTATIONS = [
     ),
     Mutation(
         "live/plugin.py",
-        "    if getattr(original, OURS, False):\n        return\n",
+        "    if is_ours(original):\n        return\n",
         "",
         "unit/test_live_plugin.py::test_a_worker_starts_recording_once_its_engine_is_set_up",
     ),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from arpo_entropy_recorder.live.serve import seam as seam_module
 from arpo_entropy_recorder.live.serve.front import Seam
+from arpo_entropy_recorder.live.wrapping import is_ours
 
 
 def test_the_installed_vllms_methods_fit(monkeypatch, caplog):
@@ -32,7 +33,7 @@ def test_the_installed_vllms_methods_fit(monkeypatch, caplog):
         parallel_sampling.ParentRequest.get_child_info,
         serving.OpenAIServingChat.create_chat_completion,
     ):
-        assert getattr(method, seam_module.OURS)
+        assert is_ours(method)
         assert inspect.unwrap(method) is not method
     assert seam.is_server
     assert {route.path for route in api_router.router.routes} == {"/v1/entropy/flush", "/v1/entropy/status"}

@@ -13,7 +13,7 @@ import msgspec
 
 from arpo_entropy_recorder.live.serve.conversation import read_conversation, read_reply
 from arpo_entropy_recorder.live.serve.front import CHAT, Front, OpenTurn, Seam
-from arpo_entropy_recorder.live.serve.turns import Turn
+from arpo_entropy_recorder.live.serve.turns import Turn, read_step
 
 STEP_HEADER = "x-entropy-step"
 SESSION_HEADER = "x-session-id"
@@ -30,8 +30,7 @@ class ChatRequest:
         self._front, self._body = front, body
         self._api_key = headers.get("authorization", "")
         self._session = headers.get(SESSION_HEADER)
-        step = headers.get(STEP_HEADER, "")
-        self._step = int(step) if step.isascii() and step.isdecimal() and len(step) <= 15 else None
+        self._step = read_step(headers.get(STEP_HEADER, ""))
         self.turn: OpenTurn | None = None
         self._response: Any = None
         self._chunks: list[str] | None = []

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from arpo_entropy_recorder.live.serve.front import Seam
-from arpo_entropy_recorder.live.serve.turns import Ask
+from arpo_entropy_recorder.live.serve.turns import Ask, read_step
 
 KEY_CHECK = "AuthenticationMiddleware"
 
@@ -23,9 +23,10 @@ def add_routes(router: Any, seam: Seam) -> None:
 
     async def flush(request: Request) -> JSONResponse:
         text = request.query_params.get("step")
-        if text is not None and not (text.isascii() and text.isdecimal() and len(text) <= 15):
+        step = None if text is None else read_step(text)
+        if text is not None and step is None:
             return _error(400, "step is no whole number from 0 on")
-        return await _answer(request, seam, Ask("flush", None if text is None else int(text)))
+        return await _answer(request, seam, Ask("flush", step))
 
     async def status(request: Request) -> JSONResponse:
         return await _answer(request, seam, Ask("status"))

@@ -18,6 +18,7 @@ from arpo_entropy_recorder.live.imports import Hook, after_imports
 from arpo_entropy_recorder.live.job import Job
 from arpo_entropy_recorder.live.serve.channel import local_addresses
 from arpo_entropy_recorder.live.serve.front import Seam
+from arpo_entropy_recorder.live.wrapping import is_ours, put
 from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,6 @@ CHILDREN = "vllm.v1.engine.parallel_sampling"
 CHAT = "vllm.entrypoints.openai.chat_completion.serving"
 ROUTER = "vllm.entrypoints.openai.chat_completion.api_router"
 RUST = "VLLM_USE_RUST_FRONTEND"
-# Set on what is put in front of vLLM's, since vLLM may load its plug-ins more than once.
-OURS = "_arpo_entropy"
 
 
 class Unfit(Exception):
@@ -79,8 +78,8 @@ def _wrap_engine(seam: Seam, module: ModuleType) -> None:
         return
     if not inspect.isasyncgenfunction(generate):
         raise Unfit("AsyncLLM.generate is no asynchronous generator")
-    _put(parent, "get_child_info", seam.child_info(child_info))
-    _put(module.AsyncLLM, "generate", seam.generate(generate))
+    put(parent, "get_child_info", seam.child_info(child_info))
+    put(module.AsyncLLM, "generate", seam.generate(generate))
 
 
 def _wrap_chat(seam: Seam, module: ModuleType) -> None:
@@ -92,7 +91,7 @@ def _wrap_chat(seam: Seam, module: ModuleType) -> None:
         return
     if not inspect.iscoroutinefunction(original):
         raise Unfit(f"{name} is no coroutine function")
-    _put(cls, name, recorded_chat(seam, cls, original))
+    put(cls, name, recorded_chat(seam, cls, original))
 
 
 def _add_routes(seam: Seam, module: ModuleType) -> None:
@@ -105,14 +104,9 @@ def _add_routes(seam: Seam, module: ModuleType) -> None:
 def _method(cls: type, name: str, parameters: list[str]) -> Callable[..., Any] | None:
     """The class's own method; None if it is wrapped already. Raises Unfit if it begins with other parameters."""
     method = cls.__dict__[name]
-    if getattr(method, OURS, False):
+    if is_ours(method):
         return None
     found = list(inspect.signature(method).parameters)
     if found[: len(parameters)] != parameters:
         raise Unfit(f"{cls.__name__}.{name} takes ({', '.join(found)})")
     return method
-
-
-def _put(cls: type, name: str, wrapped: Callable[..., Any]) -> None:
-    setattr(wrapped, OURS, True)
-    setattr(cls, name, wrapped)

@@ -72,6 +72,11 @@ class Ask(msgspec.Struct):
     step: int | None = None
 
 
+def read_step(text: str) -> int | None:
+    """The step that a client names; None for what is no whole number from 0 on, of at most 15 digits."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
 class Forged(ValueError):
     """A message that is not of this job, or not of this form."""
 
