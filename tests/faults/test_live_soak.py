@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from engines import KIND
+from own_process import environment_with, run_alone
 from summary_line import Summary
 
 pytestmark = [
@@ -29,11 +28,8 @@ BOUNDED = {
 
 
 def test_thousands_of_requests_leave_nothing_behind(toy_agent, plugged_in, tmp_path, capsys):
-    path = os.pathsep.join([str(ROOT), str(plugged_in), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(PROGRAM), str(toy_agent), str(tmp_path), str(REQUESTS)]
-    environment = os.environ | BOUNDED | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2400, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    environment = environment_with(plugged_in, **BOUNDED)
+    run_alone(PROGRAM, [toy_agent, tmp_path, REQUESTS], environment, 2400)
     report = json.loads((tmp_path / "soak.json").read_text())
     status = report["status"]
     warm = [sizes for so_far, *sizes in report["memory"] if so_far >= REQUESTS // 5]

@@ -10,25 +10,17 @@ a server do, and OUT/traces has what vLLM sent of them as traces.
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+from own_process import ENGINE, environment_with, run_alone
+
 WINDOW = 4
-ENGINE = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "max_model_len": 256,
-    "max_num_seqs": 6,
-    "max_num_batched_tokens": 32,
-    "block_size": 32,
-    "gpu_memory_utilization": 0.1,
-    # So few that requests are preempted.
-    "num_gpu_blocks_override": 12,
-}
+# So few that requests are preempted.
+FEW_BLOCKS = {"num_gpu_blocks_override": 12}
 
 
 def worst_difference(requests, oracle):
@@ -48,21 +40,11 @@ def worst_difference(requests, oracle):
     return worst
 
 
-def start(agent, out, plugged_in, options=None, **environment):
-    """Run this file in a process of its own, where vLLM finds the plug-in by itself; its report and its log."""
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), str(plugged_in), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, __file__, str(agent), str(out), json.dumps(options or {})]
-    done = subprocess.run(
-        command,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads((out / "report.json").read_text()) | {"log": done.stdout + done.stderr}
+def start(agent, out, plugged_in, options=None, **variables):
+    """Run this file in a process of its own; its report and its log."""
+    words = [agent, out, json.dumps(options or {})]
+    log = run_alone(__file__, words, environment_with(plugged_in, **variables), 500)
+    return json.loads((out / "report.json").read_text()) | {"log": log}
 
 
 @contextmanager
@@ -140,7 +122,9 @@ async def run(agent, out, options):
     from vllm.entrypoints.serve.utils.request_logger import RequestLogger
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=agent, seed=0, **(ENGINE | options)))
+    engine = AsyncLLM.from_engine_args(
+        AsyncEngineArgs(model=agent, seed=0, **(ENGINE | FEW_BLOCKS | options))
+    )
     engine.request_log = RequestLogger(max_log_len=None)
     tokenizer, report = AutoTokenizer.from_pretrained(agent), {}
 

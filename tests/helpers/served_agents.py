@@ -13,7 +13,8 @@ import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from own_process import environment_with
+
 KEY = "a-secret-api-key"
 START_S, END_S = 900.0, 300.0
 PARAMETERS = {"type": "object", "properties": {"q": {"type": "string"}}}
@@ -48,15 +49,14 @@ class Server:
             sys.executable, "-m", "arpo_entropy_recorder", "serve", "toy", "-o", str(output), "--record-tokens",
             "--host", "127.0.0.1", "--port", str(self.port), *pairs, *words,
         ]  # fmt: skip
-        path = os.pathsep.join([str(ROOT), str(plugged_in), os.environ.get("PYTHONPATH", "")])
         quiet = {
-            "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false",
         }  # fmt: skip
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
                 command,
-                env=os.environ | quiet | (environment or {}),
+                env=environment_with(plugged_in, **quiet) | (environment or {}),
                 stdout=file,
                 stderr=file,
                 start_new_session=True,

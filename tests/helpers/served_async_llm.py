@@ -7,37 +7,18 @@ on. OUT/report.json has each request's prompt and completions; OUT/entropies the
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from own_process import ENGINE, environment_with, run_alone
+
 KINDS = ("DELTA", "CUMULATIVE", "FINAL_ONLY")
 RESULT = "<result>it is</result>"
-ENGINE = {
-    "dtype": "float32",
-    "enforce_eager": True,
-    "max_model_len": 256,
-    "max_num_seqs": 6,
-    "max_num_batched_tokens": 32,
-    "block_size": 32,
-    "gpu_memory_utilization": 0.1,
-    "num_gpu_blocks_override": 16,
-}
 
 
 def start(model, out, plugged_in):
     """Run this file in a process of its own; its report."""
-    path = os.pathsep.join([str(ROOT), str(plugged_in), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, __file__, str(model), str(out)],
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_alone(__file__, [model, out], environment_with(plugged_in), 900)
     return json.loads((out / "report.json").read_text())
 
 
@@ -94,7 +75,9 @@ async def run(model, out):
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=model, seed=0, **ENGINE))
+    engine = AsyncLLM.from_engine_args(
+        AsyncEngineArgs(model=model, seed=0, num_gpu_blocks_override=16, **ENGINE)
+    )
     tokenizer, turns = AutoTokenizer.from_pretrained(model), []
     await asyncio.gather(*(converse(engine, tokenizer, number, turns) for number in range(12)))
     status = recorder.close()

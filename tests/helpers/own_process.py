@@ -1,0 +1,34 @@
+"""A program in a process of its own, where vLLM finds the plug-in by itself; and a small AsyncLLM's options."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Chunks of a prefill go beside decodes, and requests queue.
+ENGINE = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 256,
+    "max_num_seqs": 6,
+    "max_num_batched_tokens": 32,
+    "block_size": 32,
+    "gpu_memory_utilization": 0.1,
+}
+
+
+def environment_with(plugged_in, **variables):
+    """This process's environment, in which this package is found, and announced by the folder `plugged_in`."""
+    path = os.pathsep.join([str(ROOT), str(plugged_in), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables
+
+
+def run_alone(program, words, environment, timeout_s):
+    """Run a Python file to its end; what it printed."""
+    command = [sys.executable, str(program), *map(str, words)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout + done.stderr
