@@ -6,12 +6,10 @@ Nothing is inferred from text. The loop tells of each request (`begin`, `end`) a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# What counts as a tool's name. Anything else that a model writes in its place is text, and not kept.
-_NAME = re.compile(r"[\w.:/-]{1,64}")
+from arpo_entropy_recorder.step_files.values import tool_name
 
 
 @dataclass
@@ -141,8 +139,3 @@ class Books:
             names or ((None,) if is_after else ()),
             unsure=not extends and not names,
         )
-
-
-def tool_name(text: object) -> str | None:
-    """`text` if it is a tool's name, else None."""
-    return text if isinstance(text, str) and _NAME.fullmatch(text) else None

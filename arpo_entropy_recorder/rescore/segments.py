@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from arpo_entropy_recorder.step_files.schema import RESULT_TAG
+from arpo_entropy_recorder.step_files.values import tool_name
 
 ARPO_TOOLS = ("search", "python")
 # Tags that the policy closes and that are no tool's, as recorder/results.py has them.
@@ -21,8 +22,6 @@ FENCE = "```output"
 CALL_TAG, ANSWER_TAG = "tool_call", "tool_response"
 
 _CALL = re.compile(rf"<{CALL_TAG}>(.*?)</{CALL_TAG}>", re.DOTALL)
-# As `live/trajectory.py` has it, which records the same loops.
-_NAME = re.compile(r"[\w.:/-]{1,64}")
 
 _SPECIAL = r"(?:<[|\uff5c][^<>|\n]{1,40}[|\uff5c]>)*"  # DeepSeek's bars are the wide ones
 # A chat turn that a result may be, as templates open and close it, special tokens there or left out.
@@ -76,11 +75,10 @@ def called_tool(tag: str, written: str) -> str | None:
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and "name" in value:
-            names.add(value["name"] if isinstance(value["name"], str) else None)
+            names.add(tool_name(value["name"]))
     if not names:
         return tag
-    name = names.pop() if len(names) == 1 else None
-    return name if name is not None and _NAME.fullmatch(name) else None
+    return names.pop() if len(names) == 1 else None
 
 
 @lru_cache

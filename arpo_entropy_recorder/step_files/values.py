@@ -1,12 +1,16 @@
-"""How values of a record are computed: the entropy's scale, and the prompt without padding and its digest."""
+"""How values of a record are made: the entropy's scale, the prompt without padding and its digest, a tool's name."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
+
+# What counts as a tool's name. Anything else that a model writes in its place is text, and not kept.
+_TOOL_NAME = re.compile(r"[\w.:/-]{1,64}")
 
 
 def normalised(nats: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -31,3 +35,8 @@ def prompt_digest(token_ids: Sequence[int] | np.ndarray) -> str:
     BLAKE2b with a digest of 8 bytes, of the ids as little-endian int64. Equal ids give equal digests in any run.
     """
     return hashlib.blake2b(np.asarray(token_ids, dtype="<i8").tobytes(), digest_size=8).hexdigest()
+
+
+def tool_name(text: object) -> str | None:
+    """`text` if it is a tool's name, as the key `tool` has it, else None."""
+    return text if isinstance(text, str) and _TOOL_NAME.fullmatch(text) else None

@@ -410,8 +410,8 @@ MUTATIONS = [
     ),
     Mutation(
         "rescore/segments.py",
-        "name = names.pop() if len(names) == 1 else None",
-        "name = sorted(map(str, names))[0]",
+        "return names.pop() if len(names) == 1 else None",
+        "return sorted(map(str, names))[0]",
         "unit/test_segments.py::test_a_tool_call_in_json_names_the_tool",
     ),
     Mutation(

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from arpo_entropy_recorder.live.serve.digests import Digests
-from arpo_entropy_recorder.live.trajectory import tool_name
+from arpo_entropy_recorder.step_files.values import tool_name
 
 ASSISTANT = "assistant"
 RESULTS = ("tool", "function")
