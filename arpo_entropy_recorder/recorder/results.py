@@ -9,12 +9,11 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from arpo_entropy_recorder.recorder.token_lists import common_prefix
+from arpo_entropy_recorder.step_files.schema import NO_TOOLS
 
 # How much of a text is looked at: tokens that surely hold a tag and the white space around it, however they are cut.
 EDGE = 24
 STOP_TAG = re.compile(r"</([\w.-]+)>\s*$")
-# What may follow these is no tool's result, whatever stop strings a loop has.
-NO_TOOLS = {"think", "answer"}
 
 
 class Span(NamedTuple):
@@ -49,6 +48,7 @@ class ResultForm:
         """The tag of the tool that a segment with this stop reason has called: `search` for `</search>`."""
         found = STOP_TAG.search(stop_reason) if isinstance(stop_reason, str) else None
         tag = found.group(1) if found else None
+        # What may follow NO_TOOLS is no tool's result, whatever stop strings a loop has.
         is_tool = tag in self._tools if self._tools else tag not in NO_TOOLS
         return tag if is_tool else None
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from arpo_entropy_recorder.rescore.segments import ANSWER_TAG, FENCE, NO_TOOLS, pattern
-from arpo_entropy_recorder.step_files.schema import RESULT_TAG
+from arpo_entropy_recorder.rescore.segments import ANSWER_TAG, FENCE, pattern
+from arpo_entropy_recorder.step_files.schema import NO_TOOLS, RESULT_TAG
 
 # Taken for results by themselves where every one of them follows a call.
 KNOWN_TAGS = ("information", ANSWER_TAG, "observation", "tool_result", "interpreter", FENCE)

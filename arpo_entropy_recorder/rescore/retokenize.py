@@ -22,11 +22,11 @@ from arpo_entropy_recorder.rescore.chat_turns import ChatTurns
 from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.masks import runs
 from arpo_entropy_recorder.rescore.padding import FOREIGN_PADDING, Padding
-from arpo_entropy_recorder.rescore.segments import NO_TOOLS, TURN_OPEN, Part, called_tool, split_response
+from arpo_entropy_recorder.rescore.segments import TURN_OPEN, Part, called_tool, split_response
 from arpo_entropy_recorder.rescore.tokenized import Span, Tokenized
 from arpo_entropy_recorder.rescore.whole import is_sure
 from arpo_entropy_recorder.rollout.prompts import encode_prompts
-from arpo_entropy_recorder.step_files.schema import RESULT_TAG
+from arpo_entropy_recorder.step_files.schema import NO_TOOLS, RESULT_TAG
 
 STOP_TAG = re.compile(r"</([\w.-]+)>[^<]{0,8}$")
 

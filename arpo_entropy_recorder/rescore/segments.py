@@ -12,8 +12,6 @@ from arpo_entropy_recorder.step_files.schema import RESULT_TAG
 from arpo_entropy_recorder.step_files.values import tool_name
 
 ARPO_TOOLS = ("search", "python")
-# Tags that the policy closes and that are no tool's, as recorder/results.py has them.
-NO_TOOLS = ("think", "answer")
 # vLLM stops at the token that completes `</search>`, which may hold a few more characters (`>\n`, `>.`).
 OVERFLOW = 8
 # A block that opens with ```output and closes with ```, after one of code.

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# The tags of ARPO's prompt template.
+# The tags of ARPO's prompt template: a tool's result, and those that the policy closes without calling a tool.
 RESULT_TAG = "result"
+NO_TOOLS = frozenset({"think", "answer"})
 # The guide's mark of a high normalised entropy after a tool result.
 HIGH_ENTROPY = 0.6
 
