@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.schema import READ_TOKENS
 
-# Tokens of a segment that ARPO's and AEPO's loops look at.
-TOKENS = 20
 # `branch_probability` and `entropy_weight` in the launch scripts of both.
 THRESHOLD, WEIGHT = 0.5, 0.2
 
@@ -52,7 +51,7 @@ def aepo_probability(
 
 @dataclass
 class Branching:
-    """The places of all steps whose windows are TOKENS long. Each list holds an array a step, [places].
+    """The places of all steps whose windows are READ_TOKENS long. Each list holds an array a step, [places].
 
     `exact` and `own`, float32: the place's number by the recorded entropies and by the loop's log-probabilities, NaN
     where not known; `exact_change` and `own_change`: against the trajectory's first segment. `branched`, bool:
@@ -67,13 +66,14 @@ class Branching:
 
     def add(self, step: Step) -> None:
         window = step.columns.get("window")
-        if window is None or window.shape[1] < TOKENS:
+        if window is None or window.shape[1] < READ_TOKENS:
             return
+        read = window[:, :READ_TOKENS]
         places, branched = places_of(step)
         trajectory, first = step.trajectories
         with warnings.catch_warnings():  # a window of nulls has no sum
             warnings.simplefilter("ignore", RuntimeWarning)
-            exact = np.nanmean(window[:, :TOKENS], axis=1) * np.sum(~np.isnan(window[:, :TOKENS]), axis=1)
+            exact = np.nanmean(read, axis=1) * np.sum(~np.isnan(read), axis=1)
         own = step.columns.get("logprobs_entropy", np.full(len(step), np.nan))
         for number, values, changes in (
             (exact, self.exact, self.exact_change),

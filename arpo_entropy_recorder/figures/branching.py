@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
-from arpo_entropy_recorder.analysis.branching import THRESHOLD, TOKENS, WEIGHT, agreement
+from arpo_entropy_recorder.analysis.branching import THRESHOLD, WEIGHT, agreement
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.about import finish
@@ -17,6 +17,7 @@ from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis
 from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
 from arpo_entropy_recorder.figures.style import AFTER_TOOL, INITIAL, add_legend, new_axes, small
 from arpo_entropy_recorder.figures.words import Words
+from arpo_entropy_recorder.step_files.schema import READ_TOKENS
 
 WIDTH = 0.56
 APART = 2.4  # from the exact numbers to the loop's own
@@ -26,7 +27,9 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     """Draw sums over 20 tokens of exact entropies and, where recorded, of the loop's own, by whether it branched."""
     branching = analysis.branching
     if not branching.branched:
-        raise UserError(f"no step has windows of {TOKENS} tokens; record with entropy_window = {TOKENS}")
+        raise UserError(
+            f"no step has windows of {READ_TOKENS} tokens; record with entropy_window = {READ_TOKENS}"
+        )
     branched = branching.is_branched
     numbers = [(branching.column("exact"), AFTER_TOOL, words("exact"))]
     if not np.isnan(branching.column("own")).all():
@@ -49,7 +52,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
             points(axes, at, found, limits.top, colour, WIDTH)
             shown += len(found) if column == 0 else 0
         marks.append(boxes(axes, {at: spreads[at] for at in places}, colour, 0.5 * WIDTH, label))
-    log_axis(axes, limits, words("Entropy, sum over {tokens} tokens", tokens=TOKENS))
+    log_axis(axes, limits, words("Entropy, sum over {tokens} tokens", tokens=READ_TOKENS))
     nats_axis(axes, limits, analysis.vocab_size, words)
     names = (words("no branch"), words("branch"))
     labels = [

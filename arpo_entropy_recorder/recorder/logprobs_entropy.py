@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-# Tokens of a segment whose log-probabilities ARPO's and AEPO's loops read.
-READ_TOKENS = 20
+from arpo_entropy_recorder.step_files.schema import READ_TOKENS
 
 
 def logprobs_entropies(completions: Sequence[Any], vocab_size: int) -> list[float] | None:

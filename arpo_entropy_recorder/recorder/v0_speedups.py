@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from arpo_entropy_recorder.recorder.guard import swallow_errors
-from arpo_entropy_recorder.recorder.logprobs_entropy import READ_TOKENS
+from arpo_entropy_recorder.step_files.schema import READ_TOKENS
 from arpo_entropy_recorder.taps.engine import check_configuration
 from arpo_entropy_recorder.taps.patching import MethodPatches, find_sampler
 from arpo_entropy_recorder.taps.runner_v0 import RunnerV0Tap

@@ -13,6 +13,8 @@ from typing import Any
 # The tags of ARPO's prompt template: a tool's result, and those that the policy closes without calling a tool.
 RESULT_TAG = "result"
 NO_TOOLS = frozenset({"think", "answer"})
+# Tokens of a segment whose log-probabilities ARPO's and AEPO's loops read.
+READ_TOKENS = 20
 # The guide's mark of a high normalised entropy after a tool result.
 HIGH_ENTROPY = 0.6
 
@@ -114,9 +116,9 @@ FIELDS: tuple[Field, ...] = (
         "logprobs_entropy",
         (float, int, NULL),
         "what ARPO's branching goes by: -sum(p ln p) over the log-probabilities that the loop was given for the "
-        "segment's first 20 tokens, over ln(vocabulary size), at most 20; only where it asked for them and "
-        "entropy_window > 1",
-        highest=20.0,
+        f"segment's first {READ_TOKENS} tokens, over ln(vocabulary size), at most {READ_TOKENS}; only where it asked "
+        "for them and entropy_window > 1",
+        highest=float(READ_TOKENS),
     ),
     Field("tokens", (list,), "token ids of the whole segment, when record_tokens is true", items=(int,)),
     Field(

@@ -13,7 +13,8 @@ import pytest
 from engines import KIND, ToolRollout, make_prompts, make_rollout
 
 from arpo_entropy_recorder.mixin import record_entropy
-from arpo_entropy_recorder.recorder.v0_speedups import READ_TOKENS, FastLogprobs, stop_at_read_tokens
+from arpo_entropy_recorder.recorder.v0_speedups import FastLogprobs, stop_at_read_tokens
+from arpo_entropy_recorder.step_files.schema import READ_TOKENS
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 TEXTS = ["Who wrote it?", "How long is the river?", "Why?", "When did they meet, and where?"]
