@@ -19,7 +19,7 @@ from arpo_entropy_recorder.rescore.readings import Entry, Reading
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.step_files.find import read_bytes
 from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
-from arpo_entropy_recorder.step_files.names import RUN_INFO, STATUS_FILE, StepKey, parse_name
+from arpo_entropy_recorder.step_files.names import SIDE_FILES, StepKey, parse_name
 
 MANIFEST = "rescore.json"
 NUMBER = re.compile(r"(?<!\d)(\d{1,18})(?!\d)", re.ASCII)
@@ -59,7 +59,7 @@ def find_dumps(directory: Path) -> list[Path]:
             file
             for ending in endings
             for file in directory.glob(f"*{ending}")
-            if file.name not in (MANIFEST, RUN_INFO, STATUS_FILE) and parse_name(file.name) is None
+            if file.name not in (MANIFEST, *SIDE_FILES) and parse_name(file.name) is None
         ]
     if not files:
         raise UserError(f"{printable(directory)}: no .jsonl in it; give what trainer.rollout_data_dir named")

@@ -12,7 +12,7 @@ from typing import Any
 
 from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import ReadError
-from arpo_entropy_recorder.step_files.names import RUN_INFO, STATUS_FILE, Shard, StepKey, parse_name
+from arpo_entropy_recorder.step_files.names import SIDE_FILES, Shard, StepKey, parse_name
 
 # A step of a million records takes 200 MB. Larger files are refused.
 MAX_FILE_BYTES = 1 << 30
@@ -104,7 +104,7 @@ def _unreadable(path: str | Path, error: Exception) -> ReadError:
 
 
 def _expand(path: str, validate: bool | None) -> Iterator[Path]:
-    if Path(path).name in (RUN_INFO, STATUS_FILE):
+    if Path(path).name in SIDE_FILES:
         return  # a shell's or the user's `*.json` matches it
     try:
         mode = os.stat(path).st_mode

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 RUN_INFO, STATUS_FILE = "entropy_run.json", "entropy_status.json"
+# What a `*.json` matches beside step files.
+SIDE_FILES = (RUN_INFO, STATUS_FILE)
 # Directories of step files are often called so, below one that has the run's name.
 COMMON_NAMES = {"entropy", "entropies"}
 _NAME = re.compile(
