@@ -11,7 +11,7 @@ from arpo_entropy_recorder.rescore.keys import Names, names_of, score_of
 from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.readings import Apart, Entry, Reading, apart, of_response, reading_of
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
-from arpo_entropy_recorder.step_files.json_text import parse_json
+from arpo_entropy_recorder.step_files.json_text import json_list
 
 
 def lines_of(entries: Sequence[Entry], file: str, skip: Skip | None) -> Iterator[tuple[Entry, Reading, Line]]:
@@ -70,13 +70,8 @@ def _checked(entry: Entry) -> Entry:
 
 def _holds_messages(text: str) -> bool:
     """Whether a text is a JSON list of chat messages."""
-    if not text.lstrip().startswith("["):
-        return False
-    try:
-        found = parse_json(text.encode())
-    except ValueError:
-        return False
-    return is_messages(found) and all(isinstance(message, dict) and "role" in message for message in found)
+    found = json_list(text)
+    return bool(found) and all(isinstance(message, dict) and "role" in message for message in found)
 
 
 def _check_messages(messages: list[Any], where: str) -> None:

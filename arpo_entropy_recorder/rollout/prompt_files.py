@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.rollout.prompts import Prompt
-from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
+from arpo_entropy_recorder.step_files.json_text import json_lines, json_list, parse_json
 
 KEY = "prompt"
 # Columns with what a text model is not given, and the types of such parts in a message's content.
@@ -99,11 +99,11 @@ def _text(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _checked(prompt: Any, where: str, key: str) -> tuple[Prompt, bool]:
     """The prompt, and whether it has images or other media."""
-    if isinstance(prompt, str) and prompt.lstrip().startswith("[") and (found := _messages_in(prompt)):
+    if isinstance(prompt, str) and _are_messages(found := json_list(prompt)):
         prompt = found
     if isinstance(prompt, str) and prompt.strip():
         return prompt, False
-    if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
+    if _are_messages(prompt):
         contents = [_content(message["content"], where, key) for message in prompt]
         roles = [message["role"] for message in prompt]
         messages = [{"role": role, "content": text} for role, (text, _) in zip(roles, contents, strict=True)]
@@ -113,13 +113,8 @@ def _checked(prompt: Any, where: str, key: str) -> tuple[Prompt, bool]:
     )
 
 
-def _messages_in(text: str) -> list[Any] | None:
-    """The messages that a text holds as JSON; None for any other text."""
-    try:
-        found = parse_json(text.encode())
-    except ValueError:
-        return None
-    return found if isinstance(found, list) and found and all(map(_is_message, found)) else None
+def _are_messages(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and bool(value) and all(map(_is_message, value))
 
 
 def _is_message(value: Any) -> bool:

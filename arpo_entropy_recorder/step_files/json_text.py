@@ -28,6 +28,16 @@ def parse_json(text: bytes) -> Any:
             raise error from None
 
 
+def json_list(text: str) -> list[Any]:
+    """The list that a text is in JSON; empty for any other text."""
+    if not text.lstrip().startswith("["):
+        return []
+    try:
+        return parse_json(text.encode())
+    except ValueError:
+        return []
+
+
 def json_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The texts of a file with one JSON value a line, each with its line's number from 1; blank lines are left out.
 
