@@ -164,19 +164,16 @@ def test_the_number_that_the_loop_branches_by_is_in_its_record(llm, tmp_path, fa
     for sample, number in rollout.entropies.items():
         assert last[sample] == pytest.approx(number / norm, rel=1e-6, abs=1e-7)
     # Top 10 of some 300 tokens: most of the entropy, never more than all of it.
-    exact = [sum(value for value in record["window"]) for record in records]
+    exact = [sum(record["window"]) for record in records]
     assert all(0 < r["logprobs_entropy"] <= whole + 1e-6 for r, whole in zip(records, exact, strict=True))
 
 
 @needs_v0
 @pytest.mark.parametrize(("sampling", "window"), [({}, 20), ({"logprobs": 10}, 1)])
 def test_no_number_is_recorded_unasked(llm, tmp_path, sampling, window):
-    options = {"meta": {"global_steps": 1}, "sampling": sampling}
-    torch_seed = 3
-    cls = record_entropy(ToolRollout)
-    rollout = make_rollout(cls, llm, llm.get_tokenizer(), tmp_path, entropy_window=window)
-    rollout._call = torch_seed
-    rollout.generate_sequences(make_prompts(llm.get_tokenizer(), TEXTS, **options["meta"]), **sampling)
+    tokenizer = llm.get_tokenizer()
+    rollout = make_rollout(record_entropy(ToolRollout), llm, tokenizer, tmp_path, entropy_window=window)
+    rollout.generate_sequences(make_prompts(tokenizer, TEXTS, global_steps=1), **sampling)
     assert "logprobs_entropy" not in (tmp_path / "entropy_step_1.json").read_text()
 
 
