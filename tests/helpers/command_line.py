@@ -44,24 +44,30 @@ class Done(NamedTuple):
     stderr: str
 
 
-def arpo_entropy(*words, cwd):
-    """Run a command in this process: starting Python and importing matplotlib costs a second each time."""
-    before = Path.cwd()
+def in_this_process(command):
+    """Call what a program runs: starting Python and importing matplotlib costs a second each time."""
     # Real files, because a command may redirect the descriptor of its output.
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         try:
-            os.chdir(cwd)
             with redirect_stdout(stdout), redirect_stderr(stderr):
-                status = main([str(word) for word in words])
+                status = command()
         except SystemExit as end:  # argparse ends --help and --version in this way
             status = end.code or 0
-        finally:
-            os.chdir(before)
         printed = []
         for stream in (stdout, stderr):
             stream.seek(0)
             printed.append(stream.read())
     return Done(status, *printed)
+
+
+def arpo_entropy(*words, cwd):
+    """Run a command in this process, as if it were started in `cwd`."""
+    before = Path.cwd()
+    try:
+        os.chdir(cwd)
+        return in_this_process(lambda: main([str(word) for word in words]))
+    finally:
+        os.chdir(before)
 
 
 def record(entropy, number=1, sample=0, **more):

@@ -1,18 +1,17 @@
 """scripts/apply_patch.sh on small trees around the patch's own context, and on a real clone if there is one."""
 
 import importlib.util
-import io
 import os
 import re
 import shutil
 import stat
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from command_line import in_this_process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,18 +66,8 @@ def contents(tree):
 
 def run(*words):
     """Status and what is printed of the script's program, in this process: to start one takes a third of a second."""
-    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
-    with (
-        redirect_stdout(streams[0]),
-        redirect_stderr(streams[1]),
-        patch.object(sys, "argv", ["apply_patch.sh", *map(str, words)]),
-    ):
-        status = apply_patch.main()
-    printed = []
-    for stream in streams:
-        stream.flush()
-        printed.append(stream.buffer.getvalue().decode())
-    return status, *printed
+    with patch.object(sys, "argv", ["apply_patch.sh", *map(str, words)]):
+        return in_this_process(apply_patch.main)
 
 
 def run_script(*words):
