@@ -35,14 +35,18 @@ function rowsOf(run, first, last) {
   return [begin, end];
 }
 
-// The six sums of rows [begin, end): n, A, B, AA, BB, AB; `tool` 0 is all tools.
-function sumsOf(run, tool, begin, end) {
+// The sum of rows [begin, end) of `table`, whose rows are six numbers each.
+function sumOfRows(table, begin, end) {
   const found = new Float64Array(6);
   for (let row = begin; row < end; row += 1) {
-    for (let term = 0; term < 6; term += 1) found[term] += run.sums[(tool * run.places + row) * 6 + term];
+    for (let term = 0; term < 6; term += 1) found[term] += table[row * 6 + term];
   }
   return found;
 }
+
+// The six sums of rows [begin, end): n, A, B, AA, BB, AB; `tool` 0 is all tools.
+const sumsOf = (run, tool, begin, end) =>
+  sumOfRows(run.sums, tool * run.places + begin, tool * run.places + end);
 
 const empty = () => ({ counts: new Float64Array(PAGE.bins), n: 0, total: 0 });
 

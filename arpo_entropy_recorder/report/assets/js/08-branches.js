@@ -37,13 +37,9 @@ function drawTree(t) {
 function drawBranches() {
   const card = document.getElementById("branches");
   const run = choice.run;
-  const [begin, end] = rowsOf(run, choice.first, choice.last);
-  const sums = new Float64Array(6);
-  for (let row = begin; row < end; row += 1) {
-    for (let term = 0; term < 6; term += 1) sums[term] += run.branches[row * 6 + term];
-  }
   card.hidden = run.branches.every((value) => value === 0);
   if (card.hidden) return;
+  const sums = sumOfRows(run.branches, ...rowsOf(run, choice.first, choice.last));
   const names = [say("Forks above the median entropy of their round"), say("Forks below it")];
   const rows = names.map((name, side) => {
     const [n, sum, squares] = sums.slice(3 * side, 3 * side + 3);
