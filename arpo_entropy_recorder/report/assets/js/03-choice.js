@@ -1,13 +1,12 @@
 // What the reader has chosen: run, another run beside it, steps, tool, trajectory. It is in the page's address, and
 // what an address says is taken only where it names something that is there.
 const choice = { run: PAGE.runs[0], other: null, first: 0, last: 0, tool: "", at: null };
-const listeners = [];
 
 const whole = (run) => [run.steps[0] ?? 0, run.steps.at(-1) ?? 0];
 const toolNumber = (run) => run.tools.indexOf(choice.tool) + 1;
 const trajectoryId = (t) => [t.step, t.call, t.rank ?? "", t.sample].join(".");
 
-// Changes some of the choice, and tells everybody.
+// Changes some of the choice, and draws what that touches.
 function choose(changes) {
   Object.assign(choice, changes);
   if (choice.other === choice.run) choice.other = null;
@@ -19,7 +18,7 @@ function choose(changes) {
   if (changes.run && !("at" in changes)) choice.at = null;
   const address = `#${addressOf()}`;
   if (location.hash !== address) history.replaceState(null, "", address);
-  for (const listener of listeners) listener(changes);
+  draw(changes);
 }
 
 function addressOf() {

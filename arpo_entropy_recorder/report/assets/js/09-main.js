@@ -86,7 +86,6 @@ function listen() {
   addEventListener("hashchange", () => {
     if (isAddress(location.hash) && location.hash !== `#${addressOf()}`) choose(choiceIn(location.hash));
   });
-  listeners.push(draw);
 }
 
 // The words of the page's own markup, in the reader's language.
