@@ -23,7 +23,6 @@ async function unpack(run) {
   }
   run.packed = "";
   run.places = run.steps.length;
-  run.trajectories.forEach((trajectory, index) => { trajectory.index = index; });
 }
 
 // The rows of `run.steps` from step `first` to `last`, as [begin, end).

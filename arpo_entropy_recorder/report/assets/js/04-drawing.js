@@ -34,7 +34,7 @@ function chart(svg, { first, last, low, high, ticks, unit = "" }) {
   for (const step of stepTicks(first, last, inner.right - inner.left)) {
     mark(svg, "text", { x: x(step), y: height - 6, class: "tick middle" }, String(step));
   }
-  return { svg, x, y, inner, stepAt, width, height };
+  return { svg, x, y, inner, stepAt, width };
 }
 
 const plain = (value) => String(+value.toPrecision(3));

@@ -43,6 +43,15 @@ function table(caption, heads, rows) {
 
 const cell = (content) => element("td", {}, content);
 
+function toolButton(name) {
+  const button = element("button", { type: "button", class: "tool", "aria-pressed": String(choice.tool === name) }, name);
+  button.addEventListener("click", () => {
+    choose({ tool: choice.tool === name ? "" : name });
+    document.querySelector("#tools [aria-pressed=true]")?.focus();
+  });
+  return button;
+}
+
 function drawBreakdown() {
   const found = shownRuns().map((run) => ({ run, ...breakdown(run) }));
   const several = found.length > 1;
@@ -71,12 +80,7 @@ function drawBreakdown() {
     const number = part.run.tools.indexOf(name) + 1;
     const pool = part.tools.get(number);
     const ratio = ratioOf(sumsOf(part.run, number, ...part.rows));
-    const button = element("button", { type: "button", class: "tool", "aria-pressed": String(choice.tool === name) }, name);
-    button.addEventListener("click", () => {
-      choose({ tool: choice.tool === name ? "" : name });
-      document.querySelector("#tools [aria-pressed=true]")?.focus();
-    });
-    const label = part.run === choice.run && part.run.tools.includes(name) ? button : name;
+    const label = part.run === choice.run ? toolButton(name) : name;
     return element("tr", {}, element("th", { scope: "row" }, label, " ", ...named(part.run)), cell(ratioText(ratio)),
       cell(box(pool, toolScale, part.run === choice.run ? "after" : "after other")), ...numbers(pool));
   }));
@@ -103,7 +107,7 @@ function drawChosen(found) {
       ratio: ratioText(ratio), after: short(ratio.after), before: short(ratio.before), n: counted(ratio.n),
       tool: choice.tool || say("any tool"),
     };
-    const strong = element("strong", {}, `${values.ratio}`);
+    const strong = element("strong", {}, values.ratio);
     strong.dataset.ratio = [ratio.ratio, ratio.low, ratio.high, ratio.n].join(" ");
     return element("p", {}, found.length > 1 ? `${run.name}: ` : "", say("Steps {steps}, after {tool}: ", values), strong,
       say(" of the start ({before} to {after}), n = {n} prompts.", values));
