@@ -49,7 +49,7 @@ function drawList() {
   const buttons = listed.map((t) => {
     const path = t.segments.map((s) => entropyText(s.entropies[0])).join(" \u2192 ");
     const score = t.score === null ? null : element("span", { class: "score" }, say("score {score}", { score: plain(t.score) }));
-    const button = element("button", { type: "button", tabindex: "-1", class: `lit ${shade(peak(t))}` },
+    const button = element("button", { type: "button", tabindex: "-1" },
       element("span", {}, say("Step {step}, no. {sample}", t)), " ", score, element("small", {}, path));
     button.dataset.id = trajectoryId(t);
     button.addEventListener("click", () => openTrajectory(t));
