@@ -7,6 +7,8 @@ function say(english, values = {}) {
   return (PAGE.words[english] ?? english).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
 const KINDS = {
   f8: Float64Array, f4: Float32Array, i4: Int32Array, u2: Uint16Array, u4: Uint32Array,
 };

@@ -3,6 +3,7 @@
 const choice = { run: PAGE.runs[0], other: null, first: 0, last: 0, tool: "", at: null };
 
 const whole = (run) => [run.steps[0] ?? 0, run.steps.at(-1) ?? 0];
+const runNamed = (name) => PAGE.runs.find((run) => run.name === name) ?? null;
 const toolNumber = (run) => run.tools.indexOf(choice.tool) + 1;
 const trajectoryId = (t) => [t.step, t.call, t.rank ?? "", t.sample].join(".");
 
@@ -12,8 +13,7 @@ function choose(changes) {
   if (choice.other === choice.run) choice.other = null;
   const [first, last] = whole(choice.run);
   if (changes.run && !("first" in changes)) Object.assign(choice, { first, last });
-  const clamp = (step) => Math.min(Math.max(step, first), last);
-  [choice.first, choice.last] = [clamp(choice.first), clamp(choice.last)].sort((a, b) => a - b);
+  [choice.first, choice.last] = [choice.first, choice.last].map((step) => clamp(step, first, last)).sort((a, b) => a - b);
   if (choice.tool && !choice.run.tools.includes(choice.tool)) choice.tool = "";
   if (changes.run && !("at" in changes)) choice.at = null;
   const address = `#${addressOf()}`;
@@ -35,9 +35,8 @@ function addressOf() {
 // The choice that an address names; what it does not know is left out.
 function choiceIn(hash) {
   const words = new URLSearchParams(hash.slice(1));
-  const named = (name) => PAGE.runs.find((run) => run.name === name);
-  const run = named(words.get("run")) ?? PAGE.runs[0];
-  const found = { run, other: named(words.get("with")) ?? null, tool: "", at: null };
+  const run = runNamed(words.get("run")) ?? PAGE.runs[0];
+  const found = { run, other: runNamed(words.get("with")), tool: "", at: null };
   [found.first, found.last] = whole(run);
   const steps = /^(\d{1,15})-(\d{1,15})$/.exec(words.get("steps") ?? "");
   if (steps) [found.first, found.last] = [Number(steps[1]), Number(steps[2])];

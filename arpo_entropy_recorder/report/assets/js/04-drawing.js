@@ -6,9 +6,14 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-function mark(parent, name, attributes, text = null) {
+function svgElement(name, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function mark(parent, name, attributes, text = null) {
+  const made = svgElement(name, attributes);
   if (text !== null) made.textContent = text;
   parent.append(made);
   return made;
@@ -25,7 +30,7 @@ function chart(svg, { first, last, low, high, ticks, unit = "" }) {
   const span = Math.max(last - first, 1);
   const x = (step) => inner.left + ((step - first) / span) * (inner.right - inner.left);
   const share = (value) => (Math.log(value) - Math.log(low)) / (Math.log(high) - Math.log(low));
-  const y = (value) => inner.bottom - Math.min(Math.max(share(Math.max(value, 1e-12)), 0), 1) * (inner.bottom - inner.top);
+  const y = (value) => inner.bottom - clamp(share(Math.max(value, 1e-12)), 0, 1) * (inner.bottom - inner.top);
   const stepAt = (pixel) => Math.round(first + ((pixel - inner.left) / (inner.right - inner.left)) * span);
   for (const tick of ticks) {
     mark(svg, "line", { x1: inner.left, x2: inner.right, y1: y(tick), y2: y(tick), class: "grid" });

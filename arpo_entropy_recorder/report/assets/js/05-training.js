@@ -130,7 +130,7 @@ function drag(plot) {
     const box = plot.svg.getBoundingClientRect();
     const [first, last] = whole(choice.run);
     const step = plot.stepAt(((event.clientX - box.left) / box.width) * plot.width);
-    return Math.min(Math.max(step, first), last);
+    return clamp(step, first, last);
   };
   let from = null, end = null, dot = null, moved = false, x0 = 0;
   plot.svg.onpointerdown = (event) => {

@@ -3,12 +3,9 @@ const START_ROUND = -1;
 
 // A horizontal box on a log axis: p10 to p90, the middle half, the median.
 function box(pool, scale, kind) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of [["viewBox", "0 0 200 16"], ["class", "box"], ["aria-hidden", "true"], ["preserveAspectRatio", "none"]]) {
-    svg.setAttribute(key, value);
-  }
+  const svg = svgElement("svg", { viewBox: "0 0 200 16", class: "box", "aria-hidden": "true", preserveAspectRatio: "none" });
   if (!pool || pool.n < MIN_INTERVAL) return svg;
-  const place = (value) => 2 + 196 * Math.min(Math.max(Math.log(value / scale.low) / Math.log(scale.high / scale.low), 0), 1);
+  const place = (value) => 2 + 196 * clamp(Math.log(value / scale.low) / Math.log(scale.high / scale.low), 0, 1);
   const [p10, p25, p50, p75, p90] = [0.1, 0.25, 0.5, 0.75, 0.9].map((p) => place(quantile(pool, p)));
   mark(svg, "line", { x1: p10, x2: p90, y1: 8, y2: 8, class: "whisker" });
   mark(svg, "rect", { x: p25, width: Math.max(p75 - p25, 1), y: 3, height: 10, class: `middle ${kind}` });

@@ -22,6 +22,7 @@ function inWords(entropy) {
   });
 }
 
+const hasText = (t) => t.segments.some((s) => s.tokens);
 const textOf = (segment) => (segment.tokens ? segment.tokens.join("") + segment.rest : "");
 const toolOf = (segment) => choice.run.tools[segment.tool - 1] ?? null;
 
@@ -118,7 +119,7 @@ function drawPane() {
   if (t.asked !== null) {
     parts.push(element("details", {}, element("summary", {}, say("Prompt")), element("div", { class: "text", dir: "auto" }, t.asked)));
   }
-  if (!t.segments.some((s) => s.tokens)) parts.push(element("p", { class: "note" }, withoutText()));
+  if (!hasText(t)) parts.push(element("p", { class: "note" }, withoutText()));
   pane.replaceChildren(...parts, element("ol", { class: "segments" }, ...t.segments.map(drawSegment)), ...drawTree(t));
   const tokens = pane.querySelectorAll(".token");
   if (tokens.length) tokens[0].tabIndex = 0;
@@ -137,7 +138,7 @@ function facts(t) {
   return found.join("; ");
 }
 
-const withoutText = () => (PAGE.runs.some((run) => run.trajectories.some((t) => t.segments.some((s) => s.tokens)))
+const withoutText = () => (PAGE.runs.some((run) => run.trajectories.some(hasText))
   ? say("The text of this trajectory is not known.")
   : PAGE.text);
 

@@ -22,7 +22,7 @@ function drawReaderControls() {
   fillSelect("round", [["", say("all")], ...rounds.map((round) => [String(round), String(round)])], "");
   const scored = run.trajectories.some((t) => t.score !== null);
   for (const label of document.querySelectorAll("label.scored")) label.hidden = !scored;
-  document.querySelector("label.worded").hidden = !run.trajectories.some((t) => t.segments.some((s) => s.tokens));
+  document.querySelector("label.worded").hidden = !run.trajectories.some(hasText);
   for (const id of ["score-low", "score-high", "words"]) document.getElementById(id).value = "";
   document.getElementById("reader").hidden = !run.trajectories.length;
   document.getElementById("rule").textContent = run.rule;
@@ -52,9 +52,8 @@ function draw(changes) {
 
 function listen() {
   const on = (id, event, act) => document.getElementById(id).addEventListener(event, act);
-  const named = (name) => PAGE.runs.find((run) => run.name === name) ?? null;
-  on("run", "change", (event) => choose({ run: named(event.target.value) }));
-  on("other", "change", (event) => choose({ other: named(event.target.value) }));
+  on("run", "change", (event) => choose({ run: runNamed(event.target.value) }));
+  on("other", "change", (event) => choose({ other: runNamed(event.target.value) }));
   on("tool", "change", (event) => choose({ tool: event.target.value }));
   for (const end of ["first", "last"]) {
     on(end, "change", (event) => {
