@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+from browser import start
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -14,3 +15,11 @@ def little_garbage_collection():
     yield
     gc.set_threshold(*before)
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory):
+    """A browser, started only for a module whose tests ask for it."""
+    driver = start(tmp_path_factory.mktemp("profile"))
+    yield driver
+    driver.quit()

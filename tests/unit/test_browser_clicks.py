@@ -6,7 +6,7 @@ The runs are made up (`real_like_runs`); numbers are compared with those of `sta
 import json
 
 import pytest
-from browser import all_of, chosen_steps, content, one, opened, start
+from browser import all_of, chosen_steps, content, one, opened
 from real_like_runs import whole_texts, write_run
 from report_steps import Bytes
 
@@ -19,13 +19,6 @@ from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
 
 LONG = 300
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    driver = start(tmp_path_factory.mktemp("profile"))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 
 import pytest
-from browser import all_of, chosen_steps, content, media, one, opened, requests, size, start, wait
+from browser import all_of, chosen_steps, content, media, one, opened, requests, size, wait
 from real_like_runs import write_run
 from report_steps import HOSTILE, STEPS, Bytes, Words, record, write_steps
 
@@ -14,13 +14,6 @@ from arpo_entropy_recorder.report.page import make_page, make_report, read_run, 
 from arpo_entropy_recorder.report.serve import PageServer
 from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    driver = start(tmp_path_factory.mktemp("profile"))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
