@@ -6,6 +6,11 @@ import zlib
 
 import numpy as np
 
+from arpo_entropy_recorder.report.join import Join
+from arpo_entropy_recorder.report.page import make_page, read_run, write_report
+from arpo_entropy_recorder.report.transcript import Transcriber
+from arpo_entropy_recorder.step_files.read import read_steps
+
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;\x1b[31m\u202e"
 )
@@ -59,6 +64,18 @@ def write_steps(directory, steps):
     for number, records in steps.items():
         with_step = [{"global_step": number, **entry} for entry in records]
         (directory / f"entropy_step_{number}.json").write_text(json.dumps(with_step))
+
+
+def write_page_of_two(directory, run, beside):
+    """The page, in `directory`, of a made-up run (`real_like_runs`) joined with its dump, and steps beside it."""
+    join = Join(run / "rollouts", Bytes())
+    runs = [
+        read_run("long", read_steps([run / "entropies"]), Transcriber(Bytes()), vocab_size=1000, join=join),
+        read_run("short", read_steps([beside]), None, 6),
+    ]
+    path = directory / "report.html"
+    write_report(make_page(runs), path)
+    return path
 
 
 STEPS = {

@@ -8,14 +8,11 @@ import json
 import pytest
 from browser import all_of, chosen_steps, content, one, opened
 from real_like_runs import whole_texts, write_run
-from report_steps import Bytes
+from report_steps import write_page_of_two
 
 from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.analysis.summary import told
-from arpo_entropy_recorder.report.join import Join
-from arpo_entropy_recorder.report.page import make_page, read_run, write_report
-from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
 
 LONG = 300
@@ -34,14 +31,7 @@ def page(tmp_path_factory, run):
     """That run joined with its dump, and a short one beside it."""
     short = tmp_path_factory.mktemp("short")
     write_run(short, "hold", 20, prompts=3, n=4)
-    join = Join(run / "rollouts", Bytes())
-    runs = [
-        read_run("long", read_steps([run / "entropies"]), Transcriber(Bytes()), vocab_size=1000, join=join),
-        read_run("short", read_steps([short / "entropies"]), None, 6),
-    ]
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(make_page(runs), path)
-    return path
+    return write_page_of_two(tmp_path_factory.mktemp("page"), run, short / "entropies")
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from importlib.util import find_spec
 import pytest
 from browser import all_of, chosen_steps, content, media, one, opened, requests, size, wait
 from real_like_runs import write_run
-from report_steps import HOSTILE, STEPS, Bytes, Words, record, write_steps
+from report_steps import HOSTILE, STEPS, Words, record, write_page_of_two, write_steps
 
-from arpo_entropy_recorder.report.join import Join
 from arpo_entropy_recorder.report.page import make_page, make_report, read_run, write_report
 from arpo_entropy_recorder.report.serve import PageServer
 from arpo_entropy_recorder.report.transcript import Transcriber
@@ -23,16 +22,7 @@ def page(tmp_path_factory):
     write_run(directory, "hold", 20, prompts=3, n=4)
     (directory / "beside").mkdir()
     write_steps(directory / "beside", STEPS)
-    join = Join(directory / "rollouts", Bytes())
-    runs = [
-        read_run(
-            "long", read_steps([directory / "entropies"]), Transcriber(Bytes()), vocab_size=1000, join=join
-        ),
-        read_run("short", read_steps([directory / "beside"]), None, 6),
-    ]
-    path = directory / "report.html"
-    write_report(make_page(runs), path)
-    return path
+    return write_page_of_two(directory, directory, directory / "beside")
 
 
 @pytest.fixture(scope="module")
