@@ -85,17 +85,6 @@ def make_page(runs: Sequence[RunPage], words: Words = ENGLISH, version: str | No
     return page(document, body, data, version is not None)
 
 
-def make_report(
-    steps: Iterable[Step],
-    transcriber: Transcriber | None = None,
-    trajectories: int = TRAJECTORIES,
-    selection: Selection | None = None,
-    vocab_size: int | None = None,
-) -> str:
-    """`make_page` of one run without a name."""
-    return make_page([read_run("run", steps, transcriber, trajectories, selection, vocab_size)])
-
-
 def write_report(html: str, path: Path) -> None:
     """Write the page under a temporary name, for its owner alone, and rename it to `path`. Raises UserError."""
     with written_whole(path) as tmp_path:

@@ -22,7 +22,7 @@ from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.scales import scale_for
 from arpo_entropy_recorder.figures.spread import spread_of
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.report.page import make_report
+from arpo_entropy_recorder.report.page import make_page, read_run
 
 STEPS = list(make_run(steps=4, trajectories=30))
 
@@ -349,10 +349,10 @@ def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
     assert "dummy     a line of help" in help_of("plot", capsys)
     assert "dummy" in help_of("watch", capsys)
     assert draw_steps("dummy", STEPS).get_suptitle() == f"{analyse(STEPS).rounds.after_tool.n} records"
-    page = make_report(STEPS)
+    page = make_page([read_run("run", STEPS)])
     assert '<figure id="figure-dummy-0"' in page
     assert 'alt="Nothing to see. ' in page
-    assert "A dummy: no tool" in make_report([make_step([(1, True, 0.5)])])
+    assert "A dummy: no tool" in make_page([read_run("run", [make_step([(1, True, 0.5)])])])
 
 
 def help_of(command, capsys):

@@ -20,7 +20,7 @@ from arpo_entropy_recorder.figures.chinese import CHINESE as FIGURE_CHINESE
 from arpo_entropy_recorder.figures.words import Words as FigureWords
 from arpo_entropy_recorder.report.chinese import CHINESE
 from arpo_entropy_recorder.report.markup import Document, page, tag
-from arpo_entropy_recorder.report.page import make_page, make_report, read_run
+from arpo_entropy_recorder.report.page import make_page, read_run
 from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
 
@@ -53,8 +53,9 @@ class Table(HTMLParser):
             self.cell = None
 
 
-def report(directory, tokenizer=None, **options):
-    return make_report(read_steps([directory]), tokenizer and Transcriber(tokenizer), **options)
+def report(directory, tokenizer=None):
+    transcriber = tokenizer and Transcriber(tokenizer)
+    return make_page([read_run("run", read_steps([directory]), transcriber)])
 
 
 def text_of(html):

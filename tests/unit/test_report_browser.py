@@ -9,7 +9,7 @@ from browser import all_of, chosen_steps, content, media, one, opened, requests,
 from real_like_runs import write_run
 from report_steps import HOSTILE, STEPS, Words, record, write_page_of_two, write_steps
 
-from arpo_entropy_recorder.report.page import make_page, make_report, read_run, write_report
+from arpo_entropy_recorder.report.page import make_page, read_run, write_report
 from arpo_entropy_recorder.report.serve import PageServer
 from arpo_entropy_recorder.report.transcript import Transcriber
 from arpo_entropy_recorder.step_files.read import read_steps
@@ -155,7 +155,7 @@ def test_axe_has_no_findings(browser, scheme):
 def test_a_default_recording_shows_entropies_and_what_to_set(chrome, tmp_path):
     bare = {step: [{k: v for k, v in e.items() if k != "tokens"} for e in es] for step, es in STEPS.items()}
     write_steps(tmp_path, bare)
-    write_report(make_report(read_steps([tmp_path])), tmp_path / "report.html")
+    write_report(make_page([read_run("run", read_steps([tmp_path]))]), tmp_path / "report.html")
     browser = opened(chrome, tmp_path / "report.html")
     pane = content(one(browser, "#pane"))
     assert "record with record_tokens = true and entropy_window = 20" in pane
