@@ -11,9 +11,6 @@ from arpo_entropy_recorder.analysis.prompts import prompts
 from arpo_entropy_recorder.report.sample import Dumped
 from arpo_entropy_recorder.step_files.read import Step
 
-# Below so many prompts nothing is said.
-MIN_PROMPTS = 20
-
 
 @dataclass
 class BranchScores:

@@ -1,4 +1,6 @@
 // The trajectories of one prompt as a tree, and what branches score beside the prompt's others.
+
+// Below so many prompts nothing is said.
 const MIN_PROMPTS = 20;
 
 function drawTree(t) {
