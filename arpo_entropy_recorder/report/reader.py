@@ -25,7 +25,6 @@ def trajectory_data(t: Trajectory, transcript: Transcript | None, tools: Sequenc
         "call": t.call,
         "rank": t.dp_rank,
         "parent": t.parent_idx,
-        "prompt": None if t.prompt is None else visible(t.prompt),
         "why": t.why,
         "level": number(t.level),
         "score": t.dumped.score if t.dumped else None,
