@@ -26,11 +26,11 @@ def run_data(name: str, gathered: Gathered, trajectories: Sequence[Mapping[str, 
     entropies' sums, float32[groups].
     """
     pairs, histograms = gathered.pairs, gathered.histograms
-    steps = np.array(sorted(gathered.rounds.steps), int)
+    steps = pairs.steps
     sums = [pairs.means, *(pairs.by_tool.get(tool) for tool in histograms.tools)]
     keys, counts = histograms.keys, histograms.counts
     none = np.zeros((len(steps), 6))
-    branches = np.stack([gathered.branches.sums.get(step, none[0]) for step in steps.tolist()] or [none[0]])
+    branches = np.stack([gathered.branches.sums.get(step, np.zeros(6)) for step in steps.tolist()])
     narrow = not counts.size or counts.max() < 2**16
     arrays = {
         "sums": np.stack([none if means is None else means.sums(steps) for means in sums]).astype("<f8"),
