@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arpo_entropy_recorder.analysis.pairs import initial_entropies
 from arpo_entropy_recorder.analysis.prompts import prompts
 from arpo_entropy_recorder.step_files.read import Step
 
@@ -87,7 +86,7 @@ class Sample:
         """Take a step; `dumped` is by the number of a trajectory (`Step.trajectories`)."""
         if not self.most:
             return
-        of, _ = initial_entropies(step)
+        of, first = step.trajectories
         after = step.columns["is_after_tool_call"] & ~np.isnan(step.columns["entropy"])
         if not after.any():
             return
@@ -102,18 +101,18 @@ class Sample:
         middle = (len(order) - share) // 2
         parts = (order[::-1][:share], order[max(middle, 0) :][:share], order[:share])
         taken: set[int] = set()
-        prompt, names, _ = prompts(step, step.trajectories[1])
+        prompt, names, _ = prompts(step, first)
         for why, numbers in zip(LEVELS, parts, strict=True):
             for number in numbers.tolist():
                 if number not in taken:
                     taken.add(number)
-                    found.append(_take(step, of, number, of_level[number], prompt, names, dumped, why))
+                    found.append(_take(step, number, of_level[number], prompt, names, dumped, why))
         if self._followed is None:
             self._followed = {name: [] for name in list(dict.fromkeys(filter(None, names)))[:FOLLOWED]}
         for name, rows in self._followed.items():
             number = next((n for n in np.flatnonzero(names == name).tolist() if n in of_level), None)
             if number is not None:
-                rows.append(_take(step, of, number, of_level[number], prompt, names, dumped, "followed"))
+                rows.append(_take(step, number, of_level[number], prompt, names, dumped, "followed"))
 
     def trajectories(self) -> list[Trajectory]:
         """Those to show, by step; each once."""
@@ -155,7 +154,6 @@ def _evenly(items: Sequence[Trajectory], count: int) -> list[Trajectory]:
 
 def _take(
     step: Step,
-    of: np.ndarray,
     number: int,
     level: float,
     prompt: np.ndarray,
@@ -163,7 +161,7 @@ def _take(
     dumped: Mapping[int, Dumped],
     why: str,
 ) -> Trajectory:
-    columns = step.columns
+    columns, (of, _) = step.columns, step.trajectories
 
     def value(name: str, row: int) -> Any:
         found = columns[name][row].item() if name in columns else -1
