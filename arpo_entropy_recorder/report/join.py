@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.branching import parents_of
 from arpo_entropy_recorder.analysis.prompts import prompts
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.sample import Dumped
@@ -106,35 +107,24 @@ class Join:
 
     def _written(self, step: Step) -> list[Written]:
         """What the policy wrote in each round of each trajectory, a parent's rounds before a branch included."""
-        columns, (of, first) = step.columns, step.trajectories
-        rows: list[list[int]] = [[] for _ in first]
+        of, first = step.trajectories
+        rounds, tokens = step.columns["round"].tolist(), step.columns["tokens"]
+        ids: list[dict[int, list[int]]] = [{} for _ in first]
         for row, number in enumerate(of.tolist()):
-            rows[number].append(row)
-        none = np.full(len(step), -1)
-        call, rank, sample, parent = (
-            columns.get(name, none)[first].tolist()
-            for name in ("call", "dp_rank", "sample_idx", "parent_idx")
-        )
-        numbers = {key: number for number, key in enumerate(zip(call, rank, sample, strict=True))}
-        whole: dict[int, dict[int, list[int]]] = {}
+            ids[number].setdefault(rounds[row], []).extend(tokens[row])
+        own = [{r: self._decode(of_round) for r, of_round in by_round.items()} for by_round in ids]
+        parent = parents_of(step).tolist()
 
-        def tokens_of(number: int, seen: frozenset[int]) -> dict[int, list[int]]:
-            if number not in whole:
-                found: dict[int, list[int]] = {}
-                ancestor = numbers.get((call[number], rank[number], parent[number]))
-                begin = int(columns["round"][rows[number][0]])
-                if ancestor is not None and ancestor not in seen:
-                    before = tokens_of(ancestor, seen | {number})
-                    found = {r: list(ids) for r, ids in before.items() if r < begin}
-                for row in rows[number]:
-                    found.setdefault(int(columns["round"][row]), []).extend(columns["tokens"][row])
-                whole[number] = found
-            return whole[number]
+        def whole(number: int) -> dict[int, str]:
+            found, at, seen = own[number], parent[number], {number}
+            while at >= 0 and at not in seen:
+                begin = min(found)
+                found = {r: text for r, text in own[at].items() if r < begin} | found
+                seen.add(at)
+                at = parent[at]
+            return found
 
-        return [
-            _compared({r: self._decode(ids) for r, ids in tokens_of(number, frozenset()).items()})
-            for number in range(len(first))
-        ]
+        return [_compared(whole(number)) for number in range(len(first))]
 
     def _read_line(self, line: Line) -> tuple[Written, dict[int, str]]:
         """The policy's text of each round of a line, and the text of the result before each."""
