@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from arpo_entropy_recorder.analysis.branching import parents_of
 from arpo_entropy_recorder.analysis.prompts import prompts
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.sample import Dumped
-from arpo_entropy_recorder.rescore.dumps import find_dumps, number_in, read_dumps
+from arpo_entropy_recorder.rescore.dumps import Dump, find_dumps, number_in, read_dumps
 from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
@@ -40,7 +41,7 @@ class Join:
     tokenizer: Any
     counts: Counter[str] = field(default_factory=Counter)
     _files: dict[int | None, list[Path]] = field(default_factory=dict, repr=False)
-    _lines: dict[int, list[Line]] = field(default_factory=dict, repr=False)
+    _dumps: dict[int, list[Dump]] = field(default_factory=dict, repr=False)
     _retokenizer: Retokenizer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,16 +55,16 @@ class Join:
         if "tokens" not in step.columns:
             return {}
         self._read(step.global_step)
-        lines = self._lines.pop(step.global_step, [])
-        if lines and self._retokenizer is None:
-            self._retokenizer = self._understood(step, lines)
+        dumps = self._dumps.pop(step.global_step, [])
+        if dumps and self._retokenizer is None:
+            self._retokenizer = self._understood(step, dumps[0].file)
         written = self._written(step)
         trajectories: dict[Written, list[int]] = {}
         for number, text in enumerate(written):
             trajectories.setdefault(text, []).append(number)
         prompt, names, _ = prompts(step, step.trajectories[1])
         fits: dict[int, list[tuple[Line, Mapping[int, str]]]] = {}
-        for line in lines:
+        for line in chain.from_iterable(dump.lines for dump in dumps):
             text, results = self._read_line(line)
             candidates = trajectories.get(text, [])
             if len({prompt[number] for number in candidates}) > 1:
@@ -88,20 +89,18 @@ class Join:
     def _read(self, number: int | None) -> None:
         for file in self._files.pop(number, []):
             for dump in read_dumps(file, self._skip):
-                self._lines.setdefault(dump.global_step, []).extend(dump.lines)
+                self._dumps.setdefault(dump.global_step, []).append(dump)
 
     def _skip(self, error: UserError) -> None:
         self.counts[UNREADABLE] += 1
 
-    def _understood(self, step: Step, lines: list[Line]) -> Retokenizer:
+    def _understood(self, step: Step, file: Path) -> Retokenizer:
         """How the lines are read, by those of a file; with ARPO's tags where it has no result."""
         named = {name for name in step.columns.get("tool", ()) if name}
         tools = tuple(sorted(named | {*ARPO_TOOLS}))
-        file = Path(lines[0].where.partition(":")[0])
         settings = RescoreSettings("", str(file), tools=tools)
-        load: Callable[[str], Any] = lambda _: self.tokenizer  # noqa: E731
         try:
-            return survey([file], settings, load, skip_bad=True)[1]
+            return survey([file], settings, lambda _: self.tokenizer, skip_bad=True)[1]
         except UserError:
             return Retokenizer(self.tokenizer, tools)
 

@@ -44,6 +44,17 @@ def test_lines_are_joined_with_the_trajectory_that_wrote_them(made):
     assert join.counts[JOINED] > 10 * join.counts[AMBIGUOUS] > 0
 
 
+def test_tags_are_known_in_any_directory(made, tmp_path):
+    joins = [Join(made / "rollouts", Bytes())]
+    (tmp_path / "a: b").mkdir()
+    for file in (made / "rollouts").iterdir():
+        (tmp_path / "a: b" / file.name).write_text(file.read_text().replace("result>", "information>"))
+    joins.append(Join(tmp_path / "a: b", Bytes()))
+    for step in read_steps([made / "entropies"]):
+        assert joins[0].of(step).keys() == joins[1].of(step).keys()
+    assert joins[0].counts == joins[1].counts
+
+
 def _interleaved(wrote, dumped):
     return "".join(dumped.results.get(r, "") + wrote[r] for r in sorted(wrote))
 
