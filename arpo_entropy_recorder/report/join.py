@@ -20,7 +20,9 @@ from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.retokenize import Retokenizer
 from arpo_entropy_recorder.rescore.segments import ARPO_TOOLS
 from arpo_entropy_recorder.rescore.settings import RescoreSettings
+from arpo_entropy_recorder.rescore.skipping import usable
 from arpo_entropy_recorder.rescore.survey import survey
+from arpo_entropy_recorder.rescore.tokenized import Tokenized
 from arpo_entropy_recorder.step_files.read import Step
 from arpo_entropy_recorder.step_files.values import prompt_digest
 
@@ -63,28 +65,25 @@ class Join:
         for number, text in enumerate(written):
             trajectories.setdefault(text, []).append(number)
         prompt, names, _ = prompts(step, step.trajectories[1])
-        fits: dict[int, list[tuple[Line, Mapping[int, str]]]] = {}
-        for line in chain.from_iterable(dump.lines for dump in dumps):
-            text, results = self._read_line(line)
-            candidates = trajectories.get(text, [])
+        fits: dict[int, Dumped] = {}
+        ambiguous: set[int] = set()
+        lines = chain.from_iterable(dump.lines for dump in dumps)
+        for line, read in usable(lines, self._read_line, self._skip):
+            candidates = trajectories.get(self._written_in(line, read), [])
             if len({prompt[number] for number in candidates}) > 1:
-                digest = prompt_digest(self._tokens(line))
+                digest = prompt_digest(read.tokens[: read.prompt_len])
                 candidates = [number for number in candidates if names[number] == digest] or candidates
             for number in candidates:
-                fits.setdefault(number, []).append((line, results))
-            if len(candidates) > 1:  # so that each of them counts as ambiguous
-                for number in candidates:
-                    fits[number].append((line, results))
-        single = {number: found[0] for number, found in fits.items() if len(found) == 1}
-        several = _contradicting({number: line for number, (line, _) in single.items()}, prompt)
-        joined = {number: found for number, found in single.items() if number not in several}
+                if len(candidates) > 1 or number in fits:
+                    ambiguous.add(number)
+                fits[number] = Dumped.of(read, line.score)
+        single = {number: dumped for number, dumped in fits.items() if number not in ambiguous}
+        several = _contradicting(single, prompt)
+        joined = {number: dumped for number, dumped in single.items() if number not in several}
         self.counts[JOINED] += len(joined)
         self.counts[AMBIGUOUS] += len(fits) - len(joined)
         self.counts[MISSING] += len(written) - len(fits)
-        return {
-            number: Dumped(self._prompt(line), results, line.score)
-            for number, (line, results) in joined.items()
-        }
+        return joined
 
     def _read(self, number: int | None) -> None:
         for file in self._files.pop(number, []):
@@ -125,36 +124,24 @@ class Join:
 
         return [_compared(whole(number)) for number in range(len(first))]
 
-    def _read_line(self, line: Line) -> tuple[Written, dict[int, str]]:
-        """The policy's text of each round of a line, and the text of the result before each."""
+    def _read_line(self, line: Line) -> tuple[Line, Tokenized]:
         assert self._retokenizer is not None
-        written: dict[int, str] = {}
-        results: dict[int, str] = {}
-        try:
-            spans = self._retokenizer.read(line)
-        except UserError:
-            self.counts[UNREADABLE] += 1
-            return (), {}
-        for span in spans.spans:
+        return line, self._retokenizer.read(line)
+
+    def _written_in(self, line: Line, read: Tokenized) -> Written:
+        """What the policy wrote in each round of a line."""
+        written = [""]
+        for span in read.spans:
             if span.part.is_result:
-                results[len(results) + 1] = span.part.text
+                written.append("")
             elif isinstance(line.response, str):
-                written[len(results)] = written.get(len(results), "") + span.part.text
+                written[-1] += span.part.text
             else:
-                ids = spans.tokens[span.start : span.stop]
-                written[len(results)] = written.get(len(results), "") + self._decode(ids)
-        return _compared(written), results
+                written[-1] += self._decode(read.tokens[span.start : span.stop])
+        return _compared(dict(enumerate(written)))
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def _tokens(self, line: Line) -> list[int]:
-        assert self._retokenizer is not None
-        return self._retokenizer.prompt_of(line).ids
-
-    def _prompt(self, line: Line) -> str:
-        assert self._retokenizer is not None
-        return line.prompt if isinstance(line.prompt, str) else self._retokenizer.prompt_of(line).text
 
 
 def _compared(written: Mapping[int, str]) -> Written:
@@ -163,9 +150,9 @@ def _compared(written: Mapping[int, str]) -> Written:
     return tuple((number, text) for number, text in texts if text)
 
 
-def _contradicting(joined: Mapping[int, Line], prompt: np.ndarray) -> set[int]:
+def _contradicting(joined: Mapping[int, Dumped], prompt: np.ndarray) -> set[int]:
     """The trajectories of a prompt that were joined with lines of different prompts."""
     of_prompt: dict[int, set[str]] = {}
-    for number, line in joined.items():
-        of_prompt.setdefault(int(prompt[number]), set()).add(str(line.prompt))
+    for number, dumped in joined.items():
+        of_prompt.setdefault(int(prompt[number]), set()).add(dumped.prompt)
     return {number for number in joined if len(of_prompt[int(prompt[number])]) > 1}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arpo_entropy_recorder.analysis.prompts import prompts
+from arpo_entropy_recorder.rescore.tokenized import Tokenized
 from arpo_entropy_recorder.step_files.read import Step
 
 LEVELS = ("high", "middle", "low")
@@ -25,6 +26,12 @@ class Dumped(NamedTuple):
     prompt: str
     results: Mapping[int, str]
     score: float | None
+
+    @classmethod
+    def of(cls, read: Tokenized, score: float | None) -> Dumped:
+        """What a dumped line says, by its tokens."""
+        results = (span.part.text for span in read.spans if span.part.is_result)
+        return cls(read.prompt, dict(enumerate(results, start=1)), score)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from arpo_entropy_recorder.rescore.dumps import read_dumps
 from arpo_entropy_recorder.rescore.line import Line
 from arpo_entropy_recorder.rescore.manifest import read_manifest, step_name
 from arpo_entropy_recorder.rescore.retokenize import Retokenizer
-from arpo_entropy_recorder.rescore.tokenized import Tokenized
 from arpo_entropy_recorder.step_files.find import key_of
 
 
@@ -105,7 +104,7 @@ class Transcriber:
         segments = {segment.round: segment.tokens for segment in found.segments}
         if any(r.tokens is None or segments.get(r.round) != r.tokens.tolist() for r in trajectory.records):
             return None
-        return Dumped(found.prompt, _results(found), line.score)
+        return Dumped.of(found, line.score)
 
 
 class _Rescored:
@@ -140,9 +139,3 @@ class _Rescored:
             return None
         same = (dump for dump in dumps if dump.global_step == global_step and dump.digest == entry["digest"])
         return next((dump.lines for dump in same), None)
-
-
-def _results(dumped: Tokenized) -> dict[int, str]:
-    """The text of the result before each round."""
-    results = [span.part.text for span in dumped.spans if span.part.is_result]
-    return dict(enumerate(results, start=1))
