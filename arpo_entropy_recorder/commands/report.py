@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import webbrowser
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -177,23 +178,31 @@ def _transcriber(model: str | None, run: RunFiles) -> Transcriber | None:
     """With the tokenizer of `model`; without `model`, with that of rescored records, if it is still there."""
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.report.transcript import Transcriber
-    from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
 
     if model == TOY:
         return Transcriber(_toy_tokenizer())
     if model:
         require("--model", "transformers")
         with naming("--model"):
-            return Transcriber(load_tokenizer(model))
+            return Transcriber(_tokenizer(model))
     if (rescored_with := _rescored_with(run)) is None:
         return None
     try:
-        return Transcriber(load_tokenizer(rescored_with))
+        return Transcriber(_tokenizer(rescored_with))
     except UserError as error:
         say(f"without trajectories: {error}")
         return None
 
 
+@cache
+def _tokenizer(model: str) -> Any:
+    """Loaded once: runs may share it, and the page that is served is made again with each step. Raises UserError."""
+    from arpo_entropy_recorder.rescore.tokenizer import load_tokenizer
+
+    return load_tokenizer(model)
+
+
+@cache
 def _toy_tokenizer() -> Any:
     """The tokenizer of the agent that `record --model toy` builds, and deletes at its end."""
     require("--model toy", "transformers", "tokenizers")
