@@ -100,9 +100,10 @@ def run_pages(args: argparse.Namespace) -> Iterator[RunPage]:
     from arpo_entropy_recorder.report.page import TRAJECTORIES, read_run
     from arpo_entropy_recorder.report.transcript import UnknownTokenError
 
-    if args.simulate == bool(args.paths):
-        given = "step files or --simulate" if args.simulate else "step files, or --simulate for made-up ones"
-        raise UserError(f"give {given}{', not both' if args.simulate else ''}")
+    if args.simulate and args.paths:
+        raise UserError("give step files or --simulate, not both")
+    if not args.simulate and not args.paths:
+        raise UserError("give step files, or --simulate for made-up ones")
     count = TRAJECTORIES if args.trajectories is None else args.trajectories
     if args.simulate:
         yield read_run(SIMULATED, simulate_steps(), None, count)
