@@ -83,10 +83,15 @@ def by_tool(step: Step, records: np.ndarray) -> Iterator[tuple[str, np.ndarray]]
     if "tool" not in step.columns:
         return
     recorded = step.columns["tool"].tolist()
-    names = {tool: printable(tool or "(not named)") for tool in set(recorded)}
+    names = {tool: shown_tool(tool) for tool in set(recorded)}
     tools = np.array([names[tool] for tool in recorded], dtype=object)
     for tool in sorted(set(tools[records])):
         yield tool, records & (tools == tool)
+
+
+def shown_tool(tool: str | None) -> str:
+    """A record's tool as it is shown and told from others."""
+    return printable(tool or "(not named)")
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from arpo_entropy_recorder.errors import printable
+from arpo_entropy_recorder.analysis.breakdown import shown_tool
 from arpo_entropy_recorder.report.markup import visible
 from arpo_entropy_recorder.report.sample import Record, Trajectory
 from arpo_entropy_recorder.report.transcript import Round, Transcript
@@ -38,7 +38,7 @@ def trajectory_data(t: Trajectory, transcript: Transcript | None, tools: Sequenc
 
 
 def _segment(record: Record, part: Round | None, tools: Sequence[str]) -> dict[str, Any]:
-    name = printable(record.tool or "(not named)")
+    name = shown_tool(record.tool)
     data: dict[str, Any] = {
         "round": record.round,
         "entropies": [number(value) for value in record.entropies.tolist()],
