@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from benchmark_reading import measure
 from browser import start
 
 SEGMENTS, PROMPTS, TRAJECTORIES = 20, 16, 100
-COMMAND = [sys.executable, "-m", "arpo_entropy_recorder"]
 REPEATS = 3
 
 
@@ -54,21 +53,6 @@ def write_steps(directory: Path, steps: int, records: int) -> None:
         (directory / f"entropy_step_{step}.json").write_text(json.dumps(entries))
 
 
-def seconds_of(words: list[str]) -> float:
-    """The least processor time of some runs of the command."""
-    found = []
-    for _ in range(REPEATS):
-        script = (
-            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
-            "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)"
-        )
-        run = subprocess.run(
-            [sys.executable, "-c", script, *COMMAND, *words], check=True, capture_output=True
-        )
-        found.append(float(run.stdout))
-    return min(found)
-
-
 def main() -> None:
     steps, records = (int(word) for word in [*sys.argv[1:], "300", "200000"][:2])
     with TemporaryDirectory() as name:
@@ -76,10 +60,10 @@ def main() -> None:
         write_steps(directory, steps, records)
         page, empty = directory / "report.html", directory / "empty.html"
         empty.write_text("<!doctype html><title>empty</title>")
-        stats = seconds_of(["stats", name])
         words = ["report", name, "-o", str(page), "--trajectories", str(TRAJECTORIES)]
-        report = seconds_of(words)
-        subprocess.run([*COMMAND, *words, "--model", "toy"], check=True, stdout=subprocess.DEVNULL)
+        # The least processor time of some runs of each.
+        stats, report = (min(measure(w)[1] for _ in range(REPEATS)) for w in (["stats", name], words))
+        measure([*words, "--model", "toy"])
         print(f"size: {page.stat().st_size / 1e6:.2f} MB")
         print(f"build: {report:.1f} s of processor time, stats {stats:.1f} s: {report / stats:.2f}x")
         driver = start(directory / "profile")
