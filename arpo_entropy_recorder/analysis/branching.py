@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.ancestry import parents_of
 from arpo_entropy_recorder.step_files.read import Step
 from arpo_entropy_recorder.step_files.schema import READ_TOKENS
 
@@ -138,19 +139,3 @@ def places_of(step: Step) -> tuple[np.ndarray, np.ndarray]:
     span = int(rounds.max(initial=0)) + 1
     keys = trajectory[places] * span + rounds[ahead[places]]
     return places, np.isin(keys, parent[began] * span + rounds[first[began]])
-
-
-def parents_of(step: Step) -> np.ndarray:
-    """The number of the trajectory that each one branched from, int64[trajectories]; -1 for a start."""
-    _, first = step.trajectories
-    none = np.full(len(step), -1)
-    call, rank, sample, parent = (
-        step.columns.get(name, none)[first] for name in ("call", "dp_rank", "sample_idx", "parent_idx")
-    )
-    names = np.unique(np.concatenate([sample, parent]), return_inverse=True)[1]
-    batch = np.unique(np.stack([call, rank]), axis=1, return_inverse=True)[1].reshape(-1)
-    span = int(names.max(initial=0)) + 1
-    own, wanted = batch * span + names[: len(first)], batch * span + names[len(first) :]
-    order = np.argsort(own)
-    at = order[np.minimum(np.searchsorted(own[order], wanted), max(len(own) - 1, 0))]
-    return np.where((parent >= 0) & (own[at] == wanted), at, -1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.ancestry import initial_entropies
 from arpo_entropy_recorder.analysis.breakdown import by_tool
 from arpo_entropy_recorder.analysis.prompts import PromptMeans, prompts
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL, Group
@@ -217,29 +218,3 @@ def _signed_rank_p(changes: np.ndarray) -> float:
         (ranks,), lambda ranks, axis: ranks.clip(0).sum(axis), permutation_type="samples", vectorized=True
     )
     return float(test.pvalue)
-
-
-def initial_entropies(step: Step) -> tuple[np.ndarray, np.ndarray]:
-    """Each record's trajectory as a number, int64[n], and the trajectories' initial entropies, float64.
-
-    A trajectory's initial entropy is that of its first record if this is a start (`Step.starts`); a branch
-    whose first record is none has its parent's; NaN where none is known.
-    """
-    trajectory, first = step.trajectories
-    none = np.full(len(step), -1)
-    call, rank = (column[first] for column in step.batch)
-    sample, parent = (step.columns.get(name, none)[first] for name in ("sample_idx", "parent_idx"))
-    known = step.starts[first]
-    initial = np.where(known, step.columns["entropy"][first], np.nan)
-
-    # Trajectories are numbered by call, rank and sample_idx, so their keys are in order.
-    batch = np.cumsum((np.diff(call, prepend=call[:1]) != 0) | (np.diff(rank, prepend=rank[:1]) != 0))
-    samples, code = np.unique(sample, return_inverse=True)
-    keys = batch * len(samples) + code
-    at = np.minimum(np.searchsorted(samples, parent), len(samples) - 1)
-    wanted = batch * len(samples) + at
-    ancestor = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    branch = (samples[at] == parent) & (keys[ancestor] == wanted)
-    while len(heirs := np.flatnonzero(branch & ~known & known[ancestor])):  # one generation each time
-        initial[heirs], known[heirs] = initial[ancestor[heirs]], True
-    return trajectory, initial

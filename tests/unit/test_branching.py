@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,14 @@ def test_places_and_branches_are_those_of_the_loops_books(seed):
             expected.append((i, (*key, rounds[behind[0]]) in books))
     assert list(zip(places.tolist(), branched.tolist(), strict=True)) == expected
     assert {True, False} <= set(branched.tolist())
+
+
+def test_a_served_trajectory_is_branched_in_whatever_call_it_goes_on():
+    step, _ = rollout(0, calls=1)
+    columns = {"call": step.columns["round"], "trajectory": step.columns["sample_idx"]}
+    expected, found = (places_of(each) for each in (step, replace(step, columns=step.columns | columns)))
+    assert expected[1].any()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_numbers_are_sums_over_the_window_and_change_against_the_trajectorys_first():

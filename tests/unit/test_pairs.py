@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from made_steps import make_run, make_step
 from scipy import stats
 
-from arpo_entropy_recorder.analysis.pairs import Pairs, initial_entropies
+from arpo_entropy_recorder.analysis.ancestry import initial_entropies
+from arpo_entropy_recorder.analysis.pairs import Pairs
 
 
 def naive_start(records, key):

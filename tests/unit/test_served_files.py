@@ -8,7 +8,7 @@ import pytest
 from served_books import Server, assistant, results
 
 from arpo_entropy_recorder.analysis.analysis import analyse
-from arpo_entropy_recorder.analysis.pairs import initial_entropies
+from arpo_entropy_recorder.analysis.ancestry import initial_entropies
 from arpo_entropy_recorder.live.serve.files import Row, ServedFiles
 from arpo_entropy_recorder.live.serve.lineage import Lineage
 from arpo_entropy_recorder.recorder.settings import Settings
