@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from rich import box
@@ -45,26 +45,26 @@ class WatchScreen:
             yield Text(printable(line))
 
 
-def step_line(pairs: Pairs, row: int) -> str:
-    """What the step of this row of `pairs.steps` holds, in one line."""
-    steps, sums = pairs.steps, pairs.sums
-    ratio = ratio_of(sums[row])
-    if not ratio.n:
-        given = "" if pairs.counts[row, 1] else ", and none was given a tool result"
-        return f"step {steps[row]}: {NONE}{given}"
+def step_lines(pairs: Pairs, rows: Iterable[int]) -> Iterator[str]:
+    """What the steps of these rows of `pairs.steps` hold, a line each."""
+    steps, sums, given = pairs.steps, pairs.sums, pairs.counts[:, 1]
     first = phases(sums[:, N])[0]
-    since = f" of steps {steps[first][0]} to {steps[first][-1]}"
-    level = short(_level(ratio, sums, row))
-    parts = (
-        f"after {short(ratio.after)}",
-        f"before {short(ratio.before)}",
-        "no ratio"
-        if np.isnan(ratio.ratio)
-        else f"ratio {short(ratio.ratio)}x {interval(ratio.low, ratio.high)}",
-        "" if level == "-" else f"level {level}x{since}",
-        f"prompts {ratio.n:,}",
-    )
-    return f"step {steps[row]}: {', '.join(filter(None, parts))}"
+    for row in rows:
+        ratio = ratio_of(sums[row])
+        if not ratio.n:
+            yield f"step {steps[row]}: {NONE}{'' if given[row] else ', and none was given a tool result'}"
+            continue
+        level = short(_level(ratio, sums, row))
+        parts = (
+            f"after {short(ratio.after)}",
+            f"before {short(ratio.before)}",
+            "no ratio"
+            if np.isnan(ratio.ratio)
+            else f"ratio {short(ratio.ratio)}x {interval(ratio.low, ratio.high)}",
+            "" if level == "-" else f"level {level}x of steps {steps[first][0]} to {steps[first][-1]}",
+            f"prompts {ratio.n:,}",
+        )
+        yield f"step {steps[row]}: {', '.join(filter(None, parts))}"
 
 
 def sparkline(values: np.ndarray) -> str:

@@ -164,14 +164,16 @@ class _Lines(_View):
         self.say(title)
 
     def show(self, analysis: Analysis) -> None:
-        from arpo_entropy_recorder.analysis.watched import step_line
+        from arpo_entropy_recorder.analysis.watched import step_lines
 
         mark = " (SIMULATED)" if analysis.origins.simulated else ""
         pairs = analysis.pairs
-        for row, (step, sums) in enumerate(zip(pairs.steps.tolist(), pairs.sums.tolist(), strict=True)):
-            if self.shown.get(step) != tuple(sums):  # a new step, or one that was recorded again
-                self.shown[step] = tuple(sums)
-                print(f"{step_line(pairs, row)}{mark}", flush=True)
+        now = dict(zip(pairs.steps.tolist(), map(tuple, pairs.sums.tolist()), strict=True))
+        # New steps, and those that were recorded again.
+        rows = [row for row, (step, sums) in enumerate(now.items()) if self.shown.get(step) != sums]
+        self.shown |= now
+        for line in step_lines(pairs, rows):
+            print(f"{line}{mark}", flush=True)
 
     def say(self, line: str) -> None:
         from arpo_entropy_recorder.commands.progress import say

@@ -8,7 +8,7 @@ from made_steps import make_step
 from rich.console import Console
 
 from arpo_entropy_recorder.analysis.analysis import analyse
-from arpo_entropy_recorder.analysis.watched import WatchScreen, sparkline, step_line
+from arpo_entropy_recorder.analysis.watched import WatchScreen, sparkline, step_lines
 
 PROMPTS = np.tile(np.arange(6), 2)
 
@@ -23,7 +23,7 @@ def run(steps, after=lambda step: 0.4):
 
 def lines(steps):
     pairs = analyse(steps).pairs
-    return [step_line(pairs, row) for row in range(len(pairs.steps))]
+    return list(step_lines(pairs, range(len(pairs.steps))))
 
 
 def screen(steps, width=80, encoding="utf-8"):
