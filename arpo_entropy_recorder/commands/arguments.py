@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from arpo_entropy_recorder.recorder.settings import MAX_WINDOW, without_tilde
 
 # The model that `record` builds on the spot, and `report` knows the words of.
 TOY = "toy"
+# The variable that names the directory which a job records to.
+DIRECTORY = "ARPO_ENTROPY_DIR"
 # Seconds. time.sleep() refuses very long times, and a day is enough.
 MAX_WAIT = 86_400
 
@@ -48,6 +51,22 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--validation", action="store_true", help="validation steps instead of training steps")
     group.add_argument("--over", choices=OVER,
                        help="a segment's first entropy, or its recorded window's mean (default: first)")  # fmt: skip
+
+
+def add_recording_directory(parser: argparse._ActionsContainer) -> None:
+    """The option `output` of the commands that record."""
+    parser.add_argument("-o", "--output", type=output_path, metavar="DIR", default=os.environ.get(DIRECTORY) or ".",
+                        help=f"where the step files go (default: ${DIRECTORY}, else .)")  # fmt: skip
+
+
+def check_writable(out: Path) -> None:
+    """Make the directory `out` where it is not there. Raises UserError unless files can be written in it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {out}: cannot make the directory: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"--output {out}: no permission to write there; choose another directory")
 
 
 def non_empty(text: str) -> str:

@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arpo_entropy_recorder.commands.arguments import non_empty
+from arpo_entropy_recorder.commands.arguments import DIRECTORY, non_empty
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.recorder.settings import without_tilde
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.live.status import Status
 
-DIRECTORY = "ARPO_ENTROPY_DIR"
 # The collector writes, and each engine's worker says hello, every 10 s.
 SILENT_S = 60.0
 MAX_WORKERS_SHOWN = 20

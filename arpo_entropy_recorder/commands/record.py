@@ -24,18 +24,18 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from arpo_entropy_recorder.commands.arguments import (
     TOY,
+    add_recording_directory,
+    check_writable,
     fraction,
     naming,
     non_empty,
     non_negative,
-    output_path,
     positive,
     require,
     seconds,
@@ -87,9 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                            help="record the first K tokens of each segment, at most 10,000 "
                                 "(default: %(default)s)")  # fmt: skip
     recording.add_argument("--record-tokens", action="store_true", help="keep each segment's token ids")
-    recording.add_argument("-o", "--output", type=output_path, metavar="DIR",
-                           default=os.environ.get("ARPO_ENTROPY_DIR") or ".",
-                           help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
+    add_recording_directory(recording)
     recording.add_argument("--verbose", action="store_true", help="show vLLM's log")
 
 
@@ -112,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         )
     options = _engine_options(args.engine)
     is_new = not args.output.exists()
-    _check_writable(args.output)
+    check_writable(args.output)
     before = file_versions(args.output, args.steps)
     # The recorder's environment variables are for training; here what was typed holds.
     settings = Settings(save_dir=args.output.absolute(), window=args.window, record_tokens=args.record_tokens)
@@ -169,15 +167,6 @@ def _engine_options(items: list[str]) -> dict[str, Any]:
     if options.get("skip_tokenizer_init"):
         raise UserError("--engine skip_tokenizer_init: prompts and tools are text; leave it out")
     return options
-
-
-def _check_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {out}: cannot make the directory: {error.strerror}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UserError(f"--output {out}: no permission to write there; choose another directory")
 
 
 def _list_files(before: FileVersions, now: FileVersions) -> int:

@@ -28,8 +28,9 @@ from typing import Any
 
 from arpo_entropy_recorder.commands.arguments import (
     TOY,
+    add_recording_directory,
+    check_writable,
     non_empty,
-    output_path,
     positive,
     require,
     seconds,
@@ -45,9 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "arpo-entropy serve MODEL -o DIR [options of this command and of vllm serve]"
     parser.add_argument("model", type=non_empty, metavar="MODEL",
                         help="as vllm serve takes it; 'toy' builds a tiny agent on the spot")  # fmt: skip
-    parser.add_argument("-o", "--output", type=output_path, metavar="DIR",
-                        default=os.environ.get("ARPO_ENTROPY_DIR") or ".",
-                        help="where the step files go (default: $ARPO_ENTROPY_DIR, else .)")  # fmt: skip
+    add_recording_directory(parser)
     parser.add_argument("--window", type=window_size, default=1, metavar="K",
                         help="record the first K tokens of each reply (default: %(default)s)")  # fmt: skip
     parser.add_argument("--record-tokens", action="store_true", help="keep each reply's token ids")
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     # For the recorder's files and sockets alone; the server keeps its own.
     mask = os.umask(0o077)
     settings = Settings(save_dir=args.output.absolute(), window=args.window, record_tokens=args.record_tokens)
-    _check_writable(settings.save_dir)
+    check_writable(settings.save_dir)
     job = Job(new_token(), new_local_address(), settings.window)
     folder = Path(job.address.removeprefix("ipc://")).parent
     environment = {**os.environ, **job.environ(), LIVE: "1", TEXT_RESULTS: str(int(args.text_results))}
@@ -152,15 +151,6 @@ def _serve(command: list[str], environment: dict[str, str], mask: int) -> int:
     if ended_by:
         return 0
     return status if status >= 0 else 128 - status
-
-
-def _check_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {out}: cannot make the directory: {error.strerror}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UserError(f"--output {out}: no permission to write there; choose another directory")
 
 
 def _say(line: str) -> None:
