@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.commands.arguments import DIRECTORY, non_empty
 from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.figures.words import counted
 from arpo_entropy_recorder.recorder.settings import without_tilde
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def _facts(status: Status, age: float) -> Iterator[str]:
     told = []
     for role in sorted({process.role for process in status.processes}):
         hosts = [process.host for process in status.processes if process.role == role]
-        told.append(f"{role}: {_number(len(hosts), 'process')} on {_number(len(set(hosts)), 'node')}")
+        told.append(
+            f"{role}: {counted(len(hosts), 'process', 'processes')} on {counted(len(set(hosts)), 'node')}"
+        )
     yield "verl        " + ("; ".join(told) or "no agent loop worker and no trainer has joined yet")
     if not workers:
         yield "engines     no worker has been heard of yet"
@@ -97,7 +100,7 @@ def _wrong(status: Status, age: float) -> Iterator[str]:
         if age > SILENT_S:
             yield f"the collector has been silent for {_time(age)}: has the job ended?"
         elif silent := [w for w in status.workers if w.seconds_ago > SILENT_S]:
-            yield f"{_number(len(silent), 'engine worker')} not heard of for {_time(SILENT_S)} or more"
+            yield f"{counted(len(silent), 'engine worker')} not heard of for {_time(SILENT_S)} or more"
     for name, what in (
         ("dropped", "trajectories dropped, as too many waited"),
         ("without_step", "trajectories without a step"),
@@ -122,11 +125,6 @@ def _size(directory: Path) -> Iterator[str]:
             f"size        {file.name}: {size:,} bytes, {trajectories:,} trajectories; "
             f"{1000 * size / max(1, trajectories):,.0f} bytes for 1,000"
         )
-
-
-def _number(count: int, noun: str) -> str:
-    plural = {"process": "processes", "node": "nodes", "engine worker": "engine workers"}
-    return f"{count:,} {noun if count == 1 else plural[noun]}"
 
 
 def _time(seconds: float) -> str:
