@@ -39,8 +39,6 @@ from arpo_entropy_recorder.commands.arguments import (
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.recorder.settings import Settings
 
-PLUGIN = "arpo_entropy"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "arpo-entropy serve MODEL -o DIR [options of this command and of vllm serve]"
@@ -63,12 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if find_spec("vllm") is None:
         raise UserError("serve needs vllm: install it where this command is")
-    if not entry_points(group="vllm.general_plugins", name=PLUGIN):
-        raise UserError("vLLM does not find this package's plug-in: install the package again with pip")
     from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
     from arpo_entropy_recorder.live.serve.front import LIVE, TEXT_RESULTS
     from arpo_entropy_recorder.live.serve.recorder import Recorder
+    from arpo_entropy_recorder.live.source import PLUGIN
 
+    if not entry_points(group="vllm.general_plugins", name=PLUGIN):
+        raise UserError("vLLM does not find this package's plug-in: install the package again with pip")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     # For the recorder's files and sockets alone; the server keeps its own.
     mask = os.umask(0o077)
