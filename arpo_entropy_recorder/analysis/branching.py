@@ -8,7 +8,6 @@ given, which a record keeps as `logprobs_entropy`.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,9 +71,8 @@ class Branching:
         read = window[:, :READ_TOKENS]
         places, branched = places_of(step)
         trajectory, first = step.trajectories
-        with warnings.catch_warnings():  # a window of nulls has no sum
-            warnings.simplefilter("ignore", RuntimeWarning)
-            exact = np.nanmean(read, axis=1) * np.sum(~np.isnan(read), axis=1)
+        # A window of nulls has no sum.
+        exact = np.where(np.isnan(read).all(axis=1), np.nan, np.nansum(read, axis=1))
         own = step.columns.get("logprobs_entropy", np.full(len(step), np.nan))
         for number, values, changes in (
             (exact, self.exact, self.exact_change),
