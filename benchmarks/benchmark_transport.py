@@ -117,11 +117,9 @@ class SpoolReader:
 
 def collect(way: str, job: Job, path: Path, marks: list[str], count: int, pipe: Any) -> None:
     """The collector's process: takes the marked keys as they come, then all; sends delays and its CPU time."""
-    pipe.send("ready") if way != "messages" else None
     collector = Collector(job) if way == "messages" else None
     reader = SpoolReader(path, job.token) if way == "spool file" else None
-    if way == "messages":
-        pipe.send("ready")
+    pipe.send("ready")
     started, seen = time.process_time(), {}
     if collector is not None:
         for key in marks:
