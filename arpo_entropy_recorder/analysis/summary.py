@@ -31,6 +31,8 @@ COLUMNS = (
     "choices",
 )
 CHANGES = "change_round"
+# The parts of an analysis that are told here.
+PARTS = ("steps", "tools", "positions", "pairs", "first_tokens")
 
 
 def summarise(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, Any]:

@@ -17,7 +17,7 @@ where the starts are not clearly above 0. "Holds" is said only if the last ratio
 still be half. Where the last ratio is clearly below 1, the line says since about which step, with a 95 % interval
 (bootstrap over prompts). Below 20 steps the changes are tested over the prompts: mean change with its 95 % interval
 (Student's t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test; Yes or No is said only
-where interval and test agree. --json and --csv give the numbers of every figure.
+where interval and test agree. --json and --csv give the numbers of every figure but `branching`.
 
 examples:
   arpo-entropy stats checkpoints
@@ -45,13 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arpo_entropy_recorder.analysis.analysis import PARTS
     from arpo_entropy_recorder.analysis.notes import notes
-    from arpo_entropy_recorder.analysis.summary import summarise, write_csv
+    from arpo_entropy_recorder.analysis.summary import PARTS, summarise, write_csv
     from arpo_entropy_recorder.commands.progress import say
     from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
-    analysis = analyse_run(args, the_run(args), PARTS)
+    parts = PARTS if args.json or args.csv else ("tools", "pairs", "first_tokens")
+    analysis = analyse_run(args, the_run(args), parts)
     if args.json:
         import json
 
