@@ -20,7 +20,8 @@ ENGINE = {
 
 def environment_with(plugged_in, **variables):
     """This process's environment, in which this package is found, and announced by the folder `plugged_in`."""
-    path = os.pathsep.join([str(ROOT), str(plugged_in), os.environ.get("PYTHONPATH", "")])
+    # The checkout may hold the metadata of an older installation, which would be found first.
+    path = os.pathsep.join([str(plugged_in), str(ROOT), os.environ.get("PYTHONPATH", "")])
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables
 
 
