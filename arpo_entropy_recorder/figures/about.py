@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
 from arpo_entropy_recorder.analysis.notes import notes
 from arpo_entropy_recorder.errors import UserError, shorten
+from arpo_entropy_recorder.figures.marks import beyond_words
 from arpo_entropy_recorder.figures.media import SCREEN
 from arpo_entropy_recorder.figures.style import (
     add_caption,
@@ -31,7 +32,7 @@ def finish(
     The caption's sentences, empty ones left out, are followed by what is to be known of the records. The mark
     lies behind the data, or in front of it where the axes are `filled`.
     """
-    caption = [*caption, *notes(analysis, words, with_steps=True)]
+    caption = [*caption, beyond_words(axes, words), *notes(analysis, words, with_steps=True)]
     return _conclude(axes, analysis.origins.simulated, words, title, caption, filled)
 
 

@@ -27,6 +27,7 @@ CHINESE = {
     "round {number}": "第 {number} 轮",
     "0 (start)": "0（初始）",
     "Points: every record (n = {total:,}).": "数据点：全部记录（n = {total:,}）。",
+    "Triangles: values beyond the axis.": "三角形：超出坐标轴的值。",
     "Points: an even sample of {shown:,} of {total:,} records.": (
         "数据点：从 {total:,} 条记录中均匀抽取 {shown:,} 条。"
     ),

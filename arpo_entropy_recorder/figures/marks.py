@@ -19,6 +19,7 @@ from arpo_entropy_recorder.figures.words import Words
 POINTS_SHOWN = 5_000
 LABELLED_ROUNDS = 32
 SHORT_COUNTS = 12
+BEYOND = "beyond"
 
 
 def round_axis(
@@ -100,13 +101,19 @@ def points(
     few = len(values) < MIN_INTERVAL
     place = side_by_side(at, len(values), width)
     beyond = np.abs(values) > top
-    for marker, chosen in (("o", ~beyond), (">" if sideways else "^", beyond)):
+    for name, marker, chosen in (("points", "o", ~beyond), (BEYOND, ">" if sideways else "^", beyond)):
         if not chosen.any() and marker != "o":
             continue
         x, y = place[chosen], np.clip(values[chosen], -top, top)
         look: Any = {"s": (16 if few else 5) * scale() ** 2, "alpha": 0.7 if few else 0.3, "linewidths": 0}
         axes.scatter(*((y, x) if sideways else (x, y)), marker=marker, color=colour, clip_on=False, zorder=2,
-                     gid=f"points-{at:g}", rasterized=len(x) > 1_000, **look)  # fmt: skip
+                     gid=f"{name}-{at:g}", rasterized=len(x) > 1_000, **look)  # fmt: skip
+
+
+def beyond_words(axes: Axes, words: Words) -> str:
+    """The sentence that a figure with such triangles needs, else nothing."""
+    has_any = any(str(artist.get_gid()).startswith(BEYOND) for artist in axes.collections)
+    return words("Triangles: values beyond the axis.") if has_any else ""
 
 
 def side_by_side(at: float, n: int, width: float) -> np.ndarray:

@@ -192,9 +192,15 @@ def test_small_groups_set_no_limit_and_what_lies_beyond_is_a_triangle_at_the_edg
     records = [(1, True, entropy) for entropy in (0.01, 0.02, 0.03, 0.02, 0.02)]
     axes = draw_steps("rounds", [make_step([*records, (2, True, 0.9), (2, True, 0.015)])]).axes[0]
     assert axes.get_ylim() == pytest.approx((0, 0.05))
-    small = [a for a in axes.collections if a.get_gid() == "points-2"]
-    assert sorted(round(float(a.get_offsets()[0, 1]), 9) for a in small) == [0.015, 0.05]
-    assert "No box below n = 5." in axes.figure.get_supxlabel().replace("\n", " ")
+    small = {
+        a.get_gid(): a.get_offsets()[:, 1].tolist()
+        for a in axes.collections
+        if str(a.get_gid()).endswith("-2")
+    }
+    assert small == {"points-2": [0.015], "beyond-2": [pytest.approx(0.05)]}
+    caption = axes.figure.get_supxlabel().replace("\n", " ")
+    assert "No box below n = 5." in caption
+    assert "Triangles: values beyond the axis." in caption
     assert len(lines(axes, "median")[0]) == 1
 
 
