@@ -128,7 +128,9 @@ def test_class_that_is_not_there_is_named(a_verl, place):
 
 @pytest.mark.arpo
 def test_arpo_own_class_records(arpo_root):
-    tree = next(arpo_root.glob("**/verl_arpo_entropy"))
+    tree = arpo_root / "ARPO" / "verl_arpo_entropy"
+    if not tree.is_dir():
+        pytest.skip(f"{arpo_root} has no ARPO/verl_arpo_entropy: ARPO's own class was NOT tried")
     succeed(
         "from verl.workers.rollout.vllm_rollout.vllm_rollout_with_tools import vLLMRolloutWithTools\n"
         "import verl.workers.rollout.vllm_rollout as package\n"
