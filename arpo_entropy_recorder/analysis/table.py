@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
+from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.analysis.statistics import Group
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
@@ -31,9 +32,8 @@ def round_table(analysis: Analysis, width: int = 80) -> Table:
     rows += [(f"  {tool}", _cells(group)) for tool, group in sorted(tools.items())]
     shown, room = _fitting([cells for _, cells in rows], width)
     mark = " (SIMULATED)" if analysis.origins.simulated else ""
-    table = Table(
-        title=f"Normalised entropy of the first token{mark}", title_justify="left", title_style="bold"
-    )
+    what = "the recorded window, mean" if analysis.selection.over == MEAN else "the first token"
+    table = Table(title=f"Normalised entropy of {what}{mark}", title_justify="left", title_style="bold")
     table.add_column("round", no_wrap=True)
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)

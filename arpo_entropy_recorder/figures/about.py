@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import NO_RESULTS, Analysis
+from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.analysis.notes import notes
 from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.figures.marks import beyond_words
@@ -46,6 +47,13 @@ def finish_runs(
         caption += [f"{shorten(name)}:", *about]
         simulated |= any(analysis.origins.simulated for analysis in analyses)
     return _conclude(axes, simulated, words, title, caption)
+
+
+def title_by_round(analysis: Analysis, words: Words) -> str:
+    """What a figure of entropies by round shows: first tokens, or means over the recorded window."""
+    if analysis.selection.over == MEAN:
+        return words("Mean entropy of the first tokens after each tool result")
+    return words("Entropy of the first token after each tool result")
 
 
 def shared_vocab_size(analyses: Iterable[Analysis]) -> int | None:

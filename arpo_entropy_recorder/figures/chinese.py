@@ -15,6 +15,7 @@ CHINESE = {
     "Change of normalised entropy": "归一化熵的变化",
     "Token of the segment (1: the first)": "片段内 token 序号（1 为首个）",
     "Entropy of the first token after each tool result": "每轮工具调用反馈后首个 token 的熵",
+    "Mean entropy of the first tokens after each tool result": "每轮工具调用反馈后前若干 token 的平均熵",
     "Entropy after tool results over training": "训练过程中工具反馈后的熵",
     "Entropy after tool results, by step and round": "工具反馈后的熵：按训练步与轮次",
     "Entropy after a tool result, by tool": "工具反馈后的熵：按工具",

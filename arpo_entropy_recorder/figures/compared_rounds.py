@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.errors import shorten
-from arpo_entropy_recorder.figures.about import finish_runs, shared_vocab_size
+from arpo_entropy_recorder.figures.about import finish_runs, shared_vocab_size, title_by_round
 from arpo_entropy_recorder.figures.marks import round_axis, rounds_that_fit
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
 from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
@@ -47,5 +47,5 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
         nats_words(vocab_size, words),
         words("Under the rounds: their numbers of records."),
     ]
-    title = words("Entropy of the first token after each tool result")
+    title = title_by_round(every[0][1], words)
     return finish_runs(axes, [(name, [analysis]) for name, analysis in every], words, title, caption)

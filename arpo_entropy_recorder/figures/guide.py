@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.statistics import START, Group
-from arpo_entropy_recorder.figures.about import finish, require_results
+from arpo_entropy_recorder.figures.about import finish, require_results, title_by_round
 from arpo_entropy_recorder.figures.marks import (
     POINTS_SHOWN,
     SHORT_COUNTS,
@@ -72,7 +72,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
         words("Dotted: mean before any tool call.") if rounds.initial.n else "",
         words("Under each round: its number of records.") if len(everything) > SHORT_COUNTS else "",
     ]
-    return finish(axes, analysis, words, words("Entropy of the first token after each tool result"), caption)
+    return finish(axes, analysis, words, title_by_round(analysis, words), caption)
 
 
 def cloud(axes: Axes, x: float, group: Group, most: int, colour: str) -> int:

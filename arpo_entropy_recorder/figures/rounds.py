@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.statistics import START
-from arpo_entropy_recorder.figures.about import finish, require_results
+from arpo_entropy_recorder.figures.about import finish, require_results, title_by_round
 from arpo_entropy_recorder.figures.marks import (
     points,
     points_shown,
@@ -57,4 +57,4 @@ def plot(analysis: Analysis, words: Words) -> Figure:
         words("Dotted: median before any tool call.") if rounds.initial.n else "",
         words("Under the rounds: their numbers of records."),
     ]
-    return finish(axes, analysis, words, words("Entropy of the first token after each tool result"), caption)
+    return finish(axes, analysis, words, title_by_round(analysis, words), caption)

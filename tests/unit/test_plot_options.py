@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -107,3 +108,22 @@ def test_for_a_paper_title_and_caption_are_printed_and_not_drawn(tmp_path, capsy
     _, caption = capsys.readouterr().out.splitlines()
     assert caption.startswith("Entropy of the first token after each tool result (simulated). Dot: median;")
     assert 'width="237.6pt"' in picture.read_text()
+
+
+REAL = Path(__file__).resolve().parents[1] / "data" / "real_run" / "entropies"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["plot", str(REAL)], ["plot", str(REAL), "--style", "guide"], ["compare", f"a={REAL}", "b=again"]],
+    ids=["rounds", "guide", "compare"],
+)
+def test_means_of_windows_are_titled_as_such(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(REAL, "again")
+    figure = ["-f", "rounds"] if words[0] == "compare" else []
+    words = [*words, *figure, "--over", "mean", "--for", "paper", "--lang", "en", "-o", "rounds.svg"]
+    assert main(words) == 0
+    printed = "".join(capsys.readouterr())
+    assert "Mean entropy of the first tokens after each tool result. " in printed
+    assert "Entropy of the first token " not in printed

@@ -178,7 +178,9 @@ def test_over_the_window_means_are_compared(tmp_path, capsys):
     found = stats(capsys, directory, "--over", "mean")
     assert found["groups"][0]["mean"] == pytest.approx(first["mean"] * 0.75)
     main(["stats", str(directory), "--over", "mean"])
-    assert "Means over the recorded window, not the first token alone." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("Normalised entropy of the recorded window, mean")
+    assert "Means over the recorded window, not the first token alone." in printed
 
 
 def test_without_a_window_there_is_no_mean():
