@@ -14,8 +14,11 @@ PYTEST := -m pytest -m "not arpo and not faults" -n 2 --dist loadfile --no-loads
 # 0.8.4 differs from 0.8.5 there alone.
 SEAMS := recording boundary masks fast_logprobs versions verl_rollout
 
+# Whose docstrings are the reference.
+API := api mixin recorder.settings
+
 .PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-pinned test-0.8.4 \
-  test-verl test-verl-quick test-serve test-arpo test-faults test-mutations lint clean-env
+  test-verl test-verl-quick test-serve test-arpo test-faults test-mutations lint api clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -101,5 +104,10 @@ lint: env ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+api: ## api/: the reference of the public names, from their docstrings, by pdoc
+	@python3 -m venv .venv-api
+	@.venv-api/bin/python -m pip install -qq --disable-pip-version-check -e . pdoc
+	.venv-api/bin/python -W ignore -m pdoc -o api $(API:%=arpo_entropy_recorder.%)
+
 clean-env: ## take the environments away
-	rm -rf .venv .venv-pinned .venv-verl
+	rm -rf .venv .venv-pinned .venv-verl .venv-api
