@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from arpo_entropy_recorder.mixin import EntropyRecorderMixin as EntropyRecorderMixin
     from arpo_entropy_recorder.mixin import record_entropy as record_entropy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 # Where a public name is; the module is imported when it is asked for, so that reading does not load the recorder.
 _MODULES = {
     **dict.fromkeys(("EntropyRecorderMixin", "record_entropy"), ".mixin"),

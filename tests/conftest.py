@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from arpo_entropy_recorder import __version__
+
 # A busy machine is no reason to fail. `--hypothesis-profile=thorough` (make test-faults) looks longer for one.
 UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=40, **UNHURRIED)
@@ -86,9 +88,10 @@ def toy_agent(tmp_path_factory):
 def plugged_in(tmp_path_factory):
     """A folder whose metadata announces the plug-in as an installed package's do."""
     folder = tmp_path_factory.mktemp("installed")
-    info = folder / "arpo_entropy_recorder-0.1.0.dist-info"
+    info = folder / f"arpo_entropy_recorder-{__version__}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: arpo-entropy-recorder\nVersion: 0.1.0\n")
+    name = "Name: arpo-entropy-recorder"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{name}\nVersion: {__version__}\n")
     (info / "entry_points.txt").write_text(
         "[vllm.general_plugins]\narpo_entropy = arpo_entropy_recorder.live.plugin:register\n"
     )
