@@ -17,8 +17,8 @@ SEAMS := recording boundary masks fast_logprobs versions verl_rollout
 # Whose docstrings are the reference.
 API := api mixin recorder.settings
 
-.PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-pinned test-0.8.4 \
-  test-verl test-verl-quick test-serve test-arpo test-faults test-mutations lint api clean-env
+.PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-install test-pinned \
+  test-0.8.4 test-verl test-verl-quick test-serve test-arpo test-faults test-mutations lint api clean-env
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -65,6 +65,9 @@ test: model ## the tests on the recent vLLM, some of them on the real model
 
 test-unit: ## tests/unit alone, in a new environment that has what '.[test]' brings and nothing else
 	@scripts/test_bare.sh $(ARGS)
+
+test-install: ## wheel and sdist, without torch, on every Python from 3.10 to 3.13 that is at hand
+	@scripts/test_install.sh
 
 test-pinned: env-pinned ## the tests on the vLLM that ARPO pins
 	OMP_NUM_THREADS=1 $(PINNED_PY) $(PYTEST) $(ARGS)
