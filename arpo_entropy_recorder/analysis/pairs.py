@@ -16,7 +16,6 @@ from arpo_entropy_recorder.step_files.read import Step
 
 # Changes that differ by less count as equal: the difference comes from rounding.
 ROUNDING = 1e-12
-SIGNIFICANT = 0.05
 PROMPTS, TRAJECTORIES = "prompts", "trajectories"
 
 
@@ -46,44 +45,6 @@ class PairedTest:
     def p_words(self) -> str:
         """p as "= 0.012", or "< 1e-300" where it is too small for a float."""
         return "< 1e-300" if self.p < 1e-300 else f"= {self.p:.2g}"
-
-    @property
-    def size(self) -> str:
-        """How many changes were tested, and of how many trajectories: "32 prompts with 512 trajectories"."""
-        of = f" with {self.trajectories:,} trajectories" if self.over == PROMPTS else ""
-        return f"{self.n:,} {self.over}{of}"
-
-    @property
-    def strength(self) -> str:
-        """Effect size and p in words, or why there are none."""
-        effect = (
-            f"d_z = {self.effect:.2f}" if np.isfinite(self.effect) else "d_z not defined (all changes equal)"
-        )
-        return effect if np.isnan(self.p) else f"{effect}, Wilcoxon signed-rank p {self.p_words}"
-
-    @property
-    def verdict(self) -> str:
-        """Whether the entropy after tool results exceeds the initial one; Yes or No only if interval and p agree."""
-        if np.isnan(self.low):
-            return "No answer"
-        if self.low <= 0 <= self.high or self.p >= SIGNIFICANT:
-            return "No clear difference between after-tool and initial entropy"
-        if self.low > 0:
-            return "Yes: after-tool entropy exceeds the initial one"
-        return "No: after-tool entropy is below the initial one"
-
-    @property
-    def numbers(self) -> str:
-        """What the verdict rests on."""
-        if not self.n:
-            return "no trajectory has both an initial and an after-tool entropy"
-        change = f"mean change {self.change:+.4f}"
-        if np.isnan(self.low):
-            return f"{change}, but for an interval there have to be {MIN_INTERVAL} {self.over}, not {self.n}"
-        return (
-            f"{change}, 95 % interval [{self.low:+.4f}, {self.high:+.4f}], {self.strength}, over n = {self.size}; "
-            f"it rises for {self.rising:.0%} of the {self.over}"
-        )
 
 
 @dataclass

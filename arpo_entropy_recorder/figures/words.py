@@ -41,6 +41,10 @@ class Words:
     def __call__(self, english: str, /, **values: object) -> str:
         return (self.chinese[english] if self.chinese is not None else english).format(**values)
 
+    def count(self, n: int, one: str, several: str) -> str:
+        """`one` for a count of 1, else `several`, an English text with the field `n`; Chinese has no plural."""
+        return self(one if n == 1 and self.chinese is None else several, n=n)
+
 
 ENGLISH = Words()
 

@@ -1,103 +1,176 @@
-"""The words of the page's script and controls in Chinese, by their English. The answer itself is in English."""
+"""The words of the page's text in Chinese, by their English, beside those that the figures have, too.
+
+Messages of errors and names from the files stay as they are.
+"""
 
 # ruff: noqa: RUF001, E501
 
 CHINESE = {
+    # The answer (analysis/verdict).
+    "{answer}.": "{answer}。",
+    "{numbers}; {ratio}": "{numbers}；{ratio}",
+    "No answer": "无法回答",
+    "No clear difference between after-tool and initial entropy": "工具反馈后的熵与初始熵无明显差异",
+    "Yes: after-tool entropy exceeds the initial one": "是：工具反馈后的熵高于初始熵",
+    "No: after-tool entropy is below the initial one": "否：工具反馈后的熵低于初始熵",
+    "no trajectory has both an initial and an after-tool entropy": "没有同时具有初始熵和工具反馈后的熵的轨迹",
+    "mean change {change:+.4f}, but for an interval there have to be {least} {over}, not {n}": (
+        "平均变化 {change:+.4f}，但计算区间至少需要 {least} 个样本（{over}），现有 {n} 个"
+    ),
+    "mean change {change:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], {strength}, over n = {size}; it rises for "
+    "{rising:.0%} of the {over}": (
+        "平均变化 {change:+.4f}，95 % 区间 [{low:+.4f}, {high:+.4f}]，{strength}，n = {size}；其中 {rising:.0%} 的{over}熵上升"
+    ),
+    "prompts": "提示",
+    "trajectories": "轨迹",
+    "{n:,} prompts with {trajectories:,} trajectories": "{n:,} 个提示（{trajectories:,} 条轨迹）",
+    "d_z not defined (all changes equal)": "d_z 无定义（所有变化相等）",
+    "{effect}, Wilcoxon signed-rank p {p}": "{effect}，Wilcoxon 符号秩检验 p {p}",
     "no ratio": "无比值",
-    "step {step}, trajectory {sample}: {entropy}": "第 {step} 步，轨迹 {sample}：{entropy}",
-    "Line: median; band: middle half.": "折线：中位数；色带：中间一半。",
-    "Each point pools {n} steps.": "每个点合并 {n} 个训练步。",
-    "Dashed: {name}.": "虚线：{name}。",
-    "Dots: trajectories to read, at their highest entropy after a tool.": "圆点：可阅读的轨迹，位于其工具反馈后的最高熵。",
-    "Drag, or move the two handles, to choose steps.": "拖动，或移动两个手柄，以选择训练步。",
-    "First step chosen": "所选的首个训练步",
-    "Last step chosen": "所选的最后训练步",
-    "Sum of the prompts' mean entropies after tool results over that of their starts; band: 95 % interval over prompts; "
-    "at 1x a tool result changes nothing.": (
-        "各提示工具反馈后平均熵之和与其初始熵之和的比；色带：按提示计算的 95 % 区间；1x 表示工具反馈不改变熵。"
+    "no ratio, since the starts are not clearly above 0 ({before} -> {after})": (
+        "无比值，因初始熵未明显高于 0（{before} -> {after}）"
     ),
-    "start": "初始",
-    "By round, in the chosen steps": "所选训练步：按轮次",
-    "By round": "按轮次",
-    "Round": "轮次",
-    "p10 to p90": "p10 至 p90",
-    "Median": "中位数",
-    "Mean": "均值",
-    "By tool, in the chosen steps": "所选训练步：按工具",
+    "{ratio} of the start ({before} -> {after})": "为初始熵的 {ratio}（{before} -> {after}）",
+    "against the start {first}, {last}{since}; after tool results {level}": (
+        "与初始熵之比{first}，{last}{since}；工具反馈后的熵{level}"
+    ),
+    "{ratio} in steps {first} to {last}": "在第 {first} 至 {last} 步为 {ratio}",
+    "; below 1x since {since}": "；{since}起低于 1x",
+    "the beginning, step {step}": "自开始（第 {step} 步）",
+    "about step {step}": "约自第 {step} 步",
+    "about step {step} ({low} to {high})": "约自第 {step} 步（{low} 至 {high}）",
+    "{before} -> {after}, without a ratio": " {before} -> {after}，无比值",
+    "{level} of the beginning ({before} -> {after})": "为训练开始时的 {level}（{before} -> {after}）",
+    "No answer for the end: of the prompts there {n} have both entropies, {least} are needed": (
+        "末段无法回答：其中只有 {n} 个提示同时具有两种熵，至少需要 {least} 个"
+    ),
+    "No ratio at the end, where the starts are not clearly above 0": "末段无比值：其初始熵未明显高于 0",
+    "Tool results raise the entropy at the end; how the level has changed is not known": (
+        "工具反馈在末段提高熵；熵水平如何变化尚不可知"
+    ),
+    "Faded: tool results still raise the entropy, at a far lower level": "已减弱：工具反馈仍提高熵，但熵水平低得多",
+    "Holds: tool results raise the entropy to the end": "保持：工具反馈直到末段都提高熵",
+    "Gone: at the end the entropy after tool results is below the start's": "已消失：末段工具反馈后的熵低于初始熵",
+    "No: at the end the entropy after tool results is below the start's": "否：末段工具反馈后的熵低于初始熵",
+    "No longer clear: tool results raised the entropy at first": "不再明显：工具反馈起初提高熵",
+    "No clear difference between after-tool and initial entropy at the end": "末段工具反馈后的熵与初始熵无明显差异",
+    "Not so after {tool}, which raises it no longer: {first}, {last}.": "{tool} 例外，不再提高熵：{first}，{last}。",
+    "But {tool} raises it still: {first}, {last}.": "但 {tool} 仍提高熵：{first}，{last}。",
+    "token {id} makes up {share:.0%} of the first tokens after a tool result": (
+        "工具反馈后的首个 token 中 {share:.0%} 为 token {id}"
+    ),
+    "token {id} makes up {share:.0%} of the starts": "初始的首个 token 中 {share:.0%} 为 token {id}",
+    "{tokens}: formatting, perhaps; compare {remedy}.": "{tokens}：可能只是格式；请对照{remedy}。",
+    "a window's mean": "窗口均值",
+    " and ": "和",
+    ", ": "、",
+    " ": "",
+    # Headings, figures and tables.
+    "Entropy report": "熵报告",
+    "Does the policy become uncertain after tool results?": "工具反馈之后，策略是否变得不确定？",
+    "Entropy is that of the first token's distribution over the whole vocabulary, in nats over ln(vocabulary size): 0 is "
+    "certain, 1 is uniform.": (
+        "熵指首个 token 在整个词表上的分布的熵，以 nat 计，除以 ln(词表大小)：0 为确定，1 为均匀分布。"
+    ),
+    "Skip to the overview": "跳至概览",
+    "Before any tool call": "首次工具调用前",
+    "After a tool result": "工具反馈后",
+    "Change within a trajectory": "轨迹内的变化",
+    "Effect size": "效应量",
+    "mean of {n:,} records": "{n:,} 条记录的均值",
+    "95 % interval {low} to {high}": "95 % 区间 {low} 至 {high}",
+    "too few for an interval": "数量太少，无法给出区间",
+    "d_z, over {size}": "d_z，{size}",
+    "Figures": "图",
+    "Not drawn:": "未绘制：",
+    "{figure}: one step only": "{figure}：仅有一个训练步",
+    "{figure}: {error}": "{figure}：{error}",
+    "{alt} The numbers are in the tables below.": "{alt}数值见下方表格。",
+    "Full size": "原尺寸",
+    "Fit to the page": "适应页宽",
+    "After / before over training": "训练过程中的之后 / 之前",
+    "Entropy after tool results over that before any, and its level, over the global steps of training.": (
+        "各训练步工具反馈后的熵与首次调用前的熵之比，及其水平。"
+    ),
+    "After each tool result": "每次工具反馈之后",
+    "Each record's entropy by tool-call round, with quantiles and mean.": "各工具调用轮次的每条记录的熵，含分位数与均值。",
     "By tool": "按工具",
+    "Entropy after each tool's results, with quantiles and mean.": "各工具反馈后的熵，含分位数与均值。",
+    "Numbers": "数值",
+    "By tool-call round": "按工具调用轮次",
+    "By tool, after its results": "按工具（其反馈之后）",
+    "Change against the trajectory's own start": "相对该轨迹初始熵的变化",
+    "after any tool result": "任一工具反馈后",
+    "Round": "轮次",
     "Tool": "工具",
-    "After / before": "之后 / 之前",
-    "A tool's name chooses it for the whole page.": "点击工具名即为整页选定该工具。",
-    "The records name no tools.": "记录中没有工具名。",
-    "Line: p10 to p90; box: middle half; tick: median; log axis from {low} to {high}.": (
-        "细线：p10 至 p90；方框：中间一半；短线：中位数；对数轴从 {low} 至 {high}。"
-    ),
-    "any tool": "任一工具",
-    "Steps {steps}, after {tool}: ": "第 {steps} 步，{tool} 之后：",
-    " of the start ({before} to {after}), n = {n} prompts.": " 相对初始（{before} 至 {after}），n = {n} 个提示。",
-    "no entropy (null)": "无熵值（null）",
-    "entropy {entropy}": "熵 {entropy}",
-    "entropy {entropy}: {nats} nats, like {choices} equally likely tokens": (
-        "熵 {entropy}：{nats} nat，相当于 {choices} 个等可能的 token"
-    ),
-    "score {score}": "得分 {score}",
-    "Step {step}, no. {sample}": "第 {step} 步，{sample} 号",
-    "{n} of {all} trajectories": "{all} 条轨迹中的 {n} 条",
-    "; mean score {mean} of {scored}": "；{scored} 条的平均得分 {mean}",
-    "Step {step}, trajectory {sample}": "第 {step} 步，轨迹 {sample}",
-    "Prompt": "提示",
-    "of high entropy": "高熵",
-    "of middle entropy": "中等熵",
-    "of low entropy": "低熵",
-    "the prompt followed through training": "在训练中跟踪的提示",
-    "mean after tool results {level}": "工具反馈后的均值 {level}",
-    "data-parallel rank {rank}": "数据并行 rank {rank}",
-    "call {call}": "第 {call} 次调用",
-    "branched from trajectory {parent}, which holds its beginning": "分支自轨迹 {parent}，其开头在该轨迹中",
-    "The text of this trajectory is not known.": "该轨迹的文本未知。",
-    "Result of {tool}": "{tool} 的结果",
-    "a tool": "某个工具",
-    "; its text was not recorded": "；其文本未记录",
-    "Policy, round {round} ": "策略，第 {round} 轮 ",
-    "forked at round {round}, entropy {entropy}: ": "在第 {round} 轮分叉，熵 {entropy}：",
-    "no. {sample}": "{sample} 号",
-    "The {n} trajectories of this prompt at this step": "该提示在此训练步的 {n} 条轨迹",
-    "First entropies round by round; a branch stands below the one it forked from.": (
-        "逐轮的首个 token 的熵；分支列在其来源轨迹之下。"
-    ),
-    "Forks above the median entropy of their round": "熵高于该轮中位数的分叉",
-    "Forks below it": "熵低于中位数的分叉",
-    "too few prompts": "提示太少",
-    "What branches score, in the chosen steps": "所选训练步：分支的得分",
-    "Branches": "分支",
-    "Score above their prompt's others": "高于同提示其他轨迹的得分",
-    "Prompts": "提示数",
-    "A branch's score minus the mean score of its prompt's other trajectories, averaged over the prompt's branches; mean "
-    "over prompts with its 95 % interval (Student's t); left out below {least} prompts. The median is that of the records "
-    "of the same step and round. This is not a causal effect.": (
-        "分支得分减去同提示其他轨迹的平均得分，先在提示内取平均；再对提示取均值及 95 % 区间（Student t）；"
-        "少于 {least} 个提示时不给出。中位数取同一训练步同一轮的记录。这不是因果效应（not a causal effect）。"
-    ),
-    "none": "无",
-    "all": "全部",
-    "Quantiles are within one bin of the records' ({width} wide, from {lowest} up); ratios and intervals are exact.": (
-        "分位数精确到一个直方图区间（宽 {width}，自 {lowest} 起）；比值与区间是精确的。"
-    ),
-    "Overview": "概览",
-    "What is shown": "显示内容",
-    "Run": "训练",
-    "beside": "对照",
-    "Steps": "训练步",
+    "Mean": "均值",
+    "sd": "标准差",
+    "Interval from": "区间自",
     "to": "至",
-    "All": "全部",
-    "First tenth": "前十分之一",
-    "Last tenth": "后十分之一",
-    "Over training": "训练过程",
-    "after a tool result": "工具反馈后",
-    "before any": "首次调用前",
-    "Trajectories to read": "可阅读的轨迹",
-    "Filters of the list": "列表筛选",
-    "Score from": "得分自",
-    "Contains": "包含",
-    "Trajectories": "轨迹",
+    "Share above {high}": "高于 {high} 的比例",
+    "sd: sample standard deviation (n - 1). 95 % interval of the mean, taking records as independent: percentile "
+    "bootstrap, 999 resamples; normal above n = 200; none below n = 5.": (
+        "标准差：样本标准差（n - 1）。均值的 95 % 区间，视各记录为独立：百分位自助法，重抽样 999 次；n > 200 时用正态近似；"
+        "n < 5 时不给出。"
+    ),
+    # What the files tell.
+    "The run": "本次训练",
+    "{run}, as its files tell": "{run}：文件所载",
+    "Shown": "显示",
+    "{kind} records": "{kind}",
+    "Left out": "未计入",
+    "Files": "文件",
+    "Training steps": "训练步",
+    "Validation steps": "验证步",
+    "Records": "记录",
+    "Source": "来源",
+    "Window": "窗口",
+    "Token ids": "token id",
+    "Data-parallel ranks": "数据并行 rank 数",
+    "Ranks missing": "缺少的 rank",
+    "Stale steps": "过期训练步",
+    "Starts of the recorder": "记录器启动次数",
+    "Records of incomplete calls": "来自未完整记录的调用的记录",
+    "Rescored with": "重新打分所用模型",
+    "Rescored: dumped lines": "重新打分：转储行",
+    "Rescored: {name}": "重新打分：{name}",
+    "step {step}: {ranks}": "第 {step} 步：{ranks}",
+    "and {n:,} more steps": "及另外 {n:,} 步",
+    "{n:,}, left out: {steps}": "{n:,}，未计入：{steps}",
+    "{n:,}, {first} to {last}": "{n:,}，{first} 至 {last}",
+    "{n:,} steps": "{n:,} 步",
+    "first {n} tokens of a segment": "每个片段的前 {n} 个 token",
+    "first token": "首个 token",
+    "in the records": "在记录中",
+    "not recorded": "未记录",
+    "Made by arpo-entropy {version} on {made}. This page loads nothing.": (
+        "由 arpo-entropy {version} 生成于 {made}。本页不加载任何外部内容。"
+    ),
+    # What the page holds.
+    "What this page holds": "本页内容",
+    "This page holds numbers only, no text of the rollouts.": "本页只含数值，不含 rollout 的文本。",
+    "This page holds {parts} of {trajectories}, no text of them.": "本页含 {trajectories}的{parts}，不含其文本。",
+    "This page holds {trajectories} with {parts}.": "本页含 {trajectories}，包括{parts}。",
+    "{n:,} trajectories": "{n:,} 条轨迹",
+    "numbers": "数值",
+    "scores": "得分",
+    "what the policy wrote": "策略所写文本",
+    "tool results": "工具反馈",
+    "From each tenth of the steps some trajectories of high, middle and low entropy, by their mean after tool results: "
+    "{n:,} in all.": "按工具反馈后的平均熵，从每十分之一训练步中取高、中、低熵的若干轨迹：共 {n:,} 条。",
+    "Among them one prompt, followed through the training.": "其中包括一个在训练中跟踪的提示。",
+    "Joined with the dump by what the policy wrote: {joined:,} trajectories; ambiguous {ambiguous:,}, without a line "
+    "{missing:,}.": "按策略所写文本与转储对应：{joined:,} 条轨迹；有歧义 {ambiguous:,}，无对应行 {missing:,}。",
+    "Lines of the dump that cannot be read: {n:,}.": "转储中无法读取的行：{n:,}。",
+    "The records hold no tokens: to read what was written, record with record_tokens = true.": (
+        "记录中没有 token：要阅读所写文本，请以 record_tokens = true 记录。"
+    ),
+    "The records hold no tokens: to read what was written, record with record_tokens = true and entropy_window = 20 "
+    "(their entropies).": (
+        "记录中没有 token：要阅读所写文本，请以 record_tokens = true 和 entropy_window = 20（其熵）记录。"
+    ),
+    "The records hold tokens: give the report the run's tokenizer to read them.": (
+        "记录中有 token：要阅读其文本，请给出该训练的 tokenizer。"
+    ),
+    "No trajectory with a tool result has all of its tokens recorded.": "没有一条有工具反馈的轨迹记录了全部 token。",
 }

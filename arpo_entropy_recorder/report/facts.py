@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from arpo_entropy_recorder.analysis.notes import SOURCES
 from arpo_entropy_recorder.analysis.statistics import Origins
-from arpo_entropy_recorder.figures.words import counted
+from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.rescore.manifest import read_manifest
 from arpo_entropy_recorder.step_files.read import Step
+
+# Steps without all of their ranks that are named.
+MAX_LACKING = 5
 
 
 @dataclass
@@ -56,48 +60,55 @@ class RunFacts:
             self.runs = max(self.runs, int(columns["run"].max()) + 1)
         self.has_tokens |= "tokens" in columns
 
-    def rows(self) -> list[tuple[str, str]]:
+    def rows(self, words: Words) -> list[tuple[str, str]]:
         """Names and values for a reader, only those that apply. Raises UserError for a broken manifest."""
-        lacking = "; ".join(
-            f"step {step}: {', '.join(map(str, ranks))}" for step, ranks in list(self.lacking.items())[:5]
+        lacking = [
+            words("step {step}: {ranks}", step=step, ranks=", ".join(map(str, ranks)))
+            for step, ranks in list(self.lacking.items())[:MAX_LACKING]
+        ]
+        if (more := len(self.lacking) - MAX_LACKING) > 0:
+            lacking.append(words.count(more, "and 1 more step", "and {n:,} more steps"))
+        stale = words("{n:,}, left out: {steps}", n=len(self.stale), steps=_range(self.stale, words))
+        first = (
+            words("first {n} tokens of a segment", n=self.window) if self.window > 1 else words("first token")
         )
-        more = f"; and {counted(len(self.lacking) - 5, 'more step')}" if len(self.lacking) > 5 else ""
         rows = [
-            ("Files", ", ".join(map(_last_part, self.directories))),
-            ("Training steps", _range(self.steps)),
-            ("Validation steps", _range(self.validations)),
-            ("Records", f"{self.records:,}"),
+            (words("Files"), ", ".join(map(_last_part, self.directories))),
+            (words("Training steps"), _range(self.steps, words)),
+            (words("Validation steps"), _range(self.validations, words)),
+            (words("Records"), f"{self.records:,}"),
             (
-                "Source",
-                ", ".join(f"{name} ({count:,})" for name, count in sorted(self.origins.sources.items())),
+                words("Source"),
+                ", ".join(
+                    f"{words(name) if name in SOURCES else name} ({count:,})"
+                    for name, count in sorted(self.origins.sources.items())
+                ),
             ),
-            ("Window", f"first {self.window} tokens of a segment" if self.window > 1 else "first token"),
-            ("Token ids", "in the records" if self.has_tokens else "not recorded"),
-            ("Data-parallel ranks", f"{len(self.ranks)}" if self.ranks else ""),
-            ("Ranks missing", lacking + more),
-            ("Stale steps", f"{len(self.stale)}, left out: {_range(self.stale)}" if self.stale else ""),
-            ("Starts of the recorder", f"{self.runs}" if self.runs > 1 else ""),
+            (words("Window"), first),
+            (words("Token ids"), words("in the records") if self.has_tokens else words("not recorded")),
+            (words("Data-parallel ranks"), f"{len(self.ranks)}" if self.ranks else ""),
+            (words("Ranks missing"), "; ".join(lacking)),
+            (words("Stale steps"), stale if self.stale else ""),
+            (words("Starts of the recorder"), f"{self.runs}" if self.runs > 1 else ""),
             (
-                "Records of incomplete calls",
+                words("Records of incomplete calls"),
                 f"{self.origins.incomplete:,}" if self.origins.incomplete else "",
             ),
         ]
         for manifest in filter(None, map(read_manifest, self.directories)):
             models = Counter(step["model"] for step in manifest["steps"].values())
-            rows.append(
-                (
-                    "Rescored with",
-                    "; ".join(f"{_last_part(m)} ({counted(n, 'step')})" for m, n in models.items()),
-                )
+            of_models = (
+                f"{_last_part(m)} ({words.count(n, '1 step', '{n:,} steps')})" for m, n in models.items()
             )
+            rows.append((words("Rescored with"), "; ".join(of_models)))
             lines: Counter[str] = Counter()
             for step in manifest["steps"].values():
                 lines.update(step.get("lines", {}))
             counts = ", ".join(f"{name} {count:,}" for name, count in lines.items())
-            rows.append(("Rescored: dumped lines", counts))
+            rows.append((words("Rescored: dumped lines"), counts))
             for name, value in manifest["settings"].items():
                 shown = ", ".join(value) if isinstance(value, list) else str(value)
-                rows.append((f"Rescored: {name}", shown))
+                rows.append((words("Rescored: {name}", name=name), shown))
         return [(name, value) for name, value in rows if value]
 
 
@@ -106,8 +117,8 @@ def _last_part(path: Path | str) -> str:
     return Path(path).name or str(path)
 
 
-def _range(steps: Iterable[int]) -> str:
+def _range(steps: Iterable[int], words: Words) -> str:
     numbers = sorted(steps)
     if len(numbers) < 2:
         return "".join(map(str, numbers))
-    return f"{len(numbers):,}, {numbers[0]} to {numbers[-1]}"
+    return words("{n:,}, {first} to {last}", n=len(numbers), first=numbers[0], last=numbers[-1])

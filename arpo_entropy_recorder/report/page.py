@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,7 @@ from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.atomic import written_whole
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
 from arpo_entropy_recorder.report.chinese import CHINESE
+from arpo_entropy_recorder.report.chinese_script import CHINESE as SCRIPT
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.gathered import Gathered
 from arpo_entropy_recorder.report.holdings import holds, rule, why_no_text
@@ -71,17 +72,22 @@ def read_run(
 def make_page(runs: Sequence[RunPage], words: Words = ENGLISH, version: str | None = None) -> str:
     """The page, as HTML. With a `version` it is a live one, which asks its server for the next."""
     chinese = words.chinese is not None
-    data = page_data([_data(run) for run in runs], CHINESE if chinese else None)
-    data |= {"text": why_no_text(runs), "version": version}
+    if words.chinese is not None:
+        words = replace(words, chinese={**words.chinese, **CHINESE})
+    data = page_data([_data(run, words) for run in runs], SCRIPT if chinese else None)
+    data |= {"text": why_no_text(runs, words), "version": version}
     body = [
-        tag("aside", tag("p", holds(runs)), class_="holds", aria_label="What this page holds"),
-        tag("a", "Skip to the overview", href="#explore", class_="skip"),
-        tag("main", header(runs), fromstring(_asset("explore.html")), *_static(runs, words), id="main"),
-        footer(),
+        tag("aside", tag("p", holds(runs, words)), class_="holds", aria_label=words("What this page holds")),
+        tag("a", words("Skip to the overview"), href="#explore", class_="skip"),
+        tag(
+            "main", header(runs, words), fromstring(_asset("explore.html")), *_static(runs, words), id="main"
+        ),
+        footer(words),
     ]
     names = sorted(file.name for file in (files(__package__) / "assets" / "js").iterdir())
     script = "".join(_asset(f"js/{name}") for name in names if name != LIVE or version is not None)
-    document = Document(f"Entropy report: {QUESTION}", _asset("page.css"), script, "zh" if chinese else "en")
+    title = f"{words('Entropy report')}: {words(QUESTION)}"
+    document = Document(title, _asset("page.css"), script, "zh" if chinese else "en")
     return page(document, body, data, version is not None)
 
 
@@ -92,13 +98,13 @@ def write_report(html: str, path: Path) -> None:
         tmp_path.write_text(html, encoding="utf-8")
 
 
-def _data(run: RunPage) -> dict[str, object]:
+def _data(run: RunPage, words: Words) -> dict[str, object]:
     tools = run.gathered.histograms.tools
     found = [
         trajectory_data(t, transcript, tools)
         for t, transcript in zip(run.trajectories, run.transcripts, strict=True)
     ]
-    return run_data(run.name, run.gathered, found) | {"rule": rule(run)}
+    return run_data(run.name, run.gathered, found) | {"rule": rule(run, words)}
 
 
 def _static(runs: Sequence[RunPage], words: Words) -> Iterable[Element]:
@@ -108,7 +114,7 @@ def _static(runs: Sequence[RunPage], words: Words) -> Iterable[Element]:
         id="printed",
     )
     for run in runs:
-        yield settings(run.facts, run.gathered, run.name if len(runs) > 1 else "")
+        yield settings(run.facts, run.gathered, run.name if len(runs) > 1 else "", words)
 
 
 @cache

@@ -16,12 +16,19 @@ from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.notes import reasons_of, selected, warnings
 from arpo_entropy_recorder.analysis.statistics import Group
-from arpo_entropy_recorder.analysis.verdict import basis, dominant, formatting, tool_lines, verdict
+from arpo_entropy_recorder.analysis.verdict import (
+    basis,
+    dominant,
+    formatting,
+    paired_size,
+    tool_lines,
+    verdict,
+)
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
 from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import rc_of, take_words
-from arpo_entropy_recorder.figures.words import Words, counted
+from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.report.facts import RunFacts
 from arpo_entropy_recorder.report.markup import DASH, decimal, image, scrollable, tag
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
@@ -37,33 +44,36 @@ CSS_INCH = 96  # pixels
 HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half of a row
 
 
-def header(runs: Sequence[RunPage]) -> Element:
+def header(runs: Sequence[RunPage], words: Words) -> Element:
     """The question, and each run's answer."""
     return tag(
         "header",
-        tag("p", "Entropy report", class_="eyebrow"),
-        tag("h1", QUESTION),
-        tag("div", [_answer(run, len(runs) > 1) for run in runs], class_="answers"),
+        tag("p", words("Entropy report"), class_="eyebrow"),
+        tag("h1", words(QUESTION)),
+        tag("div", [_answer(run, len(runs) > 1, words) for run in runs], class_="answers"),
         tag(
             "p",
-            "Entropy is that of the first token's distribution over the whole vocabulary, in nats over "
-            "ln(vocabulary size): 0 is certain, 1 is uniform.",
+            words(
+                "Entropy is that of the first token's distribution over the whole vocabulary, in nats over "
+                "ln(vocabulary size): 0 is certain, 1 is uniform."
+            ),
             class_="note",
         ),
     )
 
 
-def _answer(run: RunPage, is_named: bool) -> Element:
+def _answer(run: RunPage, is_named: bool, words: Words) -> Element:
     analysis = run.gathered
-    rests_on = basis(analysis.pairs)
-    opening = formatting(dominant(analysis), "a window's mean")
+    warned = [*warnings(analysis, words), *selected(analysis, words)]
+    rests_on = basis(analysis.pairs, words)
+    opening = formatting(dominant(analysis), words("a window's mean"), words)
     return tag(
         "div",
         tag("h2", run.name) if is_named else None,
-        [tag("p", line, class_="warning") for line in [*warnings(analysis), *selected(analysis)]],
-        tag("p", tag("strong", f"{verdict(analysis.pairs)}."), class_="answer"),
-        tag("p", f"{rests_on[:1].upper()}{rests_on[1:]}."),
-        [tag("p", line) for line in [*tool_lines(analysis.pairs), opening] if line],
+        [tag("p", line, class_="warning") for line in warned],
+        tag("p", tag("strong", words("{answer}.", answer=verdict(analysis.pairs, words))), class_="answer"),
+        tag("p", words("{answer}.", answer=rests_on[:1].upper() + rests_on[1:])),
+        [tag("p", line) for line in [*tool_lines(analysis.pairs, words), opening] if line],
         class_="card",
     )
 
@@ -71,31 +81,32 @@ def _answer(run: RunPage, is_named: bool) -> Element:
 def printed(run: RunPage, index: int, is_named: bool, words: Words) -> Element:
     """What is shown of a run without a script, and printed: tiles, figures and tables."""
     name = f": {run.name}" if is_named else ""
-    return tag("div", _tiles(run.gathered), figures(run.gathered, index, name, words),
-               numbers(run.gathered, index, name))  # fmt: skip
+    return tag("div", _tiles(run.gathered, words), figures(run.gathered, index, name, words),
+               numbers(run.gathered, index, name, words))  # fmt: skip
 
 
-def _tiles(analysis: Analysis) -> Element:
+def _tiles(analysis: Analysis, words: Words) -> Element:
     test, rounds = analysis.pairs.test(), analysis.rounds
+
+    def mean_of(n: int) -> str:
+        return words.count(n, "mean of 1 record", "mean of {n:,} records")
+
+    low, high = decimal(test.low, "+"), decimal(test.high, "+")
     tiles = [
+        (words("Before any tool call"), decimal(rounds.initial.mean), mean_of(rounds.initial.n)),
+        (words("After a tool result"), decimal(rounds.after_tool.mean), mean_of(rounds.after_tool.n)),
         (
-            "Before any tool call",
-            decimal(rounds.initial.mean),
-            f"mean of {counted(rounds.initial.n, 'record')}",
-        ),
-        (
-            "After a tool result",
-            decimal(rounds.after_tool.mean),
-            f"mean of {counted(rounds.after_tool.n, 'record')}",
-        ),
-        (
-            "Change within a trajectory",
+            words("Change within a trajectory"),
             decimal(test.change, "+"),
-            f"95 % interval {decimal(test.low, '+')} to {decimal(test.high, '+')}"
+            words("95 % interval {low} to {high}", low=low, high=high)
             if isfinite(test.low)
-            else "too few for an interval",
+            else words("too few for an interval"),
         ),
-        ("Effect size", decimal(test.effect, digits=2), f"d_z, over {test.size}"),
+        (
+            words("Effect size"),
+            decimal(test.effect, digits=2),
+            words("d_z, over {size}", size=paired_size(test, words)),
+        ),
     ]
     rows = [
         tag("div", tag("dt", name), tag("dd", value), tag("dd", note, class_="note"))
@@ -109,45 +120,42 @@ def figures(analysis: Analysis, index: int, name: str, words: Words) -> Element:
     shown, lacking = [], []
     for spec in filter(lambda spec: spec.printed, FIGURES.values()):
         if len(analysis.rounds.steps) < spec.min_steps:
-            lacking.append(f"{spec.heading}: one step only")
+            lacking.append(words("{figure}: one step only", figure=words(spec.heading)))
             continue
         try:
             figure = draw(spec.name, analysis, words)
         except UserError as error:
-            lacking.append(f"{spec.heading}: {error}")
+            lacking.append(words("{figure}: {error}", figure=words(spec.heading), error=error))
         else:
-            shown.append(_figure(spec, figure, index))
+            shown.append(_figure(spec, figure, index, words))
     notes = tag("ul", [tag("li", line) for line in lacking], class_="note") if lacking else None
     return tag(
         "section",
-        tag("h2", f"Figures{name}"),
+        tag("h2", words("Figures") + name),
         tag("div", shown, class_="figures"),
-        tag("p", "Not drawn:", class_="note") if lacking else None,
+        tag("p", words("Not drawn:"), class_="note") if lacking else None,
         notes,
         id=f"figures-{index}",
     )
 
 
-def _figure(spec: FigureSpec, figure: Figure, index: int) -> Element:
+def _figure(spec: FigureSpec, figure: Figure, index: int, words: Words) -> Element:
     """The picture with its words as text around it; a link's target is shown in full size by the style sheet."""
-    caption, alt = take_words(figure), f"{spec.alt} The numbers are in the tables below."
+    heading, full = words(spec.heading), words("Full size")
+    caption = take_words(figure)
+    alt = words("{alt} The numbers are in the tables below.", alt=words(spec.alt))
+    larger, whole = f"#figure-{spec.name}-{index}", f"#figures-{index}"
     return tag(
         "figure",
-        tag("h3", spec.heading),
+        tag("h3", heading),
         tag("div", _picture(figure, alt), class_="picture"),
         tag(
             "figcaption",
             f"{caption} ",
-            tag(
-                "a",
-                "Full size",
-                href=f"#figure-{spec.name}-{index}",
-                class_="larger",
-                aria_label=f"Full size: {spec.heading}",
-            ),
-            tag("a", "Fit to the page", href=f"#figures-{index}", class_="smaller"),
+            tag("a", full, href=larger, class_="larger", aria_label=f"{full}: {heading}"),
+            tag("a", words("Fit to the page"), href=whole, class_="smaller"),
         ),
-        id=f"figure-{spec.name}-{index}",
+        id=larger.removeprefix("#"),
         class_="wide" if figure.get_figwidth() > HALF_ROW else "half",
     )
 
@@ -165,20 +173,28 @@ def _picture(figure: Figure, alt: str) -> Element:
     return image(rendered("png"), "image/png", alt, width)
 
 
-def numbers(analysis: Analysis, index: int, name: str) -> Element:
+def numbers(analysis: Analysis, index: int, name: str, words: Words) -> Element:
     rounds, tools = analysis.rounds, analysis.tools
-    by_round = [("0 (start)", rounds.initial), *((str(r), g) for r, g in sorted(rounds.by_round.items()))]
-    tables = [_table("By tool-call round", "Round", by_round, ("after any tool result", rounds.after_tool))]
+    by_round = [
+        (words("0 (start)"), rounds.initial),
+        *((str(number), group) for number, group in sorted(rounds.by_round.items())),
+    ]
+    every = (words("after any tool result"), rounds.after_tool)
+    tables = [_table(words("By tool-call round"), words("Round"), by_round, words, every)]
     if tools.totals:
-        tables.append(_table("By tool, after its results", "Tool", sorted(tools.totals.items())))
+        of_tools = sorted(tools.totals.items())
+        tables.append(_table(words("By tool, after its results"), words("Tool"), of_tools, words))
     changes = [(str(number), group) for number, group in sorted(analysis.pairs.by_round.items())]
     if changes:
-        tables.append(_table("Change against the trajectory's own start", "Round", changes, signed=True))
+        caption = words("Change against the trajectory's own start")
+        tables.append(_table(caption, words("Round"), changes, words, signed=True))
     return tag(
         "section",
-        tag("h2", f"Numbers{name}"),
-        tag("p", "sd: sample standard deviation (n - 1). 95 % interval of the mean, taking records as independent: ",
-            "percentile bootstrap, 999 resamples; normal above n = 200; none below n = 5.", class_="note"),
+        tag("h2", words("Numbers") + name),
+        tag("p", words(
+            "sd: sample standard deviation (n - 1). 95 % interval of the mean, taking records as independent: "
+            "percentile bootstrap, 999 resamples; normal above n = 200; none below n = 5."
+        ), class_="note"),
         *tables,
         id=f"numbers-{index}",
     )  # fmt: skip
@@ -188,10 +204,12 @@ def _table(
     caption: str,
     first: str,
     groups: Iterable[tuple[str, Group]],
+    words: Words,
     total: tuple[str, Group] | None = None,
     signed: bool = False,
 ) -> Element:
-    heads = ["n", "Mean", "sd", "Interval from", "to", *([] if signed else [f"Share above {HIGH_ENTROPY}"])]
+    heads = ["n", words("Mean"), words("sd"), words("Interval from"), words("to")]
+    heads += [] if signed else [words("Share above {high}", high=HIGH_ENTROPY)]
 
     def row(name: str, group: Group) -> Element:
         sign = "+" if signed else ""
@@ -213,17 +231,18 @@ def _table(
     return scrollable(table, caption)
 
 
-def settings(facts: RunFacts, analysis: Analysis, name: str) -> Element:
-    rows = [*facts.rows(), ("Shown", f"{analysis.kind} records")]
+def settings(facts: RunFacts, analysis: Analysis, name: str, words: Words) -> Element:
+    rows = [*facts.rows(words), (words("Shown"), words("{kind} records", kind=words(analysis.kind)))]
     if analysis.left_out:
-        rows.append(("Left out", reasons_of(analysis.left_out)))
+        rows.append((words("Left out"), reasons_of(analysis.left_out, words)))
     return tag(
         "section",
-        tag("h2", f"{name or 'The run'}, as its files tell"),
+        tag("h2", words("{run}, as its files tell", run=name or words("The run"))),
         tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="settings"),
     )
 
 
-def footer() -> Element:
-    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return tag("footer", tag("p", f"Made by arpo-entropy {__version__} on {made}. This page loads nothing."))
+def footer(words: Words) -> Element:
+    values = {"version": __version__, "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
+    text = words("Made by arpo-entropy {version} on {made}. This page loads nothing.", **values)
+    return tag("footer", tag("p", text))

@@ -236,9 +236,9 @@ MUTATIONS = [
         "unit/test_metrics.py::test_the_rise_is_that_of_the_analysis",
     ),
     Mutation(
-        "analysis/pairs.py",
-        "<= self.high or self.p >= SIGNIFICANT:",
-        "<= self.high:",
+        "analysis/verdict.py",
+        "<= test.high or test.p >= SIGNIFICANT:",
+        "<= test.high:",
         "unit/test_pairs.py::test_no_answer_is_given_that_the_test_beside_it_denies",
     ),
     Mutation(

@@ -1,5 +1,7 @@
 """The report's page as HTML: what it says against the records in plain Python, and that text stays text."""
 
+# ruff: noqa: RUF001
+
 import base64
 import hashlib
 import json
@@ -18,7 +20,7 @@ from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.figures.chinese import CHINESE as FIGURE_CHINESE
 from arpo_entropy_recorder.figures.words import Words as FigureWords
-from arpo_entropy_recorder.report.chinese import CHINESE
+from arpo_entropy_recorder.report.chinese_script import CHINESE
 from arpo_entropy_recorder.report.markup import Document, page, tag
 from arpo_entropy_recorder.report.page import make_page, read_run
 from arpo_entropy_recorder.report.transcript import Transcriber
@@ -312,7 +314,15 @@ def test_another_runs_tokenizer_is_one_line_with_the_option(tmp_path, capsys, mo
     assert "error: --model: the tokenizer does not know the recorded token ids" in capsys.readouterr().err
 
 
-def test_every_word_of_the_script_exists_in_chinese(tmp_path):
+@pytest.fixture(scope="module")
+def chinese(tmp_path_factory):
+    """The page of STEPS in Chinese."""
+    directory = tmp_path_factory.mktemp("chinese")
+    write_steps(directory, STEPS)
+    return make_page([read_run("run", read_steps([directory]))], FigureWords(chinese=FIGURE_CHINESE))
+
+
+def test_every_word_of_the_script_exists_in_chinese(chinese):
     assets = resources.files("arpo_entropy_recorder.report") / "assets"
     said = {"start"}
     for file in (assets / "js").iterdir():
@@ -324,9 +334,19 @@ def test_every_word_of_the_script_exists_in_chinese(tmp_path):
         said |= {element.get("aria-label")} - {None}
     assert len(said) > 60
     assert said == CHINESE.keys()
-    for english, chinese in CHINESE.items():
-        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", chinese))
-    write_steps(tmp_path, STEPS)
-    html = make_page([read_run("run", read_steps([tmp_path]))], FigureWords(chinese=FIGURE_CHINESE))
-    assert data_of(html)["words"] == CHINESE
-    assert '<html lang="zh">' in html
+    for english, translated in CHINESE.items():
+        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", translated))
+    assert data_of(chinese)["words"] == CHINESE
+    assert '<html lang="zh">' in chinese
+
+
+def test_in_chinese_answer_and_headings_are_so(chinese):
+    body = chinese.split("</style>")[1].split("<script")[0]
+    text = text_of(body)
+    assert "是：工具反馈后的熵高于初始熵。平均变化 +0." in text
+    assert "本页含 18 条轨迹的数值，不含其文本。" in text
+    # What is left in English are names, and the controls, which the script puts into Chinese.
+    shown = re.sub('(?s)<div id="explore".*?(?=<div id="printed">)', "", body)
+    headings = re.findall(r"<(?:h1|h2|h3|th|caption|dt)\b[^>]*>([^<]+)<", shown)
+    assert len(headings) > 30
+    assert {word for word in headings if word.isascii()} == {"n", "token id", "search", "1", "2"}

@@ -13,37 +13,57 @@ from rich.cells import cell_len
 
 import arpo_entropy_recorder
 from arpo_entropy_recorder.analysis.analysis import KINDS
+from arpo_entropy_recorder.analysis.pairs import PROMPTS, TRAJECTORIES
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures import words as module
+from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.words import ENGLISH, MISSING_FONT, choose_words, counted
 from arpo_entropy_recorder.figures.wrap import wrapped
+from arpo_entropy_recorder.report.chinese import CHINESE as PAGE
+from arpo_entropy_recorder.report.sections import QUESTION
 
 NO_FONT = SimpleNamespace(
     ttflist=[SimpleNamespace(name="DejaVu Sans", fname="DejaVuSans.ttf")], addfont=lambda _: None
 )
 
 
+# The page's text and the answer on it; all else is on figures.
+ON_PAGE = ("report/", "analysis/verdict.py")
+
+
 def literals():
-    """Every text that the package hands to `words(...)`."""
-    for path in Path(arpo_entropy_recorder.__file__).parent.rglob("*.py"):
+    """(file, text) of every text that the package hands to `words(...)`, or to `words.count(n, ...)` for many."""
+    package = Path(arpo_entropy_recorder.__file__).parent
+    for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-                if name == "words":
-                    yield node.args[0].value
+                text = node.args[{"words": slice(0, 1), "count": slice(2, 3)}.get(name, slice(0))]
+                if text and isinstance(text[0], ast.Constant):
+                    yield path.relative_to(package).as_posix(), text[0].value
 
 
 def test_every_text_on_a_figure_has_a_chinese_form_with_the_same_fields():
-    texts = set(literals())
+    texts = {text for file, text in literals() if not file.startswith(ON_PAGE)}
     assert len(texts) > 30
     assert not texts - CHINESE.keys()
     assert not set(KINDS) - CHINESE.keys()
-    for english, chinese in CHINESE.items():
+    for english, chinese in {**CHINESE, **PAGE}.items():
         fields = [
             sorted(name for _, name, _, _ in Formatter().parse(text) if name) for text in (english, chinese)
         ]
         assert fields[0] == fields[1], english
+
+
+def test_every_text_on_the_page_has_a_chinese_form_and_only_one():
+    texts = {text for file, text in literals() if file.startswith(ON_PAGE)} | {
+        QUESTION,
+        PROMPTS,
+        TRAJECTORIES,
+    }
+    texts |= {text for spec in FIGURES.values() if spec.printed for text in (spec.heading, spec.alt)}
+    assert texts - CHINESE.keys() == PAGE.keys()
 
 
 @pytest.mark.parametrize(
