@@ -7,12 +7,15 @@ from arpo_entropy_recorder.report.chinese import CHINESE as PAGE
 
 # What figures and text of the page say, too.
 SHARED = (
-    "After / before", "after a tool result", "no ratio", "By tool", "Round", "Tool", "Mean", "to",
+    "After / before", "after a tool result", "Global step", "Normalised entropy", "Nats",
+    "no ratio", "By tool", "Round", "Tool", "Mean", "to",
 )  # fmt: skip
 CHINESE = {word: (FIGURES | PAGE)[word] for word in SHARED} | {
     "step {step}, trajectory {sample}: {entropy}": "第 {step} 步，轨迹 {sample}：{entropy}",
     "Line: median; band: middle half.": "折线：中位数；色带：中间一半。",
     "Each point pools {n} steps.": "每个点合并 {n} 个训练步。",
+    "Each point adds up {n} steps.": "每个点合计 {n} 个训练步。",
+    "What is below {low} lies on the lower edge.": "低于 {low} 的值画在下边缘。",
     "Dashed: {name}.": "虚线：{name}。",
     "Dots: trajectories to read, at their highest entropy after a tool.": "圆点：可阅读的轨迹，位于其工具反馈后的最高熵。",
     "Drag, or move the two handles, to choose steps.": "拖动，或移动两个手柄，以选择训练步。",
@@ -33,6 +36,7 @@ CHINESE = {word: (FIGURES | PAGE)[word] for word in SHARED} | {
     "Line: p10 to p90; box: middle half; tick: median; log axis from {low} to {high}.": (
         "细线：p10 至 p90；方框：中间一半；短线：中位数；对数轴从 {low} 至 {high}。"
     ),
+    "In nats: {low} to {high}.": "以 nat 计：{low} 至 {high}。",
     "any tool": "任一工具",
     "Steps {steps}, after {tool}: ": "第 {steps} 步，{tool} 之后：",
     " of the start ({before} to {after}), n = {n} prompts.": " 相对初始（{before} 至 {after}），n = {n} 个提示。",

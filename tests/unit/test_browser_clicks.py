@@ -5,6 +5,7 @@ The runs are made up (`real_like_runs`); numbers are compared with those of `sta
 
 import json
 
+import numpy as np
 import pytest
 from browser import all_of, chosen_steps, content, one, opened
 from real_like_runs import whole_texts, write_run
@@ -13,6 +14,7 @@ from report_steps import write_page_of_two
 from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.analysis.summary import told
+from arpo_entropy_recorder.figures.effect import _line_of
 from arpo_entropy_recorder.step_files.read import read_steps
 
 LONG = 300
@@ -120,6 +122,18 @@ def test_four_questions_are_answered_by_clicks_and_agree_with_the_files(browser,
     known = [score for key in keys if (score := score_in_dump(run, *key)) is not None]
     assert read
     assert sum(read) / len(read) == sum(known) / len(known)
+
+
+def test_the_ratio_over_training_is_the_figures(browser, run):
+    drawn = _line_of(analyse(read_steps([run / "entropies"]), ["pairs"]), "")
+    assert drawn.width > 1
+    shown = browser.execute_script(
+        "const { near, width } = series(choice.run);"
+        "return [width, near.filter(Boolean).map((p) => [p.step, p.ratio, p.low, p.high])]"
+    )
+    assert shown[0] == drawn.width
+    expected = np.column_stack([drawn.steps, drawn.ratio, drawn.low, drawn.high])
+    assert np.array(shown[1]) == pytest.approx(expected[~np.isnan(drawn.ratio)], rel=1e-6)
 
 
 def test_steps_are_dragged_and_typed(browser, run):

@@ -1,6 +1,7 @@
 """The page in a real browser: what a reader sees, clicks and types, and that nothing of a rollout's text runs."""
 
 import base64
+import math
 from importlib.resources import files
 from importlib.util import find_spec
 
@@ -78,7 +79,7 @@ def test_the_page_opens_at_its_top_and_the_list_at_its_choice(browser):
     assert browser.execute_script("return scrollY") == 0
 
 
-@pytest.mark.parametrize("width", [390, 820, 1440])
+@pytest.mark.parametrize("width", [390, 768, 1440])
 def test_nothing_is_wider_than_the_screen(browser, width):
     size(browser, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") == width
@@ -117,6 +118,27 @@ def test_every_text_stands_out_from_its_ground(browser, scheme):
     for name, ground, ink in painted:
         low, high = sorted((luminance(ground), luminance(ink)))
         assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground, ink)
+
+
+def axis(driver, kind):
+    """(number, height in pixels) of each tick of the chart over training."""
+    ticks = [(float(content(tick)), float(tick.get_attribute("y"))) for tick in all_of(driver, f"#training .{kind}")
+             if content(tick).replace(".", "").isdigit()]  # fmt: skip
+    assert len(ticks) > 1 or not ticks
+    return ticks
+
+
+def test_nats_stand_beside_normalised_entropies(chrome, page):
+    browser = opened(chrome, page, "#run=long")
+    left, right = axis(browser, "end"), axis(browser, "nats")
+    (low, bottom), (high, top) = left[0], left[-1]
+    for nats, height in right:
+        share = math.log(nats / math.log(1000) / low) / math.log(high / low)
+        assert height == pytest.approx(bottom + share * (top - bottom), abs=0.01)
+    assert "In nats: " in content(one(browser, "#chosen"))
+    # One run has no vocabulary, and an axis has one unit.
+    for address in ("#run=short", "#run=long&with=short"):
+        assert axis(opened(chrome, page, address), "nats") == []
 
 
 def test_without_scripts_figures_and_tables_are_there(chrome, page):

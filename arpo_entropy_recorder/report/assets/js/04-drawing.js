@@ -19,14 +19,16 @@ function mark(parent, name, attributes, text = null) {
   return made;
 }
 
-const MARGIN = { left: 52, right: 12, top: 10, bottom: 26 };
+const MARGIN = { left: 52, right: 12, top: 26, bottom: 40 };
 
-// An emptied chart with its scales: steps from left to right, values on a log axis.
-function chart(svg, { first, last, low, high, ticks, unit = "" }) {
+// An emptied chart with its scales: steps from left to right, values on a log axis, which `name` names. On the
+// right the same axis stands in nats, if `nats`, those in a value of 1, are known.
+function chart(svg, { first, last, low, high, ticks, name, unit = "", nats = null }) {
   svg.replaceChildren();
   const width = svg.clientWidth || 640, height = svg.clientHeight || 280;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const inner = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
+  const right = nats ? MARGIN.left : MARGIN.right;
+  const inner = { left: MARGIN.left, right: width - right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const span = Math.max(last - first, 1);
   const x = (step) => inner.left + ((step - first) / span) * (inner.right - inner.left);
   const share = (value) => (Math.log(value) - Math.log(low)) / (Math.log(high) - Math.log(low));
@@ -37,12 +39,20 @@ function chart(svg, { first, last, low, high, ticks, unit = "" }) {
     mark(svg, "text", { x: inner.left - 6, y: y(tick) + 4, class: "tick end" }, `${plain(tick)}${unit}`);
   }
   for (const step of stepTicks(first, last, inner.right - inner.left)) {
-    mark(svg, "text", { x: x(step), y: height - 6, class: "tick middle" }, String(step));
+    mark(svg, "text", { x: x(step), y: inner.bottom + 18, class: "tick middle" }, String(step));
+  }
+  mark(svg, "text", { x: (inner.left + inner.right) / 2, y: height - 6, class: "tick middle" }, say("Global step"));
+  mark(svg, "text", { x: 2, y: 14, class: "tick" }, name);
+  if (nats) {
+    mark(svg, "text", { x: width - 2, y: 14, class: "tick end" }, say("Nats"));
+    for (const tick of logTicks(low * nats, high * nats)) {
+      mark(svg, "text", { x: inner.right + 6, y: y(tick / nats) + 4, class: "tick nats" }, plain(tick));
+    }
   }
   return { svg, x, y, inner, stepAt, width };
 }
 
-const plain = (value) => String(+value.toPrecision(3));
+const plain = (value) => String(+value.toPrecision(3)).replace("-", "\u2212");
 
 // 1, 2, 5 or 1 alone in each power of ten.
 function logTicks(low, high) {
@@ -58,7 +68,7 @@ function logTicks(low, high) {
 }
 
 function stepTicks(first, last, width) {
-  const wish = (last - first) / Math.max(width / 80, 1);
+  const wish = (last - first) / Math.max(width / 56, 1);
   const power = 10 ** Math.floor(Math.log10(Math.max(wish, 1)));
   const width_ = [1, 2, 5, 10].map((number) => number * power).find((size) => size >= wish) ?? 1;
   const found = [];
@@ -75,6 +85,22 @@ function through(points) {
     begun = true;
     return `${command}${point[0].toFixed(1)},${point[1].toFixed(1)}`;
   }).join("");
+}
+
+// A line through [x, y] points, and a spot for one that has no neighbour; nulls are gaps.
+function line(parent, points, kind) {
+  mark(parent, "path", { d: through(points), class: `line ${kind}` });
+  points.forEach((point, at) => {
+    if (!point || points[at - 1] || points[at + 1]) return;
+    mark(parent, "circle", { cx: point[0], cy: point[1], r: 4, class: `spot ${kind}` });
+  });
+}
+
+// The points with a null where steps are missing between two of them.
+function withGaps(points) {
+  const apart = points.slice(1).map((point, at) => point.step - points[at].step);
+  const usual = [...apart].sort((a, b) => a - b)[Math.floor(apart.length / 2)];
+  return points.flatMap((point, at) => (at && apart[at - 1] > 1.5 * usual ? [null, point] : [point]));
 }
 
 // Bands between two values, one for each stretch without gaps.

@@ -1,5 +1,8 @@
 // The two charts over training, and the steps that are chosen in them.
 const MAX_POINTS = 60;
+// A ratio adds up neighbouring steps as the figure `effect` does (figures/effect.py): a twentieth of all steps, and
+// more where they have fewer prompts than WIDE_PROMPTS, but at most a fifth.
+const WINDOWS = 20, WIDE_PROMPTS = 40, MAX_SHARE = 5;
 
 // Steps in bins of equal size, few enough to be told apart: [begin, end) rows.
 function bins(run) {
@@ -11,7 +14,21 @@ function bins(run) {
 
 const middleOf = (run, [begin, end]) => (run.steps[begin] + run.steps[end - 1]) / 2;
 
-// What the charts show of a run after a tool: quartiles after and before, and the ratio, for each bin.
+// After / before around each step, null where the step has no prompt; `width` steps make a point.
+function ratios(run, tool) {
+  const prompts = run.steps.map((step, row) => sumsOf(run, tool, row, row + 1)[0]);
+  const some = prompts.filter((n) => n > 0).sort((a, b) => a - b);
+  const middle = (some[Math.floor((some.length - 1) / 2)] + some[Math.floor(some.length / 2)]) / 2;
+  const wanted = Math.max(run.places / WINDOWS, WIDE_PROMPTS / middle);
+  const half = some.length ? Math.floor(Math.min(wanted, run.places / MAX_SHARE) / 2) : 0;
+  const near = run.steps.map((step, row) => {
+    const found = ratioOf(sumsOf(run, tool, Math.max(row - half, 0), Math.min(row + half + 1, run.places)));
+    return { step, known: prompts[row] > 0 && found.ratio > 0, ...found };
+  });
+  return { width: 2 * half + 1, near: withGaps(near).map((p) => (p?.known ? p : null)) };
+}
+
+// What the charts show of a run after a tool: quartiles after and before for each bin, and the ratio for each step.
 function series(run) {
   const tool = toolNumber(run);
   run.series ??= new Map();
@@ -27,10 +44,9 @@ function series(run) {
       step: middleOf(run, rows),
       after: quartiles(pools.get(1 + index)),
       before: quartiles(pools.get(-1 - index)),
-      ratio: ratioOf(sumsOf(run, tool, ...rows)),
     };
   });
-  const made = { size, points };
+  const made = { size, points: withGaps(points), ...ratios(run, tool) };
   run.series.set(tool, made);
   return made;
 }
@@ -42,6 +58,13 @@ function stepsOfAll() {
   return { first: Math.min(...ends.map(([first]) => first)), last: Math.max(...ends.map(([, last]) => last)) };
 }
 
+// Nats in a normalised entropy of 1, if the runs that are shown have one and the same vocabulary; else null.
+function natsFactor() {
+  const sizes = new Set(shownRuns().map((run) => run.vocab_size));
+  const [size] = sizes;
+  return sizes.size === 1 && size ? Math.log(size) : null;
+}
+
 // Where a trajectory's dot is: at its highest entropy after a tool result.
 function peak(trajectory) {
   const values = trajectory.segments.filter((s) => s.after && s.entropies[0] !== null).map((s) => s.entropies[0]);
@@ -51,28 +74,27 @@ function peak(trajectory) {
 function drawTraining() {
   const found = shownRuns().map(series);
   const dots = choice.run.trajectories.map(peak);
-  const values = found.flatMap(({ points }) => points.flatMap((p) => [...(p.after ?? []), ...(p.before ?? [])]));
-  const all = [...values, ...dots.filter((value) => value > 0)].filter((value) => value > 0);
-  const low = Math.max(Math.min(...(values.length ? values : all), 0.5) / 1.5, PAGE.lowest / 2);
-  const high = Math.min(Math.max(...all, low * 10) * 1.2, 1);
-  const plot = chart(document.getElementById("training"), { ...stepsOfAll(), low, high, ticks: logTicks(low, high) });
+  const values = found.flatMap(({ points }) => points.flatMap((p) => [...(p?.after ?? []), ...(p?.before ?? [])]));
+  const medians = found.flatMap(({ points }) => points.flatMap((p) => [p?.after?.[1] ?? 1, p?.before?.[1] ?? 1]));
+  const shown = [...values, ...dots.filter((value) => value !== null)];
+  // The lower end goes by the medians: a few values near 0 would leave no room to all others.
+  const low = Math.max(Math.min(...(values.length ? medians : shown), 0.5) / 2, PAGE.lowest / 2);
+  const high = Math.min(Math.max(...shown, low * 10) * 1.2, 1);
+  const plot = chart(document.getElementById("training"), {
+    ...stepsOfAll(), low, high, ticks: logTicks(low, high), name: say("Normalised entropy"), nats: natsFactor(),
+  });
   const { svg, x, y } = plot;
   found.forEach(({ points }, index) => {
-    const style = index ? "other" : "";
     for (const kind of ["before", "after"]) {
-      const at = (p) => p[kind] && [x(p.step), y(p[kind][0]), y(p[kind][2])];
-      if (!index) band(svg, points.map(at), kind);
-      const line = through(points.map((p) => p[kind] && [x(p.step), y(p[kind][1])]));
-      mark(svg, "path", { d: line, class: `line ${kind} ${style}` });
-      if (points.length === 1 && points[0][kind]) {
-        mark(svg, "circle", { cx: x(points[0].step), cy: y(points[0][kind][1]), r: 4, class: `spot ${kind}` });
-      }
+      const known = points.map((p) => p?.[kind] && [x(p.step), ...p[kind].map(y)]);
+      if (!index) band(svg, known.map((p) => p && [p[0], p[1], p[3]]), kind);
+      line(svg, known.map((p) => p && [p[0], p[2]]), index ? `${kind} other` : kind);
     }
   });
   plot.shade = mark(svg, "rect", { class: "chosen", y: plot.inner.top, height: plot.inner.bottom - plot.inner.top });
   plot.handles = ["first", "last"].map((end) => handle(plot, end));
   choice.run.trajectories.forEach((trajectory, index) => {
-    if (!dots[index]) return;
+    if (dots[index] === null) return;
     const dot = mark(svg, "circle", { cx: x(trajectory.step), cy: y(dots[index]), r: 4, class: "dot" });
     dot.dataset.index = index;
     mark(dot, "title", {}, say("step {step}, trajectory {sample}: {entropy}", {
@@ -85,6 +107,7 @@ function drawTraining() {
   if (found[0].size > 1) notes.push(say("Each point pools {n} steps.", { n: found[0].size }));
   if (choice.other) notes.push(say("Dashed: {name}.", { name: choice.other.name }));
   if (choice.run.trajectories.length) notes.push(say("Dots: trajectories to read, at their highest entropy after a tool."));
+  if (shown.some((value) => value < low)) notes.push(say("What is below {low} lies on the lower edge.", { low: short(low) }));
   notes.push(say("Drag, or move the two handles, to choose steps."));
   document.getElementById("training-note").textContent = notes.join(" ");
   placeSteps();
@@ -159,25 +182,22 @@ function drag(plot) {
 function drawRatio() {
   const found = shownRuns().map(series);
   // Intervals of a few prompts may reach far: the axis goes by the ratios, and bands end at its ends.
-  const values = found.flatMap(({ points }) => points.flatMap(({ ratio }) => [ratio.ratio / 1.4, ratio.ratio * 1.4]));
-  const known = values.filter((value) => Number.isFinite(value) && value > 0);
-  const high = Math.min(2 ** Math.ceil(Math.log2(Math.max(...known, 2))), 64);
-  const low = Math.max(2 ** Math.floor(Math.log2(Math.min(...known, 0.5))), 1 / 64);
+  const values = found.flatMap(({ near }) => near.flatMap((p) => (p ? [p.ratio / 1.4, p.ratio * 1.4] : [])));
+  const high = Math.min(2 ** Math.ceil(Math.log2(Math.max(...values, 2))), 64);
+  const low = Math.max(2 ** Math.floor(Math.log2(Math.min(...values, 0.5))), 1 / 64);
   const ticks = [];
   for (let tick = low; tick <= high; tick *= 2) ticks.push(tick);
-  const { svg, x, y, inner } = chart(document.getElementById("ratio"), { ...stepsOfAll(), low, high, ticks, unit: "x" });
+  const { svg, x, y, inner } = chart(document.getElementById("ratio"), {
+    ...stepsOfAll(), low, high, ticks, name: say("After / before"), unit: "x",
+  });
   mark(svg, "line", { x1: inner.left, x2: inner.right, y1: y(1), y2: y(1), class: "one" });
-  found.forEach(({ points }, index) => {
-    const defined = points.map((p) => (Number.isFinite(p.ratio.ratio) && p.ratio.ratio > 0 ? p : null));
-    const style = index ? "other" : "";
+  found.forEach(({ near }, index) => {
     const kind = index ? "before" : "after";
-    band(svg, defined.map((p) => p && [x(p.step), y(Math.max(p.ratio.low, low)), y(p.ratio.high)]), kind);
-    mark(svg, "path", { d: through(defined.map((p) => p && [x(p.step), y(p.ratio.ratio)])), class: `line ratio ${kind} ${style}` });
-    for (const p of defined.length === 1 ? defined.filter(Boolean) : []) {
-      mark(svg, "circle", { cx: x(p.step), cy: y(p.ratio.ratio), r: 4, class: `spot ${kind}` });
-    }
+    band(svg, near.map((p) => p && [x(p.step), y(Math.max(p.low, low)), y(p.high)]), kind);
+    line(svg, near.map((p) => p && [x(p.step), y(p.ratio)]), index ? `ratio ${kind} other` : `ratio ${kind}`);
   });
   const notes = [say("Sum of the prompts' mean entropies after tool results over that of their starts; band: 95 % interval over prompts; at 1x a tool result changes nothing.")];
+  if (found[0].width > 1) notes.push(say("Each point adds up {n} steps.", { n: found[0].width }));
   if (choice.other) notes.push(say("Dashed: {name}.", { name: choice.other.name }));
   document.getElementById("ratio-note").textContent = notes.join(" ");
 }

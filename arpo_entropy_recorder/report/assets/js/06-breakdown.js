@@ -91,8 +91,12 @@ function drawBreakdown() {
   drawChosen(found);
 }
 
-const axisWords = ({ low, high }) =>
-  say("Line: p10 to p90; box: middle half; tick: median; log axis from {low} to {high}.", { low: short(low), high: short(high) });
+function axisWords({ low, high }) {
+  const said = [say("Line: p10 to p90; box: middle half; tick: median; log axis from {low} to {high}.", { low: short(low), high: short(high) })];
+  const nats = natsFactor();
+  if (nats) said.push(say("In nats: {low} to {high}.", { low: short(low * nats), high: short(high * nats) }));
+  return said.join(" ");
+}
 
 // The sentence on the chosen steps, for each run that is shown.
 function drawChosen(found) {
@@ -104,10 +108,11 @@ function drawChosen(found) {
       ratio: ratioText(ratio), after: short(ratio.after), before: short(ratio.before), n: counted(ratio.n),
       tool: choice.tool || say("any tool"),
     };
+    const nats = run.vocab_size && Number.isFinite(ratio.before) ? Math.log(run.vocab_size) : null;
     const strong = element("strong", {}, values.ratio);
     strong.dataset.ratio = [ratio.ratio, ratio.low, ratio.high, ratio.n].join(" ");
     return element("p", {}, found.length > 1 ? `${run.name}: ` : "", say("Steps {steps}, after {tool}: ", values), strong,
-      say(" of the start ({before} to {after}), n = {n} prompts.", values));
+      say(" of the start ({before} to {after}), n = {n} prompts.", values), nats ? ` ${say("In nats: {low} to {high}.", { low: short(ratio.before * nats), high: short(ratio.after * nats) })}` : "");
   });
   document.getElementById("chosen").replaceChildren(...lines);
 }
