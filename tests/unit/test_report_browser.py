@@ -162,10 +162,13 @@ def test_print_has_figures_and_tables_and_no_controls(browser):
     assert base64.b64decode(printed).startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_has_no_findings(browser, scheme):
+@pytest.mark.parametrize(
+    ("scheme", "address"), [("light", ""), ("dark", ""), ("light", "#run=long&tool=search")]
+)
+def test_axe_has_no_findings(chrome, page, scheme, address):
     if find_spec("axe_core_python") is None:
         pytest.skip("NO AXE: accessibility was not checked; pip install axe-core-python")
+    browser = opened(chrome, page, address)
     media(browser, scheme)
     browser.execute_script((files("axe_core_python") / "axe.min.js").read_text())
     found = browser.execute_async_script("axe.run().then(arguments[0])")

@@ -2,9 +2,10 @@
 // What the page holds: the JSON block, each run's arrays, and sums over the groups that a reader chooses.
 const PAGE = JSON.parse(document.getElementById("data").textContent);
 
-// English in the reader's language; {name} is filled from `values`.
+// English in the reader's language; {name} is filled from `values`. No line breaks before a percent sign.
 function say(english, values = {}) {
-  return (PAGE.words[english] ?? english).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  const text = (PAGE.words[english] ?? english).replaceAll(" %", "\u00a0%");
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

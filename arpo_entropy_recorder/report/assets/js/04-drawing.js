@@ -19,7 +19,7 @@ function mark(parent, name, attributes, text = null) {
   return made;
 }
 
-const MARGIN = { left: 52, right: 12, top: 26, bottom: 40 };
+const MARGIN = { left: 56, right: 12, top: 26, bottom: 40 };
 
 // An emptied chart with its scales: steps from left to right, values on a log axis, which `name` names. On the
 // right the same axis stands in nats, if `nats`, those in a value of 1, are known.
@@ -36,7 +36,7 @@ function chart(svg, { first, last, low, high, ticks, name, unit = "", nats = nul
   const stepAt = (pixel) => Math.round(first + ((pixel - inner.left) / (inner.right - inner.left)) * span);
   for (const tick of ticks) {
     mark(svg, "line", { x1: inner.left, x2: inner.right, y1: y(tick), y2: y(tick), class: "grid" });
-    mark(svg, "text", { x: inner.left - 6, y: y(tick) + 4, class: "tick end" }, `${plain(tick)}${unit}`);
+    mark(svg, "text", { x: inner.left - 8, y: y(tick) + 4, class: "tick end" }, `${plain(tick)}${unit}`);
   }
   for (const step of stepTicks(first, last, inner.right - inner.left)) {
     mark(svg, "text", { x: x(step), y: inner.bottom + 18, class: "tick middle" }, String(step));
@@ -46,7 +46,7 @@ function chart(svg, { first, last, low, high, ticks, name, unit = "", nats = nul
   if (nats) {
     mark(svg, "text", { x: width - 2, y: 14, class: "tick end" }, say("Nats"));
     for (const tick of logTicks(low * nats, high * nats)) {
-      mark(svg, "text", { x: inner.right + 6, y: y(tick / nats) + 4, class: "tick nats" }, plain(tick));
+      mark(svg, "text", { x: inner.right + 10, y: y(tick / nats) + 4, class: "tick nats" }, plain(tick));
     }
   }
   return { svg, x, y, inner, stepAt, width };

@@ -144,7 +144,7 @@ const withoutText = () => (PAGE.runs.some((run) => run.trajectories.some(hasText
 
 function drawSegment(segment) {
   const tool = toolOf(segment);
-  const item = element("li", { class: tool && choice.tool && tool !== choice.tool ? "segment aside" : "segment" });
+  const item = element("li", { class: tool && tool === choice.tool ? "segment pointed" : "segment" });
   if (segment.after) {
     const who = element("p", { class: "who" }, say("Result of {tool}", { tool: tool ?? say("a tool") }) + (segment.result === undefined ? say("; its text was not recorded") : ""));
     item.append(element("div", { class: "result" }, who, segment.result ? element("div", { class: "text", dir: "auto" }, segment.result) : null));
