@@ -94,7 +94,11 @@ def run(args: argparse.Namespace) -> int:
             said = recorder.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _say(f"{said['records']:,} records in {settings.save_dir}, {said['nulls']:,} without an entropy")
+    lost = said["records_unwritten"] + said["records_dropped"]
+    written = (
+        f"{said['records'] - lost:,} records in {settings.save_dir}, {said['nulls']:,} without an entropy"
+    )
+    _say(written + (f"; {lost:,} are lost, as they could not be written" if lost else ""))
     return status
 
 

@@ -11,12 +11,20 @@ from arpo_entropy_recorder.step_files.names import StepKey
 
 @dataclass
 class StepInMemory:
-    """A step's calls, as text where they are encoded already, else as columns; `waits`: not all are in a file yet."""
+    """A step's calls, as text where they are encoded already, else as columns.
+
+    waits: not all are in a file yet. unwritten: number of records that are in none.
+    """
 
     key: StepKey
     texts: list[list[bytes]] = field(default_factory=list)
     columns: list[Mapping[str, Any]] = field(default_factory=list)
     waits: bool = False
+    unwritten: int = 0
+
+    def written(self) -> None:
+        """All of it is in a file."""
+        self.waits, self.unwritten = False, 0
 
 
 class StepMemory:
@@ -54,10 +62,11 @@ class StepMemory:
         step = self._steps.setdefault(key, StepInMemory(key))
         step.columns.append(columns)
         step.waits = True
+        step.unwritten += len(next(iter(columns.values()), ()))
 
-    def drop_oldest(self) -> None:
-        """Drop the oldest step that waits, with its records."""
-        del self._steps[self.waiting[0].key]
+    def drop_oldest(self) -> int:
+        """Drop the oldest step that waits; returns how many of its records are in no file."""
+        return self._steps.pop(self.waiting[0].key).unwritten
 
     def forget_written(self) -> None:
         """Drop written steps, except those that a further call may add to."""

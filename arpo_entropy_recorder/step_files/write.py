@@ -34,9 +34,10 @@ class StepWriter:
     A step's file is written whole at each flush, so that a later call of the step only adds to it; a step
     that is recorded again, after a resume, replaces the old one. Where nothing can be written the records
     wait in memory, of up to `max_pending_steps` steps; beyond that the oldest are dropped and counted in
-    `dropped_steps`. With `late_steps`, that many earlier steps stay in memory, and records that come late
-    are added to theirs instead of starting a new run. Rank 0 adds `run_info`, if given, to entropy_run.json as
-    the entry of each run that it starts. With `enabled` false (a tensor-parallel rank above 0) nothing happens.
+    `dropped_steps` and `dropped_records`. With `late_steps`, that many earlier steps stay in memory, and
+    records that come late are added to theirs instead of starting a new run. Rank 0 adds `run_info`, if given,
+    to entropy_run.json as the entry of each run that it starts. With `enabled` false (a tensor-parallel rank
+    above 0) nothing happens.
 
     Raises UserError if another living process records into `directory` as the same rank.
     """
@@ -56,7 +57,7 @@ class StepWriter:
         self.dp_rank, self.dp_size = dp_rank, dp_size
         self.max_pending_steps = max_pending_steps
         self.enabled = enabled
-        self.dropped_steps = 0
+        self.dropped_steps = self.dropped_records = 0
         self._memory = StepMemory(late_steps)
         self._rank_lock: RankLock | None = None
         self._run = 0
@@ -78,6 +79,11 @@ class StepWriter:
     def pending_steps(self) -> int:
         """Steps with records that are not in a file yet."""
         return len(self._memory.waiting)
+
+    @property
+    def pending_records(self) -> int:
+        """Records that are not in a file yet; after `close` those that never will be."""
+        return sum(step.unwritten for step in self._memory.waiting)
 
     def add(
         self, global_step: int, validate: bool, columns: Mapping[str, np.ndarray | Sequence[Any]]
@@ -106,7 +112,7 @@ class StepWriter:
             self._start_over()
         self._memory.add(key, columns)
         while self.pending_steps > self.max_pending_steps:
-            self._memory.drop_oldest()
+            self.dropped_records += self._memory.drop_oldest()
             self.dropped_steps += 1
             logger.error(
                 "entropy recorder: the oldest waiting step was dropped, %d in all: more than %d steps wait for %s",
@@ -212,7 +218,7 @@ class StepWriter:
             # Pop first, so columns that fail to encode do not block the ones behind them.
             step.texts.append(encode_records(step.columns.pop(0), constants))
         if not step.texts:
-            step.waits = False
+            step.written()
             return
         name = step.key.file_name
         if self.dp_size > 1:
@@ -220,7 +226,7 @@ class StepWriter:
             name = shard.file_name
         parts = file_parts(t for texts in step.texts for t in texts)
         write_file(self.directory / name, parts, temporary_name(name, self.dp_rank))
-        step.waits = False
+        step.written()
         # The file replaces all shards of the step if there is one rank, else this rank's.
         replaced = list_shards(self.directory).get(step.key, [])
         remove_shards(

@@ -1,6 +1,7 @@
 """The seams of a server and the way to its recorder: real sockets, and stand-ins for vLLM's engine and server."""
 
 import asyncio
+import errno
 import gc
 import json
 import sys
@@ -16,6 +17,7 @@ from arpo_entropy_recorder.live import source as source_module
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 from arpo_entropy_recorder.live.mark import MARK, child_mark, read_mark
 from arpo_entropy_recorder.live.serve import front as front_module
+from arpo_entropy_recorder.live.serve import recorder as recorder_module
 from arpo_entropy_recorder.live.serve import seam as seam_module
 from arpo_entropy_recorder.live.serve.channel import local_addresses
 from arpo_entropy_recorder.live.serve.chat import recorded_chat
@@ -23,6 +25,7 @@ from arpo_entropy_recorder.live.serve.front import CHAT, Seam
 from arpo_entropy_recorder.live.serve.recorder import Recorder
 from arpo_entropy_recorder.live.serve.turns import Ask
 from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.step_files import write as write_module
 
 VOCABULARY = 100
 
@@ -76,9 +79,9 @@ class Engine:
 class Rig:
     """A recorder, and the wrapped method of an engine in the same process."""
 
-    def __init__(self, directory, is_server=False):
+    def __init__(self, directory, is_server=False, records=10**6, seconds=3600.0):
         self.job = Job(new_token(), new_local_address(), 1)
-        self.recorder = Recorder(self.job, Settings(save_dir=directory), records=10**6, seconds=3600.0)
+        self.recorder = Recorder(self.job, Settings(save_dir=directory), records=records, seconds=seconds)
         self.seam = Seam(self.job)
         self.seam.is_server = is_server
         self.generate = self.seam.generate(Engine.generate)
@@ -246,6 +249,49 @@ def test_without_a_recorder_requests_are_served(rig):
     for number in range(50):
         asyncio.run(listen(rig.generate(Engine([5]), [1], Params(), f"{number}")))
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("limit", [{"records": 2}, {"seconds": 0.1}], ids=["records", "seconds"])
+def test_a_file_is_written_without_a_flush(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(recorder_module, "HOLD_S", 0.0)
+    with tempfile.TemporaryDirectory() as path:
+        monkeypatch.setattr(tempfile, "tempdir", path)
+        rig = Rig(tmp_path / "entropies", **limit)
+        for name in "ab":
+            asyncio.run(listen(rig.generate(Engine([5]), [1], Params(), name)))
+        deadline = time.monotonic() + 60
+        while not list(rig.directory.glob("entropy_step_*.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list(rig.directory.glob("entropy_step_*.json"))
+        assert rig.close()["records"] == 2
+
+
+def full_disk(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_full_disk_does_not_take_is_told_and_waits(rig, monkeypatch, caplog):
+    monkeypatch.setattr(recorder_module, "FLUSH_INTERVAL_S", 0.0)
+    asyncio.run(listen(rig.generate(Engine([5]), [1], Params(), "a")))
+    with monkeypatch.context() as patch:
+        patch.setattr(write_module, "write_file", full_disk)
+        answer = rig.seam.front().channel.ask(Ask("flush", 1))
+        assert (answer["code"], answer["steps"]) == (503, [1])
+        assert "wait in memory: 1" in answer["error"]
+        assert rig.status()["records_unwritten"] == 1
+    assert "No space left on device" in caplog.text
+    assert len(rig.records()) == 1
+    status = rig.status()
+    assert (status["records"], status["records_unwritten"], status["failures"]) == (1, 0, 0)
+
+
+def test_what_is_never_written_is_counted_at_the_end(rig, monkeypatch, caplog):
+    for name in "ab":
+        asyncio.run(listen(rig.generate(Engine([5]), [1], Params(), name)))
+    with monkeypatch.context() as patch:
+        patch.setattr(write_module, "write_file", full_disk)
+        assert rig.close()["records_unwritten"] == 2
+    assert caplog.text.count("could not be written and are lost") == 1
 
 
 def test_a_flush_is_taken_once_a_second(rig):

@@ -18,6 +18,7 @@ from rank_processes import columns, found, temporary_files, token_ids
 
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.step_files import merge as shards
+from arpo_entropy_recorder.step_files import write as write_module
 from arpo_entropy_recorder.step_files.read import read_steps
 from arpo_entropy_recorder.step_files.schema import FIELDS
 from arpo_entropy_recorder.step_files.write import StepWriter
@@ -498,6 +499,32 @@ def test_a_directory_that_vanished_is_made_again(tmp_path):
     writer.add(2, False, columns(2))
     writer.close()
     assert list(found(directory)) == [2]
+
+
+def test_records_that_are_in_no_file_are_counted(tmp_path, monkeypatch):
+    writer = StepWriter(tmp_path, max_pending_steps=1, late_steps=1)
+    size = len(columns(1)["entropy"])
+    writer.add(1, False, columns(1))
+    writer.flush()
+    assert (writer.pending_records, writer.dropped_records) == (0, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(write_module, "write_file", full_disk)
+        writer.add(1, False, columns(1))
+        writer.flush()
+        # Those of the first call are in the file.
+        assert (writer.pending_records, writer.dropped_records) == (size, 0)
+        writer.add(2, False, columns(2))
+        writer.add(2, False, columns(2))
+        writer.flush()
+        assert (writer.pending_records, writer.dropped_records) == (2 * size, size)
+    writer.flush()
+    assert (writer.pending_records, writer.dropped_records) == (0, size)
+    writer.close()
+    assert list(found(tmp_path)) == [1, 2]
+
+
+def full_disk(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_records_that_wait_are_written_when_the_process_ends(tmp_path):

@@ -83,6 +83,8 @@ class Recorder:
             "too_late": files.counts["too_late"],
             "records_waiting": len(self._rows) + len(self._waiting),
             "steps_waiting": files.writer.pending_steps,
+            "records_unwritten": files.writer.pending_records,
+            "records_dropped": files.writer.dropped_records,
             "linked_by": dict(self._lineage.how),
             "turns_known": len(self._lineage),
             "turns_evicted": self._lineage.evicted,
@@ -142,6 +144,7 @@ class Recorder:
     def _write_rows(self, step: int | None) -> list[int]:
         rows, self._rows = self._rows, []
         if not rows:
+            self._files.writer.flush()  # what could not be written before
             return []
         window = self._settings.window
         values = self._taking.take({row.key: min(row.num_tokens, window) for row in rows})
@@ -186,7 +189,11 @@ class Recorder:
         self._hear(FLUSH_HOLD_S)
         before = self._files.counts["records"]
         steps = self._write(ask.step)
-        return {"steps": steps, "records": self._files.counts["records"] - before}
+        answer: dict[str, Any] = {"steps": steps, "records": self._files.counts["records"] - before}
+        if unwritten := self._files.writer.pending_records:
+            error = f"records that could not be written and wait in memory: {unwritten}; see the server's log"
+            answer |= {"code": 503, "error": error}
+        return answer
 
     def _hear(self, seconds: float) -> None:
         """Take in the turns of the next seconds."""
