@@ -215,6 +215,19 @@ def test_a_client_that_goes_away_leaves_nothing_open(rig, how):
     assert len(rig.records()) == 1
 
 
+@pytest.mark.parametrize(("others", "told"), [(["7"], 7), (["7", "8"], None)], ids=["alone", "of one name"])
+def test_a_reply_that_is_cut_off_has_its_first_tokens_version(rig, others, told):
+    engine = Engine([5] * 50)
+    states = {
+        f"a-{version}": SimpleNamespace(request_index=0, weight_version_starts=[(version, 0), ("9", 2)])
+        for version in others
+    } | {"a-child": SimpleNamespace(request_index=1, weight_version_starts=[("3", 0)])}
+    engine.output_processor = SimpleNamespace(external_req_ids={"a": list(states)}, request_states=states)
+    asyncio.run(listen(rig.generate(engine, [1], Params("DELTA"), "a"), stop_after=3))
+    (record,) = rig.records()
+    assert record.get("policy_step") == told
+
+
 def test_the_engines_error_reaches_the_caller(rig):
     engine = Engine([5, 6, 7])
     engine.fails_after = 1

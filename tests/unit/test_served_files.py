@@ -134,6 +134,26 @@ def test_the_weights_version_is_the_step_before_the_header(recording):
     assert recording.write() == [5, 6]
 
 
+def test_a_reply_whose_version_is_not_known_is_in_no_versions_step(recording):
+    recording.ask(USER, assistant("a"), version="5")
+    recording.ask(USER, assistant("cut off"))
+    recording.ask(USER, assistant("told"), step=5)
+    assert recording.write() == [5]
+    assert len(recording.records(5)) == 2
+    assert recording.files.counts["without_version"] == 1
+
+
+def test_counted_steps_before_the_first_version_are_warned_of_once(recording, caplog):
+    recording.ask(USER, assistant("a"), version="default")
+    recording.write()
+    assert caplog.records == []
+    for version in "23":
+        recording.ask(USER, assistant("b"), version=version)
+        recording.write()
+    (record,) = caplog.records
+    assert "weights' versions begin" in record.getMessage()
+
+
 def test_a_flush_names_the_step_and_keeps_the_version(recording):
     recording.ask(USER, assistant("a"), version="11")
     assert recording.write(step=12) == [12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,12 @@ from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES
 from arpo_entropy_recorder.live.serve.known import Trajectory
 from arpo_entropy_recorder.live.serve.lineage import Placed
 from arpo_entropy_recorder.live.steps import LATE_STEPS
+from arpo_entropy_recorder.recorder.guard import warn
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files.names import StepKey, parse_name
 from arpo_entropy_recorder.step_files.write import StepWriter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -87,6 +91,7 @@ class ServedFiles:
         )
         self._samples: dict[int, _Samples] = {}
         self._count = _latest_step(settings)
+        self._has_versions = False
         # The step that a counted trajectory began in.
         self._began_in: dict[int, int] = {}
         self.counts: Counter[str] = Counter()
@@ -101,7 +106,11 @@ class ServedFiles:
         by_step: dict[int, list[Row]] = {}
         next_count = self._count + 1
         for row in rows:
-            by_step.setdefault(self._step_of(row, next_count) if step is None else step, []).append(row)
+            number = self._step_of(row, next_count) if step is None else step
+            if number is None:
+                self.counts["without_version"] += 1
+            else:
+                by_step.setdefault(number, []).append(row)
         for number, of_step in sorted(by_step.items()):
             if not self.writer.takes_late(number, False):
                 self.counts["too_late"] += len(of_step)
@@ -116,12 +125,24 @@ class ServedFiles:
         """Write what could not be written before, and give the directory up."""
         self.writer.close()
 
-    def _step_of(self, row: Row, next_count: int) -> int:
-        """The weights' version, else the step that the client told, else the count that its trajectory began in."""
+    def _step_of(self, row: Row, next_count: int) -> int | None:
+        """The weights' version, else the step that the client told, else the count that its trajectory began in.
+
+        None for a row whose version is not known where others' are: a count would be that of other weights.
+        """
         if row.version is not None:
+            if self._began_in and not self._has_versions:
+                warn(
+                    logger,
+                    "weights' versions begin: earlier records are in steps that were counted, among which later "
+                    "versions may fall; have the trainer give the first weights a version, too",
+                )
+            self._has_versions = True
             return row.version
         if row.told_step is not None:
             return row.told_step
+        if self._has_versions:
+            return None
         number = row.trajectory.number
         if (began := self._began_in.get(number)) is None or not self.writer.takes_late(began, False):
             began = self._began_in[number] = next_count

@@ -43,7 +43,9 @@ class Front:
         self.channel = Channel(job, new_report())
         atexit.register(self.channel.close)
 
-    def open(self, engine: Any, prompt: Any, params: Any, session: str | None) -> tuple[OpenTurn, Any] | None:
+    def open(
+        self, engine: Any, prompt: Any, params: Any, request_id: str, session: str | None
+    ) -> tuple[OpenTurn, Any] | None:
         """A turn for a request, and the parameters with its mark; None for a request that is not recorded."""
         self._describe(engine)
         chat = CHAT.get()
@@ -61,7 +63,8 @@ class Front:
         # A copy: the caller may use its own for other requests.
         params = copy.copy(params)
         params.extra_args = {**(params.extra_args or {}), MARK: mark}
-        turn = OpenTurn(self, key, params, session, chat)
+        version_of = functools.partial(_version_so_far, engine, request_id)
+        turn = OpenTurn(self, key, params, session, chat, version_of)
         if chat is not None:
             chat.turn = turn
         return turn, params
@@ -79,9 +82,15 @@ class OpenTurn:
     """A request under way. Told to the recorder once all who have a part in it are done."""
 
     def __init__(
-        self, front: Front, key: str, params: Any, session: str | None, chat: ChatRequest | None
+        self,
+        front: Front,
+        key: str,
+        params: Any,
+        session: str | None,
+        chat: ChatRequest | None,
+        version_of: Callable[[int], str | None],
     ) -> None:
-        self.front, self.chat, self.session = front, chat, session
+        self.front, self.chat, self.session, self._version_of = front, chat, session, version_of
         self.asked, self.ended = time.monotonic(), 0.0
         self.keys = (
             [key] if params.n == 1 else [child_mark(front.job.token, key, i)[0] for i in range(params.n)]
@@ -99,6 +108,8 @@ class OpenTurn:
             self.prompt = output.prompt_token_ids
         for completion in output.outputs:
             index = completion.index
+            if index not in self.token_ids and (version := self._version_of(index)) is not None:
+                self.versions[index] = version
             if self.is_delta:
                 self.token_ids.setdefault(index, []).extend(completion.token_ids)
             else:
@@ -181,7 +192,8 @@ class Seam:
         def generate(
             engine: Any, prompt: Any, sampling_params: Any, request_id: str, *args: Any, **kwargs: Any
         ) -> AsyncGenerator[Any, None]:
-            opened = self.guarded(self._open, engine, prompt, sampling_params, kwargs.get("session_id"))
+            session = kwargs.get("session_id")
+            opened = self.guarded(self._open, engine, prompt, sampling_params, request_id, session)
             if opened is None:
                 return original(engine, prompt, sampling_params, request_id, *args, **kwargs)
             turn, params = opened
@@ -212,6 +224,22 @@ class Seam:
         params = copy.copy(params)
         params.extra_args = {**params.extra_args, MARK: child_mark(self._job.token, key, index)[1]}
         return params
+
+
+def _version_so_far(engine: Any, request_id: str, index: int) -> str | None:
+    """The version of the weights that wrote the first token of a request's completion `index`, before it is done.
+
+    vLLM 0.32 tells it with a completion's end, which one that is cut off does not reach. None where it is not known:
+    another vLLM, or several requests of this name with different versions.
+    """
+    try:
+        processor = engine.output_processor
+        states = [processor.request_states[name] for name in processor.external_req_ids.get(request_id, ())]
+        starts = [state.weight_version_starts for state in states if state.request_index == index]
+    except (AttributeError, KeyError):
+        return None
+    versions = {of_one[0][0] for of_one in starts if of_one}
+    return versions.pop() if len(versions) == 1 else None
 
 
 def _packed(token_ids: Any) -> bytes:

@@ -81,6 +81,7 @@ class Recorder:
             "records": files.counts["records"],
             "nulls": files.counts["nulls"],
             "too_late": files.counts["too_late"],
+            "without_version": files.counts["without_version"],
             "records_waiting": len(self._rows) + len(self._waiting),
             "steps_waiting": files.writer.pending_steps,
             "records_unwritten": files.writer.pending_records,
