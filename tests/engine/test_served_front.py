@@ -6,6 +6,7 @@ import gc
 import json
 import sys
 import tempfile
+import threading
 import time
 from types import ModuleType, SimpleNamespace
 
@@ -16,6 +17,7 @@ pytest.importorskip("zmq", reason="ZeroMQ comes with vLLM: make test")
 from arpo_entropy_recorder.live import source as source_module
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 from arpo_entropy_recorder.live.mark import MARK, child_mark, read_mark
+from arpo_entropy_recorder.live.serve import chat as chat_module
 from arpo_entropy_recorder.live.serve import front as front_module
 from arpo_entropy_recorder.live.serve import recorder as recorder_module
 from arpo_entropy_recorder.live.serve import seam as seam_module
@@ -411,6 +413,22 @@ def test_a_conversation_is_followed(create, is_stream):
     assert create.rig.status()["linked_by"] == {"start": 1, "calls": 1}
 
 
+def test_messages_are_not_read_on_the_event_loop(create, monkeypatch):
+    readers = []
+    for name in ("read_conversation", "read_reply"):
+        original = getattr(chat_module, name)
+
+        def noted(*args, original=original):
+            readers.append(threading.current_thread())
+            return original(*args)
+
+        monkeypatch.setattr(chat_module, name, noted)
+    create(USER, CALL)
+    assert len(create.rig.records()) == 1
+    assert len(readers) == 2
+    assert threading.main_thread() not in readers
+
+
 def test_a_session_is_one_of_its_api_key(create):
     edited = [*USER, {"role": "assistant", "content": "Shorter."}, *USER]
     create(
@@ -463,6 +481,7 @@ def vllm_like(monkeypatch, generate):
     monkeypatch.setitem(sys.modules, seam_module.CHILDREN, children)
     for name in (seam_module.CHAT, seam_module.ROUTER):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(seam_module, "_has_file", lambda name: True)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     return engine
 

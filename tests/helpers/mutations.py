@@ -346,6 +346,30 @@ MUTATIONS = [
         "unit/test_served_files.py::test_the_rest_of_a_trajectory_in_another_step_is_no_start",
     ),
     Mutation(
+        "live/serve/files.py",
+        "if self._has_versions:\n            return None",
+        "if False:\n            return None",
+        "unit/test_served_files.py::test_a_reply_whose_version_is_not_known_is_in_no_versions_step",
+    ),
+    Mutation(
+        "live/serve/seam.py",
+        "if name not in sys.modules and not _has_file(name):",
+        "if False:",
+        "unit/test_vllm_methods.py::test_a_version_without_them_is_refused_in_one_line",
+    ),
+    Mutation(
+        "live/serve/front.py",
+        "original(engine, prompt, params, request_id, *args, **kwargs), turn.see, turn.end",
+        "original(engine, prompt, params, request_id), turn.see, turn.end",
+        "unit/test_vllm_methods.py::test_all_that_a_caller_says_reaches_vllm",
+    ),
+    Mutation(
+        "step_files/memory.py",
+        "self.waits, self.unwritten = False, 0",
+        "self.waits = False",
+        "unit/test_write.py::test_records_that_are_in_no_file_are_counted",
+    ),
+    Mutation(
         "taps/resident_v1.py",
         "elif not self._is_chunk(row, request_id):",
         "else:",

@@ -1,7 +1,7 @@
 """Which of vLLM's methods are wrapped in a process that serves, and where its routes are added.
 
-They are wrapped when vLLM imports them, and only if they look as they are known to: else one line says so, and the
-server serves without being recorded. They fit vLLM 0.32.
+They are wrapped when vLLM imports them, and only if all are there and look as they are known to: else one line says
+so, and the server serves without being recorded. tests/data/vllm_methods.json has those of each version.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import inspect
 import logging
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +31,7 @@ CHILDREN = "vllm.v1.engine.parallel_sampling"
 CHAT = "vllm.entrypoints.openai.chat_completion.serving"
 ROUTER = "vllm.entrypoints.openai.chat_completion.api_router"
 RUST = "VLLM_USE_RUST_FRONTEND"
+USE = "use vLLM 0.32"
 
 
 class Unfit(Exception):
@@ -37,11 +41,9 @@ class Unfit(Exception):
 def install(job: Job) -> None:
     """Have this process's server or AsyncLLM record for the job. Raises UserError where its address is not local."""
     local_addresses(job)
-    if os.environ.get(RUST, "0") not in ("", "0"):
+    if (reason := _unfit()) is not None:
         if multiprocessing.parent_process() is None:  # said once, and not by the engine's processes
-            warn(
-                logger, "not recording: %s is set, and the Rust front end has no place for it; unset it", RUST
-            )
+            warn(logger, "not recording: %s", reason)
         return
     seam = Seam(job)
     after_imports(
@@ -53,6 +55,24 @@ def install(job: Job) -> None:
     )
 
 
+def _unfit() -> str | None:
+    """Why a server of this vLLM is not recorded, as far as it can be told before its modules are imported."""
+    if os.environ.get(RUST, "0") not in ("", "0"):
+        return f"{RUST} is set, and the Rust front end has no place for it; unset it"
+    for name in (ENGINE, CHILDREN, CHAT, ROUTER):
+        if name not in sys.modules and not _has_file(name):
+            return f"this vLLM has no {name}; {USE}"
+    return None
+
+
+def _has_file(name: str) -> bool:
+    """Whether a module of vLLM has a file. An import of its package would come too early here."""
+    package, *inner = name.split(".")
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec is not None else None
+    return any(Path(place, *inner).with_suffix(".py").is_file() for place in places or ())
+
+
 def _hook(action: Hook) -> Hook:
     def hook(module: ModuleType) -> None:
         try:
@@ -60,9 +80,10 @@ def _hook(action: Hook) -> Hook:
         except (Unfit, AttributeError, TypeError, ImportError) as error:
             warn(
                 logger,
-                "not recording: this vLLM's %s does not fit: %s; use vLLM 0.32",
+                "not recording: this vLLM's %s does not fit: %s; %s",
                 module.__name__,
                 error,
+                USE,
             )
 
     return hook
