@@ -23,6 +23,7 @@ def register() -> None:
         from arpo_entropy_recorder.live.job import Job
 
         if (job := Job.from_environ()) is not None:
+            _show_warnings()
             _hook_workers()
             from arpo_entropy_recorder.live.redact import redact_marks
 
@@ -34,6 +35,13 @@ def register() -> None:
                 install(job)
     except Exception as error:
         _warn(error)
+
+
+def _show_warnings() -> None:
+    """Keep this package's warnings where the root logger is set to errors, as by what vLLM's server imports."""
+    ours = logging.getLogger(__name__.partition(".")[0])
+    if ours.level == logging.NOTSET:
+        ours.setLevel(logging.WARNING)
 
 
 def _hook_workers() -> None:

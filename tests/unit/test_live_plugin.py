@@ -106,6 +106,17 @@ def test_switched_off_no_engine_is_touched():
     assert err == ""
 
 
+def test_warnings_are_shown_where_the_root_logger_hides_them(tmp_path):
+    # As a package does that vLLM's server imports (model_hosting_container_standards).
+    program = (
+        "import logging; from arpo_entropy_recorder.live.plugin import register; register(); "
+        "logging.getLogger().setLevel(logging.ERROR); "
+        "logging.getLogger('arpo_entropy_recorder.live.serve.channel').warning('said')"
+    )
+    _, err = run(program, JOB, [stand_in(tmp_path, "vllm.v1.worker.worker_base")])
+    assert err == "said"
+
+
 @pytest.mark.parametrize("module", ["vllm.v1.worker.worker_base", "vllm.worker.worker_base"])
 def test_a_worker_starts_recording_once_its_engine_is_set_up(tmp_path, module):
     program = SET_UP.format(fails=False, module=module)
