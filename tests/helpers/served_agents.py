@@ -36,23 +36,27 @@ OPTIONS = {
 
 
 class Server:
-    """The command in a process of its own. `end` sends it SIGTERM."""
+    """The command in a process of its own, or without an output vLLM's own one. `end` sends it SIGTERM."""
 
     def __init__(self, output, log, plugged_in, *words, environment=None, **options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.output, self.log = Path(output), Path(log)
+        self.output, self.log = output and Path(output), Path(log)
         given = {**OPTIONS, **{name.replace("_", "-"): value for name, value in options.items()}}
         pairs = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        command = [
-            sys.executable, "-m", "arpo_entropy_recorder", "serve", "toy", "-o", str(output), "--record-tokens",
-            "--host", "127.0.0.1", "--port", str(self.port), *pairs, *words,
-        ]  # fmt: skip
+        typed = ["--host", "127.0.0.1", "--port", str(self.port), *pairs, *words]
         quiet = {
             "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false",
         }  # fmt: skip
+        if output is None:
+            environment = {"VLLM_PLUGINS": "none of them"} | (environment or {})
+            command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+            command += [*toy_model(typed, self.log.with_name("toy"), quiet), *typed]
+        else:
+            command = [sys.executable, "-m", "arpo_entropy_recorder", "serve", "toy", "-o", str(output)]
+            command += ["--record-tokens", *typed]
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
                 command,
@@ -78,17 +82,29 @@ class Server:
                 time.sleep(0.5)
         raise TimeoutError(self.log.read_text()[-4000:])
 
-    def ask(self, method, path, key=KEY):
-        """(status, answer) of a route of the server."""
+    def ask(self, method, path, key=KEY, body=None):
+        """(status, answer) of a route of the server. body: bytes, or what JSON can say."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            body = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers
+            f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers, data=body
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.loads(answer.read())
+                return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+    def flush(self, words=""):
+        """The answer of a flush, which is taken once a second."""
+        for _ in range(60):
+            answer = self.ask("POST", f"/v1/entropy/flush{words}")
+            if answer[0] != 429:
+                return answer
+            time.sleep(0.5)
+        raise TimeoutError("no flush is taken")
 
     def client(self):
         """An ordinary client."""
@@ -107,6 +123,13 @@ class Server:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise
+
+
+def toy_model(typed, directory, environment):
+    """The toy as `arpo-entropy serve toy` hands it to vLLM: its path and options."""
+    from arpo_entropy_recorder.commands.serve import _model
+
+    return _model("toy", typed, str(directory), environment)
 
 
 class Books:
