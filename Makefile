@@ -17,7 +17,7 @@ SEAMS := recording boundary masks fast_logprobs versions verl_rollout
 # Whose docstrings are the reference.
 API := api mixin recorder.settings
 
-.PHONY: help env env-pinned env-verl model demo demo-real demo-verl test test-unit test-install test-pinned \
+.PHONY: help env env-pinned env-verl model demo demo-real demo-verl train-real test test-unit test-install test-pinned \
   test-0.8.4 test-verl test-verl-quick test-serve test-arpo test-faults test-mutations lint api clean-env
 
 help: ## this list
@@ -57,6 +57,13 @@ demo-verl: env-verl ## two steps of stock verl's agent loop and vLLM server with
 	ARPO_ENTROPY_DIR=demo-verl/entropies $(VERL_PY) scripts/demo_verl/rollout.py demo-verl
 	.venv-verl/bin/arpo-entropy stats demo-verl/entropies
 	.venv-verl/bin/arpo-entropy plot demo-verl/entropies -o demo-verl/entropy_increase.png
+
+train-real: env-pinned model ## ARPO's own trainer on that model, 20 steps, up to an hour: make train-real ARPO_ROOT=path/to/clone
+	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make train-real ARPO_ROOT=path/to/ARPO" >&2; exit 2; }
+	$(PINNED_PY) scripts/train_real/train.py train-real --arpo "$(ARPO_ROOT)" --model $(MODEL) $(ARGS)
+	.venv-pinned/bin/arpo-entropy stats train-real/entropies
+	.venv-pinned/bin/arpo-entropy plot train-real/entropies -o train-real/first_token.png
+	.venv-pinned/bin/arpo-entropy plot train-real/entropies --over mean -o train-real/mean_of_20.png
 
 test: model ## the tests on the recent vLLM, some of them on the real model
 	OMP_NUM_THREADS=1 $(PY) $(PYTEST) $(ARGS)

@@ -2,7 +2,8 @@
 
 verl falls back to the device "cpu" by itself; what it then still takes for granted of a GPU is mended here, each
 line in the module it is about, when that module is imported. None of it touches the rollout loop, the sampling, the
-trainer or the recorder. TRAINER_GPUS says how many GPUs Ray is told that there are. None of ARPO's code is here.
+trainer or the recorder. TRAINER_GPUS says how many GPUs Ray is told that there are, TRAINER_TEMP where its sockets
+go; TRAINER_BRANCHING_SEED makes the loop branch alike in every run. None of ARPO's code is here.
 """
 
 import functools
@@ -10,6 +11,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import random
+import socket
 import sys
 
 
@@ -26,14 +28,31 @@ def mend_torch(torch):
         torch.set_rng_state,
     )
 
+    class Autocast(torch.autocast):
+        # verl asks for bfloat16 wherever it trains. A CPU that cannot multiply it takes eight times as long.
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options | {"enabled": False})
+
+    torch.autocast = Autocast
+
 
 def mend_process_group(c10d):
     stock = c10d.init_process_group
 
     @functools.wraps(stock)
     def init_process_group(backend=None, **options):
-        # Asked for is hccl, a Huawei NPU's, wherever there is no CUDA.
-        return stock("gloo" if "hccl" in str(backend) else backend, **options)
+        if "hccl" not in str(backend):
+            return stock(backend, **options)
+        # Asked for is hccl, a Huawei NPU's, wherever there is no CUDA. The meeting point is on loopback alone:
+        # torch's own listens everywhere.
+        place = ("127.0.0.1", int(os.environ["MASTER_PORT"]))
+        from torch.distributed import TCPStore
+
+        is_first = options["rank"] == 0
+        listener = socket.create_server(place).detach() if is_first else None
+        size = options["world_size"]
+        store = TCPStore(*place, size, is_master=is_first, master_listen_fd=listener, use_libuv=False)
+        return stock("gloo", store=store, **options)
 
     c10d.init_process_group = init_process_group
 
@@ -83,7 +102,8 @@ def mend_rollout(module):
 
         def wake_up(self, *_, **__):
             # Before each rollout. The loop branches by it and never seeds it, so no two runs would be alike.
-            random.seed(0)
+            if seed := os.environ.get("TRAINER_BRANCHING_SEED"):
+                random.seed(int(seed))
 
     module.LLM = CpuLLM
 
