@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, fromstring
 from arpo_entropy_recorder.analysis.analysis import gather
 from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.atomic import written_whole
+from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.figures.words import ENGLISH, Words
 from arpo_entropy_recorder.report.chinese import CHINESE
 from arpo_entropy_recorder.report.chinese_script import CHINESE as SCRIPT
@@ -30,6 +31,10 @@ from arpo_entropy_recorder.step_files.read import Step
 # What a page shows unless it is told otherwise.
 TRAJECTORIES = 60
 LIVE = "10-live.js"
+# What answer, tables and static figures are made of; the script's charts have histograms.
+PARTS = {
+    "pairs", "first_tokens", "tools", *(part for spec in FIGURES.values() if spec.printed for part in spec.parts)
+}  # fmt: skip
 
 
 @dataclass
@@ -60,7 +65,7 @@ def read_run(
     facts = RunFacts()
 
     def made() -> Gathered:
-        return Gathered(sample=Sample(trajectories), join=join)
+        return Gathered(PARTS, sample=Sample(trajectories), join=join)
 
     gathered = gather(facts.watch(steps), made, selection, vocab_size)
     chosen = gathered.sample.trajectories()
