@@ -40,15 +40,18 @@ def accepted(data):
                 continue
             if not FIELD[key].accepts(value):
                 return None
-            numbers = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
+            values = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
             if key in ("window", "entropy", "logprobs_entropy"):
                 highest = 20 if key == "logprobs_entropy" else 1
-                if not all(type(v) in (int, float) and 0 <= v <= highest for v in numbers):
+                if not all(type(v) in (int, float) and 0 <= v <= highest for v in values):
                     return None
             elif key == "tokens":
                 if not all(type(v) is int and 0 <= v < 2**63 for v in value):
                     return None
-            elif int in FIELD[key].types and not all(0 <= v < 2**63 for v in numbers):
+            elif key == "tools":
+                if not all(isinstance(v, str) for v in values):
+                    return None
+            elif int in FIELD[key].types and not all(0 <= v < 2**63 for v in values):
                 return None
     return records
 
