@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from arpo_entropy_recorder.live.serve.conversation import read_conversation, read_reply
-from arpo_entropy_recorder.live.serve.front import CHAT, Front, OpenTurn, Seam
+from arpo_entropy_recorder.live.serve.front import CHAT, Front, Seam
+from arpo_entropy_recorder.live.serve.open_turn import OpenTurn
 from arpo_entropy_recorder.live.serve.turns import Turn, read_step
 
 STEP_HEADER = "x-entropy-step"
