@@ -95,7 +95,7 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
         ratios.append(seconds[True] / seconds[False])
     now = tap.counters()
     spent = {name: now[name] - before[name] for name in now}
-    low, high = _interval_of_median(ratios)
+    low, high = interval_of_median(ratios)
     marked_steps = spent["steps"] / 2
     print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f}, vLLM {_version()}, {args}")
     print(
@@ -153,7 +153,7 @@ def _time_steps(llm: Any) -> list[float]:
     return seconds
 
 
-def _interval_of_median(values: list[float]) -> tuple[float, float]:
+def interval_of_median(values: list[float]) -> tuple[float, float]:
     """A 95 % interval of the median, from the order statistics (a binomial argument; no distribution is assumed)."""
     from scipy.stats import binom
 

@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 import psutil
-from benchmark_live import _interval_of_median
+from benchmark_live import interval_of_median
+from package_metadata import announce_recorder, announce_vllm
 from served_agents import Server
 
 OPTIONS = {"max-num-seqs": 32, "max-num-batched-tokens": 2048, "num-gpu-blocks-override": 512}
@@ -42,7 +43,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cost-") as name:
         folder = Path(name)
-        place = _announced(folder)
+        place = folder / "installed"
+        announce_recorder(place)
+        announce_vllm(place)
         recorded = Server(
             folder / "entropies", folder / "with", place, "--window", str(args.window), **OPTIONS
         )
@@ -54,22 +57,6 @@ def main() -> None:
                 plain.end()
         finally:
             recorded.end()
-
-
-def _announced(folder: Path) -> str:
-    """A folder with the metadata that both commands ask for: the plug-in's, and that of a distribution `vllm`."""
-    import vllm
-
-    plugin = "[vllm.general_plugins]\narpo_entropy = arpo_entropy_recorder.live.plugin:register\n"
-    for name, version, entries in (
-        ("arpo_entropy_recorder", "0.1.0", plugin),
-        ("vllm", f"{vllm.__version__}+cpu", ""),
-    ):
-        info = folder / "installed" / f"{name}-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(entries)
-    return str(folder / "installed")
 
 
 def _measure(recorded: Server, plain: Server, args: argparse.Namespace) -> None:
@@ -87,7 +74,7 @@ def _measure(recorded: Server, plain: Server, args: argparse.Namespace) -> None:
     counters = status["values"]["workers"][0]["counters"]
     print(f"load {os.getloadavg()[0]:.1f}, {args}")
     for what, ratios in (("CPU time", cpu), ("clock", clock)):
-        low, high = _interval_of_median(ratios)
+        low, high = interval_of_median(ratios)
         median = statistics.median(ratios)
         print(f"recorded / plain, {what}: {median:.3f} (95 % interval {low:.3f} to {high:.3f})")
     print(f"a request costs the plain server {statistics.median(spent):.1f} ms of CPU time")

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from arpo_entropy_recorder import __version__
-
 # A busy machine is no reason to fail. `--hypothesis-profile=thorough` (make test-faults) looks longer for one.
 UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=40, **UNHURRIED)
@@ -87,14 +85,10 @@ def toy_agent(tmp_path_factory):
 @pytest.fixture(scope="session")
 def plugged_in(tmp_path_factory):
     """A folder whose metadata announces the plug-in as an installed package's do."""
+    from package_metadata import announce_recorder
+
     folder = tmp_path_factory.mktemp("installed")
-    info = folder / f"arpo_entropy_recorder-{__version__}.dist-info"
-    info.mkdir()
-    name = "Name: arpo-entropy-recorder"
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\n{name}\nVersion: {__version__}\n")
-    (info / "entry_points.txt").write_text(
-        "[vllm.general_plugins]\narpo_entropy = arpo_entropy_recorder.live.plugin:register\n"
-    )
+    announce_recorder(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from package_metadata import announce
 
 pytest.importorskip("zmq", reason="ZeroMQ comes with vLLM: make test")
 
@@ -42,9 +43,7 @@ def start(tmp_path, temporary, plugged_in):
     for folder in (package, package.parent, package.parents[1]):
         (folder / "__init__.py").touch()
     (package / "main.py").write_text(SERVER)
-    info = tmp_path / "path" / "vllm-0.32.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0\n")
+    announce(tmp_path / "path", "vllm", "0.32.0")
     path = os.pathsep.join(
         [str(tmp_path / "path"), str(plugged_in), str(ROOT), os.environ.get("PYTHONPATH", "")]
     )

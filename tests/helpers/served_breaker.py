@@ -3,20 +3,17 @@
 import os
 from pathlib import Path
 
-ENTRY = "[vllm.general_plugins]\nbreaker = served_breaker:register\n"
+from package_metadata import announce
 
 
-def announce(folder):
+def announce_breaker(folder):
     """Have vLLM find the plug-in in processes that have the folder on their path; returns what goes there."""
-    info = Path(folder) / "served_breaker-0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: served-breaker\nVersion: 0\n")
-    (info / "entry_points.txt").write_text(ENTRY)
+    announce(folder, "served-breaker", "0", "breaker = served_breaker:register")
     return os.pathsep.join([str(folder), str(Path(__file__).parent)])
 
 
 def register():
-    from arpo_entropy_recorder.live.serve.front import OpenTurn
+    from arpo_entropy_recorder.live.serve.open_turn import OpenTurn
 
     original = OpenTurn.see
 

@@ -1,16 +1,13 @@
 """Servers that tests share: each takes half a minute to start on a CPU."""
 
 import pytest
+from package_metadata import announce_vllm
 
 
 @pytest.fixture(scope="session")
 def announced(plugged_in):
-    """`plugged_in`, with the distribution that `vllm serve` asks for: the CPU build has another name."""
-    import vllm
-
-    info = plugged_in / f"vllm-{vllm.__version__}+cpu.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {vllm.__version__}+cpu\n")
+    """`plugged_in`, with the distribution that `vllm serve` asks for."""
+    announce_vllm(plugged_in)
     return plugged_in
 
 

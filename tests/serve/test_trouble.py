@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from served_agents import KEY, Books, Server, matched, recorded, together, worst_difference
-from served_breaker import announce
+from served_breaker import announce_breaker
 
 pytestmark = pytest.mark.faults
 
@@ -122,7 +122,7 @@ def limit_files(server, room):
 def run(tmp_path_factory, announced, new_weights):
     folder = tmp_path_factory.mktemp("trouble")
     breaks = folder / "breaks"
-    places = os.pathsep.join([str(announced), announce(folder / "breaker")])
+    places = os.pathsep.join([str(announced), announce_breaker(folder / "breaker")])
     server = Server(
         folder / "entropies", folder / "log", places,
         environment={"BREAKS": str(breaks), "VLLM_SERVER_DEV_MODE": "1"},
