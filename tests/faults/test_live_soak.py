@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from engines import KIND
-from own_process import environment_with, run_alone
+from own_process import BOUNDED, environment_with, run_alone
 from summary_line import Summary
 
 pytestmark = [
@@ -17,14 +17,6 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "helpers" / "live_soak.py"
 REQUESTS = int(os.environ.get("ARPO_SOAK_REQUESTS", "5000"))
 GROWTH_MB = 20.0
-# What is kept for each new shape and in each thread's arena is bounded, so that a leak of the recorder is seen:
-# without marks a worker grew by 151 MB between the 188th and the 1,500th request, and with this by 2 MB.
-BOUNDED = {
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-}
 
 
 def test_thousands_of_requests_leave_nothing_behind(toy_agent, plugged_in, tmp_path, capsys):

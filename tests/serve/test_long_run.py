@@ -5,6 +5,7 @@ import os
 
 import psutil
 import pytest
+from own_process import BOUNDED
 from served_agents import Server, recorded, together
 from summary_line import Summary
 
@@ -13,13 +14,6 @@ pytestmark = pytest.mark.faults
 REQUESTS = int(os.environ.get("ARPO_SERVE_SOAK_REQUESTS", "2000"))
 AT_ONCE = 32
 GROWTH_MB = 20.0
-# What is kept for each new shape and in each thread's arena is bounded, so that a leak of the recorder is seen.
-BOUNDED = {
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
-}
 OPTIONS = {"max-num-seqs": AT_ONCE, "max-num-batched-tokens": 512, "num-gpu-blocks-override": 256}
 
 
