@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded_run import lines_by_step, records_by_step
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import FIGURES
@@ -21,14 +22,13 @@ STEPS = (1, 2, 3)
 @pytest.fixture(scope="module")
 def records():
     """Records of each step, as JSON."""
-    return {step: json.loads((ENTROPIES / f"entropy_step_{step}.json").read_text()) for step in STEPS}
+    return records_by_step(ENTROPIES, STEPS)
 
 
 @pytest.fixture(scope="module")
 def dump():
     """Lines of each step, as JSON."""
-    files = {step: (RUN / "rollouts" / f"{step}.jsonl").read_text() for step in STEPS}
-    return {step: [json.loads(line) for line in text.splitlines()] for step, text in files.items()}
+    return lines_by_step(RUN / "rollouts", STEPS)
 
 
 def test_it_is_small_and_has_what_real_runs_have(records):

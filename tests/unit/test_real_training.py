@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded_run import lines_by_step, records_by_step
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.step_files.read import read_steps
@@ -20,14 +21,13 @@ TRAJECTORIES = 8  # a step: of 2 prompts 4 each
 @pytest.fixture(scope="module")
 def records():
     """Records of each step, as JSON."""
-    return {step: json.loads((ENTROPIES / f"entropy_step_{step}.json").read_text()) for step in STEPS}
+    return records_by_step(ENTROPIES, STEPS)
 
 
 @pytest.fixture(scope="module")
 def dump():
     """What ARPO itself dumped of each step, as JSON."""
-    files = {step: (RUN / "rollout" / f"{step}.jsonl").read_text() for step in STEPS}
-    return {step: [json.loads(line) for line in text.splitlines()] for step, text in files.items()}
+    return lines_by_step(RUN / "rollout", STEPS)
 
 
 @pytest.fixture(scope="module")
