@@ -88,7 +88,9 @@ def save(model: Any, tokenizer: Any, directory: Path) -> None:
         "model_max_length": config["max_position_embeddings"],
         "chat_template": tokenizer.chat_template,
     }
-    write_json(directory / "tokenizer_config.json", settings | tokenizer.special_tokens_map)
+    # By the model's ids: some releases of transformers 5 read another end from the GGUF file, and no padding.
+    special = {key.removesuffix("_id"): tokenizer.convert_ids_to_tokens(value) for key, value in ids.items()}
+    write_json(directory / "tokenizer_config.json", settings | tokenizer.special_tokens_map | special)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
