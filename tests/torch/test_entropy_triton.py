@@ -132,8 +132,9 @@ if not INTERPRETED:
                 assert loads["LDG.E.U16"] == 17
                 assert loads["LDG.E.128"] == 0
                 continue
-            # The first tile's, and the next one's in the loop; the elements beyond the last whole 16 bytes.
-            assert loads["LDG.E.128"] == 2, name
+            # The first tile's, and the next one's in the loop, which some compilers unroll; and the elements
+            # beyond the last whole 16 bytes.
+            assert loads["LDG.E.128"] >= 2, name
             assert loads["LDG.E.U16"] == (dtype != "float32" and vocab_size % 8 > 0), name
             assert registers <= 32, name  # 16 programs of 128 lanes share the 65,536 of a multiprocessor
 
