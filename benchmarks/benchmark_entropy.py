@@ -43,7 +43,7 @@ def verl_formula(logits: Tensor) -> Tensor:
 
 def cuda_times(call: Callable[[], object], repeats: int = 50) -> list[float]:
     """Microseconds on the device, a call each, the caches flushed before it."""
-    flush = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
+    flush = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
     for _ in range(3):
         call()
     pairs = [

@@ -6,8 +6,8 @@
 
 The model is the toy agent, so small that any overhead shows; requests queue, as many run at once as the engine
 takes. A pair is one `generate` call of each kind in changing order, and both must generate the same. Printed are the
-ratio of their CPU times (of the whole process: engine, sender and collector), its median with a 95 % interval of the
-median, and the share of the engine's steps that is spent in the tap, by the tap's own counter.
+ratios of their CPU times (of the whole process: engine, sender and collector) and of their wall clock, the medians
+with a 95 % interval, and the share of the engine's steps that is spent in the tap, by the tap's own counter.
 
 Predictions, written before the first measurement
     A step of 64 toy sequences takes 5 ms or more. One with a first token costs 30 us + 1 us a row for the
@@ -82,7 +82,7 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
     for marked in (True, False):
         _run(llm, job, collector, args, marked)
     before, step_seconds[0] = tap.counters(), 0.0
-    ratios, share_of_steps = [], []
+    cpu_ratios, wall_ratios, share_of_steps = [], [], []
     for pair in range(args.pairs):
         seconds, tokens = {}, {}
         for marked in (True, False) if pair % 2 else (False, True):
@@ -92,15 +92,16 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
                 share_of_steps.append((tap.counters()["tap_seconds"] - in_tap) / (step_seconds[0] - start))
         if tokens[True] != tokens[False]:
             raise SystemExit("marked requests generated something else")
-        ratios.append(seconds[True] / seconds[False])
+        for ratios, which in ((cpu_ratios, 0), (wall_ratios, 1)):
+            ratios.append(seconds[True][which] / seconds[False][which])
     now = tap.counters()
     spent = {name: now[name] - before[name] for name in now}
-    low, high = interval_of_median(ratios)
     marked_steps = spent["steps"] / 2
     print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f}, vLLM {_version()}, {args}")
-    print(
-        f"marked / unmarked, CPU time: {statistics.median(ratios):.3f} (95 % interval {low:.3f} to {high:.3f})"
-    )
+    for what, ratios in (("CPU time", cpu_ratios), ("wall clock", wall_ratios)):
+        low, high = interval_of_median(ratios)
+        median = statistics.median(ratios)
+        print(f"marked / unmarked, {what}: {median:.3f} (95 % interval {low:.3f} to {high:.3f})")
     print(f"in the tap: {100 * statistics.median(share_of_steps):.2f} % of the engine's step time")
     print(f"steps with values: {spent['steps_with_values']:,.0f} of {marked_steps:,.0f}")
     if spent["steps_with_values"]:
@@ -110,8 +111,10 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
     print(f"{status['values_taken']:,} values taken, {status['values_missing']:,} missing")
 
 
-def _run(llm: Any, job: Any, collector: Any, args: argparse.Namespace, marked: bool) -> tuple[float, Any]:
-    """(CPU seconds, tokens) of one `generate` call."""
+def _run(
+    llm: Any, job: Any, collector: Any, args: argparse.Namespace, marked: bool
+) -> tuple[tuple[float, float], Any]:
+    """((CPU seconds, seconds of wall clock), tokens) of one `generate` call."""
     import torch
     from vllm import SamplingParams
 
@@ -131,11 +134,12 @@ def _run(llm: Any, job: Any, collector: Any, args: argparse.Namespace, marked: b
         for number, (_, mark) in enumerate(marks)
     ]
     torch.manual_seed(0)
-    start = time.process_time()
+    cpu, wall = time.process_time(), time.perf_counter()
     outputs = llm.generate(prompts, params, use_tqdm=False)
     if marked:
         collector.take({key: args.window for key, _ in marks}, 10.0)
-    return time.process_time() - start, [output.outputs[0].token_ids for output in outputs]
+    seconds = time.process_time() - cpu, time.perf_counter() - wall
+    return seconds, [output.outputs[0].token_ids for output in outputs]
 
 
 def _time_steps(llm: Any) -> list[float]:
