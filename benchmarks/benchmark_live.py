@@ -6,8 +6,9 @@
 
 The model is the toy agent, so small that any overhead shows; requests queue, as many run at once as the engine
 takes. A pair is one `generate` call of each kind in changing order, and both must generate the same. Printed are the
-ratios of their CPU times (of the whole process: engine, sender and collector) and of their wall clock, the medians
-with a 95 % interval, and the share of the engine's steps that is spent in the tap, by the tap's own counter.
+ratios of their CPU times (engine, sender, and the collector in a process of its own, as in a job) and of their wall
+clock, the medians with a 95 % interval, and the share of the engine's steps that is spent in the tap, by its own
+counter.
 
 Predictions, written before the first measurement
     A step of 64 toy sequences takes 5 ms or more. One with a first token costs 30 us + 1 us a row for the
@@ -19,6 +20,7 @@ Predictions, written before the first measurement
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
 import statistics
@@ -45,7 +47,6 @@ def main() -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
-    from arpo_entropy_recorder.live.collector import Collector
     from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
     from arpo_entropy_recorder.live.plugin import register
     from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
@@ -53,10 +54,44 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as agent:
         job = Job(new_token(), new_local_address(), args.window)
         os.environ.update(job.environ())
-        collector = Collector(job)
+        collector = CollectorProcess(job)
         register()
         llm = _engine(build_toy_agent(agent), args)
         _measure(llm, job, collector, args)
+        collector.close()
+
+
+class CollectorProcess:
+    """A Collector elsewhere, so that its thread does not take the engine's interpreter."""
+
+    def __init__(self, job: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_collect, args=(job, other), daemon=True)
+        self._process.start()
+        self._pipe.recv()
+
+    def ask(self, name: str, *args: Any) -> tuple[Any, float]:
+        """What the collector's method `name` returns, and the CPU seconds of its process so far."""
+        self._pipe.send((name, args))
+        result: tuple[Any, float] = self._pipe.recv()
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.send(None)
+        self._process.join()
+
+
+def _collect(job: Any, pipe: Any) -> None:
+    from arpo_entropy_recorder.live.collector import Collector
+
+    collector = Collector(job)
+    pipe.send("ready")
+    while asked := pipe.recv():
+        name, args = asked
+        pipe.send((getattr(collector, name)(*args), time.process_time()))
+    collector.close()
 
 
 def _engine(agent: Path, args: argparse.Namespace) -> Any:
@@ -107,7 +142,7 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
     if spent["steps_with_values"]:
         each = 1e6 * spent["tap_seconds"] / spent["steps_with_values"]
         print(f"{spent['values']:,.0f} values, {each:.0f} us in the tap for each step with values")
-    status = collector.status()
+    status, _ = collector.ask("status")
     print(f"{status['values_taken']:,} values taken, {status['values_missing']:,} missing")
 
 
@@ -134,11 +169,12 @@ def _run(
         for number, (_, mark) in enumerate(marks)
     ]
     torch.manual_seed(0)
+    _, elsewhere = collector.ask("status")
     cpu, wall = time.process_time(), time.perf_counter()
     outputs = llm.generate(prompts, params, use_tqdm=False)
-    if marked:
-        collector.take({key: args.window for key, _ in marks}, 10.0)
-    seconds = time.process_time() - cpu, time.perf_counter() - wall
+    # Without marks as well, where there is nothing to wait for.
+    _, now = collector.ask("take", {key: args.window for key, _ in marks} if marked else {}, 10.0)
+    seconds = time.process_time() - cpu + now - elsewhere, time.perf_counter() - wall
     return seconds, [output.outputs[0].token_ids for output in outputs]
 
 
