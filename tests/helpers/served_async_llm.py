@@ -16,9 +16,13 @@ KINDS = ("DELTA", "CUMULATIVE", "FINAL_ONLY")
 RESULT = "<result>it is</result>"
 
 
-def start(model, out, plugged_in):
-    """Run this file in a process of its own; its report."""
-    run_alone(__file__, [model, out], environment_with(plugged_in), 900)
+def start(model, out, plugged_in, kind="v1"):
+    """Run this file in a process of its own, on the model runner `kind`; its report."""
+    environment = environment_with(plugged_in, ARPO_TEST_ENGINE=kind)
+    # For the engine's process, too, which vLLM starts anew.
+    (out / "sitecustomize.py").write_text("from engines import prepare_environment\nprepare_environment()\n")
+    places = [str(out), str(Path(__file__).parent), environment["PYTHONPATH"]]
+    run_alone(__file__, [model, out], environment | {"PYTHONPATH": os.pathsep.join(places)}, 900)
     return json.loads((out / "report.json").read_text())
 
 
