@@ -242,7 +242,7 @@ def arpo_runs(request, arpo_root, toy_agent, tmp_path_factory):
             command,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1800,
             check=False,
             env=os.environ | {"ARPO_SEEDS": "16"},
         )
