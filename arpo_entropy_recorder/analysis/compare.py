@@ -186,9 +186,7 @@ def _mean(ratios: Sequence[Ratio]) -> Ratio:
     if len(ratios) == 1:
         return ratios[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        middle, low, high = np.log(
-            np.maximum([[ratio.ratio, ratio.low, ratio.high] for ratio in ratios], 0)
-        ).T
+        middle, low, high = np.log([[ratio.ratio, ratio.low, ratio.high] for ratio in ratios]).T
         mean, below, above = middle.mean(), middle - low, high - middle
         ends = (
             mean,

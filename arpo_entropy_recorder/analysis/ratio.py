@@ -42,8 +42,8 @@ def fieller(sums: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.
     """Ratio, low and high, float64[...] each, of `sums`, float64[..., 6].
 
     The interval holds the r for which the paired t test of A - r B does not reject (Fieller 1954), so it excludes 1
-    exactly when the paired t interval of A - B excludes 0. All three are NaN where these r have no bound, since B is
-    then not clearly above 0, and below five prompts.
+    exactly when the paired t interval of A - B excludes 0. It begins at 0, as no ratio of entropies lies below. All
+    three are NaN where these r have no bound, since B is then not clearly above 0, and below five prompts.
     """
     n = sums[..., N]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -66,7 +66,8 @@ def ratio_of(sums: np.ndarray, confidence: float = 0.95) -> Ratio:
 def level(last: np.ndarray, first: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean A of `last` over mean A of `first`, with low and high; sums of two sets of other steps, float64[6] each.
 
-    Fieller's interval of two independent means, with the smaller set's degrees of freedom. NaN where not defined.
+    Fieller's interval of two independent means from 0 on, with the smaller set's degrees of freedom. NaN where not
+    defined.
     """
     n, m = last[N], first[N]
     if min(n, m) < MIN_INTERVAL:
@@ -86,8 +87,8 @@ def fold(one: Ratio, other: Ratio) -> tuple[float, float, float]:
     Donner 2008). NaN where one of the ratios is not defined.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        x, x_low, x_high = np.log(np.maximum([one.ratio, one.low, one.high], 0))
-        y, y_low, y_high = np.log(np.maximum([other.ratio, other.low, other.high], 0))
+        x, x_low, x_high = np.log([one.ratio, one.low, one.high])
+        y, y_low, y_high = np.log([other.ratio, other.low, other.high])
         low = x - y - np.hypot(x - x_low, y_high - y)
         high = x - y + np.hypot(x_high - x, y - y_low)
         return float(np.exp(x - y)), float(np.exp(low)), float(np.exp(high))
@@ -96,10 +97,10 @@ def fold(one: Ratio, other: Ratio) -> tuple[float, float, float]:
 def _solve(
     c: np.ndarray, b: np.ndarray, a: np.ndarray, ratio: np.ndarray, enough: np.ndarray | bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The roots of a r^2 - 2 b r + c, float64[...], around `ratio`; NaN unless a > 0 and there is `enough`."""
+    """The r >= 0 with a r^2 - 2 b r + c <= 0 around `ratio`, float64[...]; NaN unless a > 0 and there is `enough`."""
     half = np.sqrt(np.maximum(b * b - a * c, np.square(ROUNDING * b)))
     bounded = (a > 0) & enough
-    low, high = (b - half) / a, (b + half) / a
+    low, high = np.maximum((b - half) / a, 0), (b + half) / a
     return tuple(np.where(bounded, value, np.nan) for value in (ratio, low, high))  # type: ignore[return-value]
 
 

@@ -12,6 +12,7 @@ from real_like_runs import whole_texts, write_run
 from report_steps import write_page_of_two
 
 from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.analysis.ratio import fieller, six_sums
 from arpo_entropy_recorder.analysis.selection import Selection
 from arpo_entropy_recorder.analysis.summary import told
 from arpo_entropy_recorder.figures.effect import _line_of
@@ -134,6 +135,21 @@ def test_the_ratio_over_training_is_the_figures(browser, run):
     assert shown[0] == drawn.width
     expected = np.column_stack([drawn.steps, drawn.ratio, drawn.low, drawn.high])
     assert np.array(shown[1]) == pytest.approx(expected[~np.isnan(drawn.ratio)], rel=1e-6)
+
+
+def test_intervals_of_few_prompts_are_those_of_stats(browser):
+    random = np.random.default_rng(0)
+    sums = []
+    for n in np.repeat([4, 5, 8, 40], 25):
+        after, before = random.lognormal(-5, [[1.5], [0.5]], (2, n))
+        sums.append(six_sums(after, before, np.zeros(n, int), 1)[0])
+    found = browser.execute_script(
+        "return arguments[0].map((sums) => { const r = ratioOf(sums); return [r.ratio, r.low, r.high]; })",
+        np.array(sums).tolist(),
+    )
+    expected = np.column_stack(fieller(np.array(sums)))
+    assert np.array(found, float) == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert 10 < (expected[:, 1] == 0).sum() < 50
 
 
 def test_steps_are_dragged_and_typed(browser, run):

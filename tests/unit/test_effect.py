@@ -5,6 +5,7 @@ import pytest
 from made_steps import make_step, texts_of
 
 from arpo_entropy_recorder.analysis.analysis import analyse
+from arpo_entropy_recorder.analysis.ratio import fieller
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import draw, draw_runs
 from arpo_entropy_recorder.figures.media import MEDIA
@@ -76,6 +77,25 @@ def test_runs_are_lines_by_name_and_seeds_thin_with_their_geometric_mean():
     caption = picture.get_label()
     assert "Thin: one seed each" in caption
     assert "arpo: 30 steps, 1 to 30. 30 steps, 1 to 30. a$_b$: 20 steps, 1 to 20." in caption
+
+
+def test_an_interval_from_0_on_goes_down_to_the_axis_end():
+    random = np.random.default_rng(0)
+    row = np.tile(np.arange(5), 2)
+    steps = []
+    for step in range(1, 9):
+        after = np.where(np.arange(5) == 0, 0.08, 0.001 * random.uniform(0.5, 1.5, 5))
+        records = [*((0, False, 0.01) for _ in after), *((1, True, e) for e in after)]
+        steps.append(make_step(records, step, sample_idx=row, prompt_idx=row))
+    analysis = analyse(steps, ["pairs"])
+    assert fieller(analysis.pairs.sums)[1].tolist() == [0] * 8
+    axes = draw("effect", analysis).axes[0]
+    (band,) = [part for part in axes.collections if part.get_gid() == "interval"]
+    corners = np.concatenate([path.vertices for path in band.get_paths()])
+    for step in range(1, 9):
+        heights = corners[corners[:, 0] == step, 1]
+        assert 0 < heights.min() <= axes.get_ylim()[0]
+        assert heights.max() > 1
 
 
 def test_where_before_may_be_zero_no_ratio_is_drawn_but_the_level_is():

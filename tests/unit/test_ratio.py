@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from arpo_entropy_recorder.analysis.ratio import Ratio, fieller, fold, level, ratio_of, six_sums
@@ -35,6 +37,22 @@ def test_the_interval_inverts_the_paired_t_test(n, confidence):
         ratio, low, high = fieller(sums_of(after, before), confidence)
         assert ratio == pytest.approx(after.sum() / before.sum())
         assert (low, high) == pytest.approx(inverted(after, before, confidence), rel=1e-6)
+
+
+ENTROPY = st.sampled_from([0.0, 1e-6, 1e-3, 0.02, 0.3, 1.0])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(ENTROPY, ENTROPY), min_size=5, max_size=12))
+def test_no_interval_reaches_below_0(prompts):
+    after, before = np.array(prompts).T
+    found = ratio_of(sums_of(after, before))
+    if np.isfinite(found.low):
+        assert 0 <= found.low <= found.ratio <= found.high
+        # It is cut where the paired t test does not reject a ratio of 0: where it does not tell A from 0.
+        lowest = after.mean() - stats.t.ppf(0.975, len(after) - 1) * stats.sem(after)
+        if abs(lowest) > 1e-9 * after.mean():
+            assert (found.low == 0) == (lowest < 0)
 
 
 def test_it_excludes_1_exactly_when_the_t_test_does():
@@ -135,7 +153,7 @@ def test_a_fold_of_ratios_is_as_sure_as_both_are():
         np.log(4) + np.hypot(*[np.log(1.25)] * 2) * np.array([-1, 1])
     )
     assert fold(one, one)[0] == 1
-    lost = fold(one._replace(low=-0.1), other)
+    lost = fold(one._replace(low=0), other)
     assert lost[1] == 0
     assert lost[2] == pytest.approx(high)
     assert np.isnan(fold(one, Ratio(3, 0.1, 0.1, np.nan, np.nan, np.nan))).all()

@@ -37,7 +37,7 @@ function studentT(freedom) {
   return z + g1 / f + g2 / f ** 2 + g3 / f ** 3 + g4 / f ** 4;
 }
 
-// After / before with its 95 % interval (Fieller 1954, as in analysis/ratio.py); NaN where it has no bound.
+// After / before with its 95 % interval, cut at 0 (Fieller 1954, as in analysis/ratio.py); NaN where it has no bound.
 function ratioOf([n, sumA, sumB, sumAA, sumBB, sumAB]) {
   const a = sumA / n, b = sumB / n;
   const found = { n, after: a, before: b, ratio: NaN, low: NaN, high: NaN };
@@ -48,7 +48,7 @@ function ratioOf([n, sumA, sumB, sumAA, sumBB, sumAB]) {
   const c0 = a * a - square * (sumAA - n * a * a);
   if (!(c2 > 0)) return found;
   const half = Math.sqrt(Math.max(c1 * c1 - c2 * c0, (ROUNDING * c1) ** 2));
-  return { ...found, ratio: a / b, low: (c1 - half) / c2, high: (c1 + half) / c2 };
+  return { ...found, ratio: a / b, low: Math.max((c1 - half) / c2, 0), high: (c1 + half) / c2 };
 }
 
 // A mean and its 95 % interval from n, sum and sum of squares (Student's t).
