@@ -7,7 +7,8 @@ static figures and tables. It loads nothing from a network and can be mailed; it
 The text of trajectories is shown if the records hold tokens (record_tokens = true, or rescored) and the run's
 tokenizer is known: from --model, or for rescored records from the model that rescored them. First tokens are shaded
 by their entropies, as many as were recorded (--window). --rollout-dir adds prompts, tool results and scores from what
-the trainer dumped: a line belongs to the trajectory of its step that wrote the same, if there is exactly one.
+the trainer dumped: a line belongs to the trajectory of its step that wrote the same, if there is exactly one; a line
+that the trainer cut, to the only one of its prompt that begins so.
 
 examples:
   arpo-entropy report checkpoints --open

@@ -161,6 +161,7 @@ CHINESE = {
     "Among them one prompt, followed through the training.": "其中包括一个在训练中跟踪的提示。",
     "Joined with the dump by what the policy wrote: {joined:,} trajectories; ambiguous {ambiguous:,}, without a line "
     "{missing:,}.": "按策略所写文本与转储对应：{joined:,} 条轨迹；有歧义 {ambiguous:,}，无对应行 {missing:,}。",
+    "Of the joined, {n:,} have a line that the trainer cut.": "已对应的轨迹中，{n:,} 条的转储行被训练器截断。",
     "Lines of the dump that cannot be read: {n:,}.": "转储中无法读取的行：{n:,}。",
     "The records hold no tokens: to read what was written, record with record_tokens = true.": (
         "记录中没有 token：要阅读所写文本，请以 record_tokens = true 记录。"

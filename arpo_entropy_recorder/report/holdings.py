@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.figures.words import Words
-from arpo_entropy_recorder.report.join import AMBIGUOUS, JOINED, MISSING, UNREADABLE
+from arpo_entropy_recorder.report.join import AMBIGUOUS, CUT, JOINED, MISSING, UNREADABLE
 
 if TYPE_CHECKING:
     from arpo_entropy_recorder.report.page import RunPage
@@ -61,6 +61,8 @@ def rule(run: RunPage, words: Words) -> str:
                 joined=counts[JOINED], ambiguous=counts[AMBIGUOUS], missing=counts[MISSING],
             )
         )  # fmt: skip
+        if counts[CUT]:
+            said.append(words("Of the joined, {n:,} have a line that the trainer cut.", n=counts[CUT]))
         if counts[UNREADABLE]:
             said.append(words("Lines of the dump that cannot be read: {n:,}.", n=counts[UNREADABLE]))
     return words(" ").join(said)

@@ -1,13 +1,17 @@
-"""Which dumped line is which recorded trajectory: by what the policy wrote, where that fits exactly one."""
+"""Which dumped line is which recorded trajectory: by what the policy wrote, where that fits exactly one.
+
+A trainer may cut a response after the rollout, as ARPO does to `response_length` tokens: its line has only the
+beginning of what was recorded.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,16 +31,25 @@ from arpo_entropy_recorder.step_files.read import Step
 from arpo_entropy_recorder.step_files.values import prompt_digest
 
 JOINED, AMBIGUOUS, MISSING, UNREADABLE = "joined", "ambiguous", "missing", "unreadable"
+CUT = "cut"
 # The policy's text of each round, without white space.
 Written = tuple[tuple[int, str], ...]
+
+
+class Left(NamedTuple):
+    """A line that agrees with no trajectory: the policy's text, the digest of its prompt, and what it says."""
+
+    text: Written
+    digest: str
+    dumped: Dumped
 
 
 @dataclass
 class Join:
     """The dump in `directory`, whose lines are joined with the trajectories of a step.
 
-    `counts` has how many trajectories were JOINED, fit several lines or a line that fits several (AMBIGUOUS), or fit
-    none (MISSING), and how many lines were UNREADABLE.
+    `counts` has how many trajectories were JOINED, how many of these with a line that the trainer CUT, how many fit
+    several lines or a line that fits several (AMBIGUOUS), or fit none (MISSING), and how many lines were UNREADABLE.
     """
 
     directory: Path
@@ -67,11 +80,15 @@ class Join:
         prompt, names, _ = prompts(step, step.trajectories[1])
         fits: dict[int, Dumped] = {}
         ambiguous: set[int] = set()
+        left: list[Left] = []
         lines = chain.from_iterable(dump.lines for dump in dumps)
         for line, read in usable(lines, self._read_line, self._skip):
-            candidates = trajectories.get(self._written_in(line, read), [])
-            if len({prompt[number] for number in candidates}) > 1:
+            text = self._written_in(line, read)
+            candidates = trajectories.get(text, [])
+            if len({prompt[number] for number in candidates}) != 1:
                 digest = prompt_digest(read.tokens[: read.prompt_len])
+                if not candidates:
+                    left.append(Left(text, digest, Dumped.of(read, line.score)))
                 candidates = [number for number in candidates if names[number] == digest] or candidates
             for number in candidates:
                 if len(candidates) > 1 or number in fits:
@@ -80,10 +97,19 @@ class Join:
         single = {number: dumped for number, dumped in fits.items() if number not in ambiguous}
         several = _contradicting(single, prompt)
         joined = {number: dumped for number, dumped in single.items() if number not in several}
-        self.counts[JOINED] += len(joined)
-        self.counts[AMBIGUOUS] += len(fits) - len(joined)
-        self.counts[MISSING] += len(written) - len(fits)
-        return joined
+        begun = self._begun(left, written, joined, prompt, names)
+        lines_of = Counter(chain.from_iterable(begun))
+        cut = {
+            numbers[0]: one.dumped
+            for one, numbers in zip(left, begun, strict=True)
+            if len(numbers) == 1 and lines_of[numbers[0]] == 1 and numbers[0] not in fits
+        }
+        fitting = fits.keys() | lines_of.keys()
+        self.counts[CUT] += len(cut)
+        self.counts[JOINED] += len(joined) + len(cut)
+        self.counts[AMBIGUOUS] += len(fitting) - len(joined) - len(cut)
+        self.counts[MISSING] += len(written) - len(fitting)
+        return joined | cut
 
     def _read(self, number: int | None) -> None:
         for file in self._files.pop(number, []):
@@ -124,6 +150,34 @@ class Join:
 
         return [_compared(whole(number)) for number in range(len(first))]
 
+    def _begun(
+        self,
+        left: Sequence[Left],
+        written: Sequence[Written],
+        joined: Mapping[int, Dumped],
+        prompt: np.ndarray,
+        names: np.ndarray,
+    ) -> list[list[int]]:
+        """The trajectories of each line's prompt that begin with its text.
+
+        A prompt is a line's by its digest, or as that of another line, which is joined with one of its trajectories.
+        """
+        if not left:
+            return []
+        tags = self._retokenizer.tags if self._retokenizer else ()
+        of_text: dict[str, set[int]] = {}
+        for number, dumped in joined.items():
+            of_text.setdefault(dumped.prompt, set()).add(int(prompt[number]))
+        return [
+            [
+                number
+                for number, whole in enumerate(written)
+                if (names[number] == one.digest or prompt[number] in of_text.get(one.dumped.prompt, ()))
+                and _begins(whole, one.text, tags)
+            ]
+            for one in left
+        ]
+
     def _read_line(self, line: Line) -> tuple[Line, Tokenized]:
         assert self._retokenizer is not None
         return line, self._retokenizer.read(line)
@@ -148,6 +202,19 @@ def _compared(written: Mapping[int, str]) -> Written:
     """By round, white space aside: a dump may have stripped it."""
     texts = ((number, "".join(text.split())) for number, text in sorted(written.items()))
     return tuple((number, text) for number, text in texts if text)
+
+
+def _begins(whole: Written, text: Written, tags: Iterable[str]) -> bool:
+    """Whether `text` is the beginning of `whole`, or that up to a call and of a tag of its result."""
+    if not text:
+        return False
+    *earlier, (number, end) = text
+    end = end.rstrip("\ufffd")  # of a character that was cut within
+    own = dict(whole).get(number, "")
+    if not own or [part for part in whole if part[0] < number] != earlier:
+        return False
+    opening = end.removeprefix(own) if end.startswith(own) else ""
+    return own.startswith(end) or any(opening and f"<{tag}>".startswith(opening) for tag in tags)
 
 
 def _contradicting(joined: Mapping[int, Dumped], prompt: np.ndarray) -> set[int]:

@@ -458,6 +458,12 @@ MUTATIONS = [
         "unit/test_join.py::test_what_fits_twice_or_not_at_all_is_counted_and_not_joined",
     ),
     Mutation(
+        "report/join.py",
+        "len(numbers) == 1 and lines_of[numbers[0]] == 1 and",
+        "len(numbers) == 1 and",
+        "unit/test_join.py::test_a_cut_line_that_may_be_anothers_is_not_joined",
+    ),
+    Mutation(
         "report/branches.py",
         "others = (total[of] - score[number]) / (count[of] - 1)",
         "others = total[of] / count[of]",

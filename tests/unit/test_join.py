@@ -4,15 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_steps import make_step
 from real_like_runs import whole_texts, write_run
 from report_steps import Bytes, Words, record, write_steps
 
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.report.branches import BranchScores
-from arpo_entropy_recorder.report.join import AMBIGUOUS, JOINED, MISSING, UNREADABLE, Join
+from arpo_entropy_recorder.report.join import AMBIGUOUS, CUT, JOINED, MISSING, UNREADABLE, Join
 from arpo_entropy_recorder.report.sample import Dumped
 from arpo_entropy_recorder.step_files.read import read_steps
+from arpo_entropy_recorder.step_files.values import prompt_digest
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def test_what_fits_twice_or_not_at_all_is_counted_and_not_joined(tmp_path):
     join = Join(tmp_path / "dumps", tokenizer)
     (step,) = read_steps([tmp_path])
     assert join.of(step) == {2: Dumped("q", {}, 1.0)}
-    assert join.counts == {JOINED: 1, AMBIGUOUS: 4, MISSING: 1, UNREADABLE: 1}
+    assert join.counts == {JOINED: 1, CUT: 0, AMBIGUOUS: 4, MISSING: 1, UNREADABLE: 1}
 
 
 def test_one_prompt_joined_with_two_texts_is_ambiguous(tmp_path):
@@ -87,6 +90,84 @@ def test_one_prompt_joined_with_two_texts_is_ambiguous(tmp_path):
     (step,) = read_steps([tmp_path])
     assert join.of(step) == {}
     assert join.counts[AMBIGUOUS] == 2
+
+
+PROMPT = "0" * 16
+
+
+def join_of(directory, trajectories, lines):
+    """The join, the one step, and what `lines`, (prompt, response) each, say of `trajectories`, (prompt, text).
+
+    A line's score is its number.
+    """
+    dumps = directory / "dumps"
+    dumps.mkdir(exist_ok=True)
+    write_steps(
+        directory,
+        {
+            1: [
+                record(s, 0, 0.1, tokens=list(text.encode()), prompt=p)
+                for s, (p, text) in enumerate(trajectories)
+            ]
+        },
+    )
+    (dumps / "1.jsonl").write_text(
+        "\n".join(json.dumps({"input": p, "output": text, "score": n}) for n, (p, text) in enumerate(lines))
+    )
+    join = Join(dumps, Bytes())
+    (step,) = read_steps([directory])
+    return join, {number: int(dumped.score) for number, dumped in join.of(step).items()}
+
+
+def test_a_line_that_the_trainer_cut_is_joined(tmp_path):
+    """Within the policy's text, a character or the tag of a result; known by the prompt of a line that is whole."""
+    one, two = PROMPT, "1" * 16
+    wrote = [
+        (one, "a whole text"),
+        (one, "a longer é"),
+        (one, "b <search>q</search>"),
+        (two, "z"),
+        (two, "a longer"),
+    ]
+    lines = [("q", "a whole text"), ("q", "a longer \ufffd"), ("q", "b <search>q</search> <resu"), ("r", "z")]
+    join, found = join_of(tmp_path, wrote, lines)
+    assert found == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert join.counts == {JOINED: 4, CUT: 2, AMBIGUOUS: 0, MISSING: 1}
+
+
+def test_a_cut_line_of_a_prompt_without_a_whole_one_is_known_by_digest(tmp_path):
+    prompt = prompt_digest(list(b"q"))
+    assert join_of(tmp_path, [(prompt, "all of it")], [("q", "all")])[1] == {0: 0}
+    assert join_of(tmp_path, [(PROMPT, "all of it")], [("q", "all")])[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("wrote", "lines"),
+    [
+        (["a b c", "a b d", "z"], ["a b", "z"]),
+        (["a b c", "z"], ["a b", "a", "z"]),
+        (
+            ["a b c", "a b d", "z"],
+            ["a b c", "a b", "z"],
+        ),  # the first has a line of its own, and may have both
+        (["a b c", "z"], ["a b c", "a b", "z"]),
+    ],
+)
+def test_a_cut_line_that_may_be_anothers_is_not_joined(tmp_path, wrote, lines):
+    join, found = join_of(tmp_path, [(PROMPT, t) for t in wrote], [("q", t) for t in lines])
+    assert found == {wrote.index(text): n for n, text in enumerate(lines) if text in wrote}
+    assert join.counts[CUT] == join.counts[MISSING] == 0
+    assert join.counts[AMBIGUOUS] == len(wrote) - len(found)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=6), st.integers(1, 5))
+def test_no_cut_line_is_joined_with_anothers_trajectory(tmp_path_factory, texts, length):
+    directory = tmp_path_factory.mktemp("cut")
+    wrote = [(PROMPT, text) for text in [*texts, "z"]]
+    lines = [text[:length] for _, text in wrote]
+    _, found = join_of(directory, wrote, [("q", line) for line in lines])
+    assert found == {number: number for number, line in enumerate(lines) if lines.count(line) == 1}
 
 
 def test_branches_are_compared_with_their_prompts_others():
