@@ -4,6 +4,7 @@ The runs are made up (`real_like_runs`); numbers are compared with those of `sta
 """
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -230,6 +231,58 @@ def test_filters_leave_what_they_name(browser, run):
     browser.execute_script("arguments[0].value = ''; arguments[0].dispatchEvent(new Event('input'))", words)
     one(browser, "#score-low").send_keys("1")
     assert {entry.text for entry in all_of(browser, "#list .score")} == {"score 1"}
+
+
+def choose_round_by_mouse(driver, number):
+    one(driver, "#round").click()
+    one(driver, f"#round option[value='{number}']").click()
+
+
+def choose_round_by_keys(driver, number):
+    from selenium.webdriver.common.keys import Keys
+
+    driver.execute_script("arguments[0].focus()", one(driver, "#round"))
+    assert driver.switch_to.active_element == one(driver, "#round")
+    driver.switch_to.active_element.send_keys(Keys.HOME, *[Keys.ARROW_DOWN] * (number + 1))
+
+
+def listed(driver):
+    """(step, sample) of the entries of the list."""
+    ids = driver.execute_script(
+        "return [...document.querySelectorAll('#list button')].map((entry) => entry.dataset.id)"
+    )
+    return {tuple(int(part) for part in name.split(".")[::3]) for name in ids}
+
+
+@pytest.mark.parametrize("choose_round", [choose_round_by_mouse, choose_round_by_keys])
+def test_the_round_filter_leaves_who_came_to_the_round(browser, run, choose_round):
+    every = listed(browser)
+    in_round, after_tool = {}, set()
+    for step in {step for step, _ in every}:
+        for entry in json.loads((run / "entropies" / f"entropy_step_{step}.json").read_text()):
+            key = step, entry["sample_idx"]
+            if key in every:
+                in_round.setdefault(entry["round"], set()).add(key)
+                if (entry["round"], entry["tool"]) == (2, "python"):
+                    after_tool.add(key)
+    assert every > in_round[0] > set()  # branches begin in a later round
+    assert len(in_round[1]) > len(in_round[2]) > len(in_round[4]) > 0
+    for number in (4, 0, 2):
+        choose_round(browser, number)
+        assert one(browser, "#round").get_property("value") == str(number)
+        assert listed(browser) == in_round[number]
+    scores = [score for key in in_round[2] if (score := score_in_dump(run, *key)) is not None]
+    said = re.fullmatch(
+        r"(\d+) of (\d+) trajectories; mean score ([\d.]+) of (\d+)", one(browser, "#shown").text
+    )
+    assert [int(said[at]) for at in (1, 2, 4)] == [len(in_round[2]), len(every), len(scores)]
+    assert float(said[3]) == pytest.approx(np.mean(scores), abs=5e-3)
+    # With a tool chosen it is the round after that tool's result.
+    one(browser, "#tool option[value=python]").click()
+    assert listed(browser) == after_tool < in_round[2]
+    one(browser, "#tool option[value='']").click()
+    choose_round(browser, -1 if choose_round is choose_round_by_keys else "")
+    assert listed(browser) == every
 
 
 def test_a_dot_leads_to_its_trajectory(browser):

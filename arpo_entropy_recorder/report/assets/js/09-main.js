@@ -74,7 +74,8 @@ function listen() {
       choose({ first, last });
     });
   }
-  for (const id of ["round", "score-low", "score-high", "words"]) on(id, "input", drawList);
+  on("round", "change", drawList);
+  for (const id of ["score-low", "score-high", "words"]) on(id, "input", drawList);
   on("list", "keydown", moveInList);
   on("pane", "keydown", moveInTokens);
   let later = 0;
