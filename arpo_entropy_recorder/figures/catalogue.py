@@ -24,8 +24,7 @@ class FigureSpec(NamedTuple):
     `module`, relative to this package or absolute, has `plot(analysis: Analysis, words: Words) -> Figure`, which
     raises UserError where the records lack what the figure shows. It is imported when the figure is drawn.
     `parts` are those of the Analysis that it needs beside the rounds. `from_log` tells that the means of a
-    console log are enough for it; of fewer than `min_steps` steps it is left out of the report, which shows the
-    `printed` ones where it has no script and on paper. One with several
+    console log are enough for it; of fewer than `min_steps` steps it is left out of the report. One with several
     `panels` is not drawn into axes of the caller's.
     """
 
@@ -38,7 +37,6 @@ class FigureSpec(NamedTuple):
     from_log: bool = False
     min_steps: int = 1
     panels: int = 1
-    printed: bool = False
 
 
 # In the report's order.
@@ -54,7 +52,6 @@ FIGURES = {
             ("pairs",),
             min_steps=2,
             panels=2,
-            printed=True,
         ),
         FigureSpec(
             "rounds",
@@ -62,7 +59,6 @@ FIGURES = {
             "Each record's entropy by tool-call round, with quantiles and mean.",
             "entropy of the first token by tool-call round: each record, quantiles, mean",
             ".rounds",
-            printed=True,
         ),
         FigureSpec(
             "change",
@@ -99,7 +95,6 @@ FIGURES = {
             "a row for each tool, highest median first",
             ".tools",
             ("tools",),
-            printed=True,
         ),
         FigureSpec(
             "window",

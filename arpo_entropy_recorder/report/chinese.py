@@ -84,6 +84,7 @@ CHINESE = {
     "Figures": "图",
     "Not drawn:": "未绘制：",
     "{figure}: one step only": "{figure}：仅有一个训练步",
+    "{figure}: no trajectory is a branch": "{figure}：没有分支轨迹",
     "{figure}: {error}": "{figure}：{error}",
     "{alt} The numbers are in the tables below.": "{alt}数值见下方表格。",
     "Full size": "原尺寸",
@@ -94,8 +95,24 @@ CHINESE = {
     ),
     "After each tool result": "每次工具反馈之后",
     "Each record's entropy by tool-call round, with quantiles and mean.": "各工具调用轮次的每条记录的熵，含分位数与均值。",
+    "Against the trajectory's own start": "相对该轨迹的初始熵",
+    "Each record's entropy minus its trajectory's initial one, by round.": "各轮次每条记录的熵减去其轨迹的初始熵。",
+    "Over training": "训练过程",
+    "Entropies after tool results and before any over the global steps of training, with quantiles.": (
+        "各训练步工具反馈后与首次调用前的熵，含分位数。"
+    ),
+    "By step and round": "按训练步与轮次",
+    "Heat map of mean entropy by global step and round.": "按训练步与轮次的平均熵热图。",
     "By tool": "按工具",
     "Entropy after each tool's results, with quantiles and mean.": "各工具反馈后的熵，含分位数与均值。",
+    "Within a segment": "片段之内",
+    "Entropy of a segment's first tokens, after a tool result and at the start, with quantiles.": (
+        "片段前若干 token 的熵（工具反馈之后与开头），含分位数。"
+    ),
+    "Where the loop branched": "分支之处",
+    "Entropy at places where a trajectory was branched and where none was, with quantiles.": (
+        "轨迹被分支之处与未分支之处的熵，含分位数。"
+    ),
     "Numbers": "数值",
     "By tool-call round": "按工具调用轮次",
     "By tool, after its results": "按工具（其反馈之后）",

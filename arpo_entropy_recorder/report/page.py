@@ -32,9 +32,7 @@ from arpo_entropy_recorder.step_files.read import Step
 TRAJECTORIES = 60
 LIVE = "10-live.js"
 # What answer, tables and static figures are made of; the script's charts have histograms.
-PARTS = {
-    "pairs", "first_tokens", "tools", *(part for spec in FIGURES.values() if spec.printed for part in spec.parts)
-}  # fmt: skip
+PARTS = {"pairs", "first_tokens", "tools", *(part for spec in FIGURES.values() for part in spec.parts)}
 
 
 @dataclass

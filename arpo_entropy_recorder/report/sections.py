@@ -9,8 +9,11 @@ from math import isfinite
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.analysis.analysis import Analysis
@@ -26,7 +29,6 @@ from arpo_entropy_recorder.analysis.verdict import (
 )
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
-from arpo_entropy_recorder.figures.picture import METADATA
 from arpo_entropy_recorder.figures.style import rc_of, take_words
 from arpo_entropy_recorder.figures.words import Words
 from arpo_entropy_recorder.report.facts import RunFacts
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from arpo_entropy_recorder.report.page import RunPage
 
 QUESTION = "Does the policy become uncertain after tool results?"
-# A vector picture is sharper; above this many bytes its points weigh more than pixels do.
-MAX_SVG_BYTES = 100_000
-PNG_DPI = 100
+# Of a static figure: pixels an inch, and colours, which are as many as a palette of single bytes holds.
+DPI = 120
+COLOURS = 256
 CSS_INCH = 96  # pixels
 HALF_ROW = 8.5  # inches: the words in a wider figure would be too small in half of a row
 
@@ -118,9 +120,16 @@ def _tiles(analysis: Analysis, words: Words) -> Element:
 def figures(analysis: Analysis, index: int, name: str, words: Words) -> Element:
     """The figures of the run that is `index`-th on the page."""
     shown, lacking = [], []
-    for spec in filter(lambda spec: spec.printed, FIGURES.values()):
+    for spec in FIGURES.values():
         if len(analysis.rounds.steps) < spec.min_steps:
             lacking.append(words("{figure}: one step only", figure=words(spec.heading)))
+            continue
+        if (
+            "branching" in spec.parts
+            and analysis.branching.branched
+            and not analysis.branching.is_branched.any()
+        ):
+            lacking.append(words("{figure}: no trajectory is a branch", figure=words(spec.heading)))
             continue
         try:
             figure = draw(spec.name, analysis, words)
@@ -143,6 +152,7 @@ def _figure(spec: FigureSpec, figure: Figure, index: int, words: Words) -> Eleme
     """The picture with its words as text around it; a link's target is shown in full size by the style sheet."""
     heading, full = words(spec.heading), words("Full size")
     caption = take_words(figure)
+    width, height = figure.get_size_inches()
     alt = words("{alt} The numbers are in the tables below.", alt=words(spec.alt))
     larger, whole = f"#figure-{spec.name}-{index}", f"#figures-{index}"
     return tag(
@@ -156,21 +166,20 @@ def _figure(spec: FigureSpec, figure: Figure, index: int, words: Words) -> Eleme
             tag("a", words("Fit to the page"), href=whole, class_="smaller"),
         ),
         id=larger.removeprefix("#"),
-        class_="wide" if figure.get_figwidth() > HALF_ROW else "half",
+        class_="wide" if width > HALF_ROW else "tall" if height > width else "half",
     )
 
 
 def _picture(figure: Figure, alt: str) -> Element:
-    def rendered(kind: str) -> bytes:
-        data = BytesIO()
-        with rc_context(rc_of()):
-            figure.savefig(data, format=kind, metadata=METADATA[kind], dpi=PNG_DPI)
-        return data.getvalue()
-
-    vector, width = rendered("svg"), round(figure.get_figwidth() * CSS_INCH)
-    if len(vector) <= MAX_SVG_BYTES:
-        return image(vector, "image/svg+xml", alt, width)
-    return image(rendered("png"), "image/png", alt, width)
+    """The figure as a PNG with a palette, which takes half of the bytes that it takes without one."""
+    with rc_context(rc_of()):
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    data = BytesIO()
+    pixels.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(data, "PNG")
+    return image(data.getvalue(), "image/png", alt, round(figure.get_figwidth() * CSS_INCH))
 
 
 def numbers(analysis: Analysis, index: int, name: str, words: Words) -> Element:

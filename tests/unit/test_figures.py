@@ -348,9 +348,7 @@ def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
         "    return figure\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    spec = FigureSpec(
-        "dummy", "A dummy", "Nothing to see.", "a line of help", "dummy_figure", ("tools",), printed=True
-    )
+    spec = FigureSpec("dummy", "A dummy", "Nothing to see.", "a line of help", "dummy_figure", ("tools",))
     monkeypatch.setitem(FIGURES, "dummy", spec)
     assert "dummy     a line of help" in help_of("plot", capsys)
     assert "dummy" in help_of("watch", capsys)

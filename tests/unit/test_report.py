@@ -9,17 +9,23 @@ import re
 import statistics
 from html.parser import HTMLParser
 from importlib import resources
+from io import BytesIO
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from made_steps import make_run
+from PIL import Image
 from report_steps import HOSTILE, STEPS, Bytes, Words, data_of, record, write_steps
 
+from arpo_entropy_recorder.analysis.analysis import analyse
 from arpo_entropy_recorder.cli import main
-from arpo_entropy_recorder.figures.catalogue import FIGURES
+from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 from arpo_entropy_recorder.figures.chinese import CHINESE as FIGURE_CHINESE
 from arpo_entropy_recorder.figures.words import Words as FigureWords
+from arpo_entropy_recorder.report import sections
 from arpo_entropy_recorder.report.chinese_script import CHINESE
 from arpo_entropy_recorder.report.markup import Document, page, tag
 from arpo_entropy_recorder.report.page import make_page, read_run
@@ -111,7 +117,33 @@ def test_what_cannot_be_answered_is_said_without_empty_numbers(tmp_path):
     assert "interval \u2013" not in text
 
 
-def test_figures_have_their_caption_as_text(tmp_path):
+@pytest.fixture(autouse=True)
+def few_figures(request, monkeypatch):
+    """To draw all of them takes seconds: a page has one, but where a test is about `all_figures`."""
+    if "all_figures" not in request.fixturenames:
+        monkeypatch.setattr(sections, "FIGURES", {"rounds": FIGURES["rounds"]})
+
+
+@pytest.fixture
+def all_figures():
+    return FIGURES
+
+
+@pytest.mark.parametrize("name", ["rounds", "heatmap"])
+def test_a_figure_with_a_palette_keeps_its_colours(name):
+    figure = draw(name, analyse(make_run(steps=12, trajectories=40), ["steps"]))
+    source = ElementTree.tostring(sections._picture(figure, "")).decode()
+    picture = Image.open(BytesIO(base64.b64decode(re.search('base64,([^"]+)', source)[1])))
+    assert picture.mode == "P"
+    exact = BytesIO()
+    figure.savefig(exact, format="png", dpi=sections.DPI)
+    apart = np.abs(
+        np.asarray(picture.convert("RGB"), int) - np.asarray(Image.open(exact).convert("RGB"), int)
+    )
+    assert np.quantile(apart.max(-1), 0.995) <= 8
+
+
+def test_figures_have_their_caption_as_text(tmp_path, all_figures):
     tools = [f"tool {number}" for number in range(8)]
     records = [record(n, 0, 0.2) for n in range(8)]
     records += [record(n, number, 0.7, tool=tool) for number in range(1, 6) for n, tool in enumerate(tools)]
@@ -119,7 +151,7 @@ def test_figures_have_their_caption_as_text(tmp_path):
     write_steps(tmp_path, {1: records, 2: records})
     html = report(tmp_path)
     figures = dict(re.findall(r'<figure id="figure-(\w+)-0" class="(\w+)">', html))
-    assert figures == dict.fromkeys([spec.name for spec in FIGURES.values() if spec.printed], "half")
+    assert figures == dict.fromkeys(FIGURES.keys() - {"window", "branching"}, "half")
     captions = re.findall("<figcaption>(.*?)<a ", html)
     assert len(captions) == len(figures)
     assert all(caption.replace("\u00a0", " ").endswith("2 steps, 1 to 2. ") for caption in captions)
@@ -282,6 +314,18 @@ def test_made_up_data_say_so(tmp_path, capsys):
     for words, message in (([], "give step files, or --simulate"), ([".", "--simulate"], "not both")):
         assert main(["report", *words, "-o", str(tmp_path / "page.html")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_run_without_a_branch_has_no_figure_of_branches(tmp_path, all_figures):
+    window = [0.1] * 20
+    starts = [record(s, 0, 0.2, window=window, tokens=[1] * 20) for s in range(6)]
+    records = [one | {"window": [one["entropy"], *window[1:]], "parent_idx": None} for start in starts
+               for one in (start, start | record(start["sample_idx"], 1, 0.4, tokens=[1] * 20))]  # fmt: skip
+    write_steps(tmp_path, {1: records})
+    assert "Where the loop branched: no trajectory is a branch" in report(tmp_path)
+    branch = record(6, 1, 0.4, tokens=[1] * 20, window=[0.4, *window[1:]], parent_idx=0)
+    write_steps(tmp_path, {1: [*records, branch]})
+    assert '<figure id="figure-branching-0"' in report(tmp_path)
 
 
 def test_the_pages_figures_show_nats_where_the_vocabulary_is_known(tmp_path):

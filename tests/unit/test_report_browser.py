@@ -10,6 +10,7 @@ from browser import all_of, chosen_steps, content, media, one, opened, requests,
 from real_like_runs import write_run
 from report_steps import HOSTILE, STEPS, Words, record, write_page_of_two, write_steps
 
+from arpo_entropy_recorder.figures.catalogue import FIGURES
 from arpo_entropy_recorder.report.page import make_page, read_run, write_report
 from arpo_entropy_recorder.report.serve import PageServer
 from arpo_entropy_recorder.report.transcript import Transcriber
@@ -146,8 +147,15 @@ def test_without_scripts_figures_and_tables_are_there(chrome, page):
     try:
         chrome.get(page.as_uri())
         assert not one(chrome, "#explore").is_displayed()
-        pictures = [picture for picture in all_of(chrome, "#printed img") if picture.is_displayed()]
-        assert len(pictures) == 6
+        shown = {
+            figure.get_attribute("id")
+            for figure in all_of(chrome, "#printed figure")
+            if figure.is_displayed()
+        }
+        # What says nothing of a run is named: the second has no windows, and no branches.
+        lacking = {"figure-window-1", "figure-branching-1"}
+        assert shown == {f"figure-{name}-{run}" for name in FIGURES for run in (0, 1)} - lacking
+        assert len(all_of(chrome, "#printed img")) == len(shown)
         assert "By tool-call round" in [caption.text for caption in all_of(chrome, "#printed caption")]
     finally:
         chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -160,6 +168,11 @@ def test_print_has_figures_and_tables_and_no_controls(browser):
     assert one(browser, "#printed table").is_displayed()
     printed = browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
     assert base64.b64decode(printed).startswith(b"%PDF")
+    # As wide as a sheet of paper within its margins: no column is cut off, and two figures are on a page.
+    size(browser, 717)
+    script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.getBoundingClientRect()[arguments[1]])"
+    assert max(browser.execute_script(script, "#printed table", "right")) <= 717
+    assert max(browser.execute_script(script, "#printed figure.half", "height")) < 520
 
 
 @pytest.mark.parametrize(
