@@ -25,7 +25,7 @@ from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import FIGURES, draw
 from arpo_entropy_recorder.figures.chinese import CHINESE as FIGURE_CHINESE
 from arpo_entropy_recorder.figures.words import Words as FigureWords
-from arpo_entropy_recorder.report import sections
+from arpo_entropy_recorder.report import static_figures
 from arpo_entropy_recorder.report.chinese_script import CHINESE
 from arpo_entropy_recorder.report.markup import Document, page, tag
 from arpo_entropy_recorder.report.page import make_page, read_run
@@ -121,7 +121,7 @@ def test_what_cannot_be_answered_is_said_without_empty_numbers(tmp_path):
 def few_figures(request, monkeypatch):
     """To draw all of them takes seconds: a page has one, but where a test is about `all_figures`."""
     if "all_figures" not in request.fixturenames:
-        monkeypatch.setattr(sections, "FIGURES", {"rounds": FIGURES["rounds"]})
+        monkeypatch.setattr(static_figures, "FIGURES", {"rounds": FIGURES["rounds"]})
 
 
 @pytest.fixture
@@ -132,11 +132,11 @@ def all_figures():
 @pytest.mark.parametrize("name", ["rounds", "heatmap"])
 def test_a_figure_with_a_palette_keeps_its_colours(name):
     figure = draw(name, analyse(make_run(steps=12, trajectories=40), ["steps"]))
-    source = ElementTree.tostring(sections._picture(figure, "")).decode()
+    source = ElementTree.tostring(static_figures._picture(figure, "")).decode()
     picture = Image.open(BytesIO(base64.b64decode(re.search('base64,([^"]+)', source)[1])))
     assert picture.mode == "P"
     exact = BytesIO()
-    figure.savefig(exact, format="png", dpi=sections.DPI)
+    figure.savefig(exact, format="png", dpi=static_figures.DPI)
     apart = np.abs(
         np.asarray(picture.convert("RGB"), int) - np.asarray(Image.open(exact).convert("RGB"), int)
     )
