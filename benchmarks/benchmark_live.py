@@ -27,11 +27,13 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that a clone works before it is installed
+_collector: Any = None  # of a CollectorProcess
 
 
 def main() -> None:
@@ -65,33 +67,28 @@ class CollectorProcess:
     """A Collector elsewhere, so that its thread does not take the engine's interpreter."""
 
     def __init__(self, job: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_collect, args=(job, other), daemon=True)
-        self._process.start()
-        self._pipe.recv()
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _listen, (job,))
+        self.ask("status")  # starts it
 
     def ask(self, name: str, *args: Any) -> tuple[Any, float]:
         """What the collector's method `name` returns, and the CPU seconds of its process so far."""
-        self._pipe.send((name, args))
-        result: tuple[Any, float] = self._pipe.recv()
-        return result
+        return self._pool.submit(_ask, name, *args).result()
 
     def close(self) -> None:
         """End the process."""
-        self._pipe.send(None)
-        self._process.join()
+        self.ask("close")
+        self._pool.shutdown()
 
 
-def _collect(job: Any, pipe: Any) -> None:
+def _listen(job: Any) -> None:
+    global _collector
     from arpo_entropy_recorder.live.collector import Collector
 
-    collector = Collector(job)
-    pipe.send("ready")
-    while asked := pipe.recv():
-        name, args = asked
-        pipe.send((getattr(collector, name)(*args), time.process_time()))
-    collector.close()
+    _collector = Collector(job)
+
+
+def _ask(name: str, *args: Any) -> tuple[Any, float]:
+    return getattr(_collector, name)(*args), time.process_time()
 
 
 def _engine(agent: Path, args: argparse.Namespace) -> Any:
