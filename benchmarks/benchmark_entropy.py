@@ -98,21 +98,6 @@ def in_parts(formula: Callable[[Tensor], Tensor], logits: Tensor, part: int) -> 
     return call
 
 
-def on_cuda() -> None:
-    logits = torch.randn(8192, VOCAB_SIZE, device="cuda", dtype=torch.bfloat16).mul_(3)
-    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    times = cuda_times(partial(torch.empty_like(source).copy_, source))
-    copy = print_row("copy (read + write)", "1 GiB", times, 2 * source.numel())
-    compiled = torch.compile(verl_formula, dynamic=False)
-    for num_rows in (1, 2, 4, 8, 16, 32, 64, 8192):
-        some, repeats = logits[:num_rows], 50 if num_rows < 100 else 10
-        shape, size = f"[{num_rows}, {VOCAB_SIZE}] bf16", some.numel() * some.element_size()
-        speed = print_row("this project (Triton)", shape, cuda_times(ours(logits, num_rows), repeats), size)
-        print_row("verl's formula", shape, cuda_times(in_parts(verl_formula, some, 2048), repeats), size)
-        print_row("torch.compile of it", shape, cuda_times(in_parts(compiled, some, 2048), repeats), size)
-    print(f"\nAll rows: {100 * speed / copy:.0f} % of the copy's bandwidth (target 90 %).")
-
-
 def on_cpu() -> None:
     for num_rows, vocab_size, dtype in (
         (1, 300, torch.float32),
@@ -151,7 +136,13 @@ def main() -> None:
         print(f"; CPU {cpu_name()}, {torch.get_num_threads()} threads")
     print("\n| what | logits | median us | middle half us | GB/s, logits read once |\n|---|---|---|---|---|")
     with torch.inference_mode():
-        on_cuda() if cuda else on_cpu()
+        if cuda:
+            from gpu import bandwidth, few_rows
+
+            bandwidth()
+            few_rows()
+        else:
+            on_cpu()
 
 
 def cpu_name() -> str:
