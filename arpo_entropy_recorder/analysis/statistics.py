@@ -18,6 +18,9 @@ from arpo_entropy_recorder.step_files.run_info import import_of
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
+# How many values wait to be counted: 16 KB of a group.
+MAX_WAITING = 2_048
+NO_VALUES = np.empty(0)
 # Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to about a thousandth.
 MAX_BOOTSTRAP = 200
 MIN_INTERVAL = 5
@@ -38,31 +41,46 @@ class Group:
 
     kept: int = POINTS_KEPT
     n: int = 0
-    mean: float = float("nan")
-    above: int = 0
+    _mean: float = float("nan")
+    _above: int = 0
     _squares: float = 0.0
-    _keys: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
-    _points: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
-    _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0), repr=False)
+    # Most groups are given a few values at a time, and one pass over many costs little more than one over few.
+    _waiting: list[np.ndarray] = field(default_factory=list, repr=False)
+    _room: int = MAX_WAITING
+    _keys: np.ndarray = field(default_factory=lambda: NO_VALUES, repr=False)
+    _points: np.ndarray = field(default_factory=lambda: NO_VALUES, repr=False)
+    _random: np.random.Generator | None = field(default=None, repr=False)
 
     def add(self, values: np.ndarray) -> None:
         """Take float64 `values` of shape [n]."""
         values = values[~np.isnan(values)]
         if not len(values):
             return
+        self.n += len(values)
+        self._waiting.append(values)
+        self._room -= len(values)
+        if self._room < 0:
+            self._count()
+
+    def _count(self) -> None:
+        """Take in the values that wait."""
+        if not self._waiting:
+            return
+        values = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self._waiting, self._room = [], MAX_WAITING
+        before = self.n - len(values)
         mean = float(values.mean())
         squares = float(np.square(values - mean).sum())
-        if self.n:  # Chan et al.'s merge of two means and sums of squares
-            total = self.n + len(values)
-            shift = mean - self.mean
-            squares += self._squares + shift * shift * self.n * len(values) / total
-            mean = self.mean + shift * len(values) / total
-        self.mean, self._squares = mean, squares
-        self.n += len(values)
-        self.above += int(np.count_nonzero(values > HIGH_ENTROPY))
+        if before:  # Chan et al.'s merge of two means and sums of squares
+            shift = mean - self._mean
+            squares += self._squares + shift * shift * before * len(values) / self.n
+            mean = self._mean + shift * len(values) / self.n
+        self._mean, self._squares = mean, squares
+        self._above += int(np.count_nonzero(values > HIGH_ENTROPY))
         self._keep(values)
 
     def _keep(self, values: np.ndarray) -> None:
+        self._random = self._random or np.random.default_rng(0)
         keys = self._random.random(len(values))
         if len(self._keys) == self.kept:  # full: drop most new values before sorting
             near = keys < self._keys[-1]
@@ -72,14 +90,22 @@ class Group:
         self._keys, self._points = keys[order], np.concatenate([self._points, values])[order]
 
     @property
+    def mean(self) -> float:
+        """NaN without values."""
+        self._count()
+        return self._mean
+
+    @property
     def sd(self) -> float:
         """The sample standard deviation (n - 1 in the denominator); NaN for fewer than two values."""
+        self._count()
         return (self._squares / (self.n - 1)) ** 0.5 if self.n > 1 else float("nan")
 
     @property
     def share_above(self) -> float:
         """The share of values above 0.6; NaN without values."""
-        return self.above / self.n if self.n else float("nan")
+        self._count()
+        return self._above / self.n if self.n else float("nan")
 
     def interval(self) -> tuple[float, float]:
         """The mean's 95 % interval: percentile bootstrap up to 200 values, normal above; NaN below five."""
@@ -96,6 +122,7 @@ class Group:
 
     def points(self, most: int | None = None) -> np.ndarray:
         """At most `most` of the values that were kept, a uniform sample, float64[min(n, kept, most)]."""
+        self._count()
         return self._points[:most]
 
 
