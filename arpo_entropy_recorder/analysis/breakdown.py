@@ -82,11 +82,10 @@ def by_tool(step: Step, records: np.ndarray) -> Iterator[tuple[str, np.ndarray]]
     """The tools that `records`, bool[n], name, in order, each with those of them after its results, bool[n]."""
     if "tool" not in step.columns:
         return
-    recorded = step.columns["tool"].tolist()
-    names = {tool: shown_tool(tool) for tool in set(recorded)}
-    tools = np.array([names[tool] for tool in recorded], dtype=object)
-    for tool in sorted(set(tools[records])):
-        yield tool, records & (tools == tool)
+    told, place = step.tools
+    shown = [shown_tool(tool) for tool in told]
+    for tool in sorted({shown[number] for number in np.unique(place[records]).tolist()}):
+        yield tool, records & np.isin(place, [number for number, name in enumerate(shown) if name == tool])
 
 
 def shown_tool(tool: str | None) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from arpo_entropy_recorder.analysis.ratio import six_sums
 from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.rows import number_rows
 
 
 @dataclass
@@ -67,5 +68,4 @@ def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, bo
     keys = np.where(
         named >= 0, np.stack([named, np.full_like(named, -2), np.full_like(named, -2)]), [call, rank, row]
     )
-    _, number = np.unique(keys, axis=1, return_inverse=True)
-    return number.reshape(-1), names, bool(known.any() or (named >= 0).any())
+    return number_rows(keys)[1], names, bool(known.any() or (named >= 0).any())

@@ -8,6 +8,7 @@ import numpy as np
 
 from arpo_entropy_recorder.analysis.breakdown import by_tool
 from arpo_entropy_recorder.step_files.read import Step
+from arpo_entropy_recorder.step_files.rows import number_rows
 
 # Bin 0 holds what is below LOWEST, 0 too; the others divide LOWEST to 1 evenly on a log scale: 9.5 % each.
 BINS, LOWEST = 128, 1e-5
@@ -42,8 +43,8 @@ class Histograms:
                 self._take(step.global_step, rounds[rows], tool[rows], entropy[rows])
 
     def _take(self, global_step: int, rounds: np.ndarray, tool: np.ndarray, entropy: np.ndarray) -> None:
-        keys, group = np.unique(np.stack([rounds, tool]), axis=1, return_inverse=True)
-        group = group.reshape(-1)
+        first, group = number_rows((rounds, tool))
+        keys = np.stack([rounds[first], tool[first]])
         cell = group * BINS + bin_of(entropy)
         counts = np.bincount(cell, minlength=keys.shape[1] * BINS).reshape(-1, BINS)
         self._keys.append(np.concatenate([np.full((1, keys.shape[1]), global_step), keys]))

@@ -21,6 +21,7 @@ from arpo_entropy_recorder.step_files.find import (
     read_bytes,
 )
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, parse_name
+from arpo_entropy_recorder.step_files.rows import number_rows
 from arpo_entropy_recorder.step_files.versions import assemble, is_stale
 
 OnBad = Callable[[ReadError], object]
@@ -63,12 +64,15 @@ class Step:
 
         A trajectory has one call, data-parallel rank and sample_idx; they are numbered in that order.
         """
-        key = np.zeros(len(self), np.int64)
-        for column in (*self.batch, self.columns["sample_idx"]):
-            values, code = np.unique(column, return_inverse=True)
-            key = key * len(values) + code
-        _, first, number = np.unique(key, return_index=True, return_inverse=True)
+        first, number = number_rows((*self.batch, self.columns["sample_idx"]))
         return number, first
+
+    @cached_property
+    def tools(self) -> tuple[list[str | None], np.ndarray]:
+        """The tools that records name, and the place of each record's among them, int64[n]; needs the column."""
+        recorded = self.columns["tool"].tolist()
+        places = {tool: place for place, tool in enumerate(dict.fromkeys(recorded))}
+        return list(places), np.array(list(map(places.__getitem__, recorded)), int)
 
     @cached_property
     def starts(self) -> np.ndarray:
