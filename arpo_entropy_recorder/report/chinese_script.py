@@ -47,6 +47,7 @@ CHINESE = {word: (FIGURES | PAGE)[word] for word in SHARED} | {
     ),
     "score {score}": "得分 {score}",
     "Step {step}, no. {sample}": "第 {step} 步，{sample} 号",
+    "Step {step}, rank {rank}, no. {sample}": "第 {step} 步，rank {rank}，{sample} 号",
     "{n} of {all} trajectories": "{all} 条轨迹中的 {n} 条",
     "; mean score {mean} of {scored}": "；{scored} 条的平均得分 {mean}",
     "Step {step}, trajectory {sample}": "第 {step} 步，轨迹 {sample}",

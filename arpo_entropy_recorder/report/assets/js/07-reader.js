@@ -44,6 +44,9 @@ function filtersNow() {
   return { round: value("round"), low: value("score-low"), high: value("score-high"), words: value("words") };
 }
 
+// Data-parallel ranks count their trajectories each for itself.
+const nameOf = (t) => say(t.rank === null ? "Step {step}, no. {sample}" : "Step {step}, rank {rank}, no. {sample}", t);
+
 function drawList() {
   const filters = filtersNow();
   listed = choice.run.trajectories.filter((t) => isListed(t, filters));
@@ -51,7 +54,7 @@ function drawList() {
     const path = t.segments.map((s) => entropyText(s.entropies[0])).join(" \u2192 ");
     const score = t.score === null ? null : element("span", { class: "score" }, say("score {score}", { score: plain(t.score) }));
     const button = element("button", { type: "button", tabindex: "-1" },
-      element("span", {}, say("Step {step}, no. {sample}", t)), " ", score, element("small", {}, path));
+      element("span", {}, nameOf(t)), " ", score, element("small", {}, path));
     button.dataset.id = trajectoryId(t);
     button.addEventListener("click", () => openTrajectory(t));
     return element("li", {}, button);
