@@ -135,7 +135,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
             subparsers.add_parser(name, help=summary, add_help=False)
     args, unknown = parser.parse_known_args(words)
     if unknown and getattr(args, "passes_on", False):
-        # `serve` hands them to vLLM.
+        # `serve` hands them to vLLM. Behind one of them MODEL may be its value.
+        if words.index(unknown[0]) < words.index(args.model):
+            chosen.error("MODEL comes first, before vllm serve's options")
         args.rest, unknown = unknown, []
     if unknown:
         chosen.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -18,6 +18,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -65,9 +66,14 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.live.serve.front import LIVE, TEXT_RESULTS
     from arpo_entropy_recorder.live.serve.recorder import Recorder
     from arpo_entropy_recorder.live.source import PLUGIN
+    from arpo_entropy_recorder.rollout.model import check_model
 
     if not entry_points(group="vllm.general_plugins", name=PLUGIN):
         raise UserError("vLLM does not find this package's plug-in: install the package again with pip")
+    options = _options(args.rest)
+    if args.model != TOY:
+        check_model(args.model, options)
+    _check_port(options)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     # For the recorder's files and sockets alone; the server keeps its own.
     mask = os.umask(0o077)
@@ -94,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
             said = recorder.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if status and not said["turns"]:
+        _say(f"vLLM ended with status {status}, and its own lines say why; nothing was asked, or recorded")
+        return status
     lost = said["records_unwritten"] + said["records_dropped"]
     written = (
         f"{said['records'] - lost:,} records in {settings.save_dir}, {said['nulls']:,} without an entropy"
@@ -110,6 +119,33 @@ def _vllm_serve() -> list[str]:
         # vLLM's own command asks for the version of a distribution of this name; the CPU build has another.
         return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model"]
     return [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+
+
+def _check_port(options: dict[str, str]) -> None:
+    """Raise UserError where vLLM would find, after half a minute, that it cannot listen."""
+    host, port = options.get("host", ""), options.get("port", "8000")
+    if options.keys() & {"uds", "config", "headless"} or not port.isdecimal():
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # As several API servers listen. A port that others share so is left to vLLM.
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            tried.bind((host, int(port)))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            where = f"port {port} of {host}" if host else f"port {port}"
+            raise UserError(f"cannot listen on {where}: {reason}; give another --port or --host") from error
+
+
+def _options(typed: list[str]) -> dict[str, str]:
+    """{name of an option of vLLM's, with underscores: its value, or the word behind it}."""
+    options = {}
+    for word, following in zip(typed, [*typed[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            options[name[2:].replace("-", "_")] = value if equals else following
+    return options
 
 
 def _model(model: str, typed: list[str], directory: str, environment: dict[str, str]) -> list[str]:

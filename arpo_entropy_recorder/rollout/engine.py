@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from arpo_entropy_recorder.errors import UserError, shorten
 from arpo_entropy_recorder.rollout.interrupt import held_interrupt
+from arpo_entropy_recorder.rollout.model import check_model
 
 # For the keys and values of a CPU's requests: 90,000 tokens of a model of 135 M parameters in float32.
 CPU_CACHE_GIB = "4"
@@ -26,9 +26,7 @@ def load_engine(model: str, options: dict[str, Any], verbose: bool) -> tuple[Any
     Nothing that vLLM logs is shown unless `verbose`. Raises UserError for what is no model, EngineError for one that
     does not start.
     """
-    path = Path(model)
-    if not (path / "config.json").is_file() and (path.exists() or model.startswith((".", "/", "~"))):
-        raise UserError(f"{model}: not a model: a directory with a config.json is needed, or a hub name")
+    check_model(model, options)
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if not verbose:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

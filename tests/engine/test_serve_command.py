@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -44,12 +47,16 @@ def start(tmp_path, temporary, plugged_in):
         (folder / "__init__.py").touch()
     (package / "main.py").write_text(SERVER)
     announce(tmp_path / "path", "vllm", "0.32.0")
+    (tmp_path / "MODEL").mkdir()
+    (tmp_path / "MODEL" / "config.json").write_text("{}")
     path = os.pathsep.join(
         [str(tmp_path / "path"), str(plugged_in), str(ROOT), os.environ.get("PYTHONPATH", "")]
     )
     started = []
 
     def run(*words, program=None, **environment):
+        if not program and not any(word.startswith("--port") for word in words):
+            words = [*words, "--port", "0"]
         words = ["-c", program] if program else ["-m", "arpo_entropy_recorder", "serve", *words]
         process = subprocess.Popen(
             [sys.executable, *words],
@@ -71,10 +78,10 @@ def start(tmp_path, temporary, plugged_in):
 
 def test_options_of_vllm_are_handed_on(start):
     process = start(
-        "MODEL", "--port", "8000", "-o", "out", "--window", "20", "-O3", "--api-key=k", VLLM_PLUGINS="own"
+        "MODEL", "--port", "0", "-o", "out", "--window", "20", "-O3", "--api-key=k", VLLM_PLUGINS="own"
     )
     said = json.loads(process.stdout.readline())
-    assert said["words"] == ["serve", "MODEL", "--port", "8000", "-O3", "--api-key=k"]
+    assert said["words"] == ["serve", "MODEL", "--port", "0", "-O3", "--api-key=k"]
     environment = said["environment"]
     assert environment["ARPO_ENTROPY_LIVE"] == "1"
     assert environment["ARPO_ENTROPY_WINDOW"] == "20"
@@ -97,7 +104,143 @@ def test_a_signal_ends_the_server_and_leaves_nothing(start, temporary, number):
 
 def test_the_servers_failure_is_the_commands(start):
     process = start("MODEL", "-o", "out", "--fails")
-    assert process.wait(timeout=120) == 3
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "vLLM ended with status 3" in err
+
+
+def refused(process, *said):
+    """One line on stderr that says it all, status 2, and vLLM was not started."""
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+    for words in said:
+        assert words in err
+
+
+NO_MODELS = {
+    "empty": "empty: not a model",
+    "./nowhere": "./nowhere: not a model: no such directory",
+    "/nowhere": "/nowhere: not a model: no such directory",
+    "checkpoints/run/step_200": "no such directory, and no hub name",
+    "file.txt": "file.txt: not a model but a file",
+    "broken": "broken/config.json: not a JSON object",
+    "list": "list/config.json: not a JSON object",
+    "locked": "locked/config.json: not a JSON object",
+}
+
+
+@pytest.mark.parametrize("model", NO_MODELS)
+def test_what_is_no_model_is_one_line(start, tmp_path, model):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").touch()
+    for name, config in {"broken": b'{"model_type": ', "list": b"[]", "locked": b"\xff"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(config)
+    refused(start(model, "-o", "out"), NO_MODELS[model])
+    assert not (tmp_path / "out").exists()
+
+
+LEFT_TO_VLLM = {
+    "a GGUF file": ["weights.gguf"],
+    "a directory of one": ["gguf"],
+    "one on the hub": ["owner/name:Q4_K_M"],
+    "Mistral's form": ["mistral"],
+    "object storage": ["s3://bucket/model"],
+    "a config elsewhere": ["gguf-to-be", "--hf-config-path=other"],
+    "another loader": ["a/b/c", "--load-format", "own"],
+    "another token": ["a/b", "--hf-token=own"],
+}
+
+
+@pytest.mark.parametrize("what", LEFT_TO_VLLM)
+def test_what_may_be_a_model_is_left_to_vllm(start, tmp_path, what):
+    (tmp_path / "weights.gguf").touch()
+    for path in ("gguf/w.gguf", "mistral/params.json", "gguf-to-be/w.bin"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).touch()
+    said = json.loads(start(*LEFT_TO_VLLM[what], "-o", "out").stdout.readline())
+    assert said["words"][: 1 + len(LEFT_TO_VLLM[what])] == ["serve", *LEFT_TO_VLLM[what]]
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """The environment of a hub that knows one model, and a gated one."""
+    pytest.importorskip("huggingface_hub", reason="it comes with vLLM: make test")
+    answers = {"/owner/known/": (200, ""), "/owner/gated/": (403, "GatedRepo"), "/owner/odd/": (500, "")}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            status, code = next(
+                (a for p, a in answers.items() if self.path.startswith(p)), (404, "RepoNotFound")
+            )
+            self.send_response(status)
+            for name, value in {
+                "X-Error-Code": code,
+                "ETag": "e",
+                "X-Repo-Commit": "c",
+                "Content-Length": "2",
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_CACHE": str(tmp_path / "hub" / "hub"), "TRANSFORMERS_CACHE": "", "VLLM_USE_MODELSCOPE": "",
+        "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "no_proxy": "*",
+    }  # fmt: skip
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", ["owner/unknown", "owner/gated"])
+def test_a_name_that_the_hub_does_not_give_is_one_line(start, hub, name):
+    refused(start(name, "-o", "out", **hub), f"{name}: not a model", "HF_TOKEN")
+
+
+@pytest.mark.parametrize("name", ["owner/known", "owner/odd"])
+def test_a_name_that_the_hub_may_give_is_handed_on(start, hub, name):
+    assert json.loads(start(name, "-o", "out", **hub).stdout.readline())["words"][1] == name
+
+
+def test_a_name_in_the_cache_needs_no_hub(start, hub, tmp_path):
+    (tmp_path / "hub" / "hub" / "models--owner--unknown").mkdir(parents=True)
+    process = start("owner/unknown", "-o", "out", **hub)
+    assert json.loads(process.stdout.readline())["words"][1] == "owner/unknown"
+
+
+@pytest.mark.parametrize("change", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:1"}], ids=str)
+def test_a_hub_that_cannot_be_asked_is_one_line(start, hub, change):
+    refused(
+        start("owner/known", "-o", "out", **(hub | change)), "hub cannot be asked", "connect this machine"
+    )
+
+
+@pytest.mark.parametrize("how", ["--port {}", "--port={} --host=127.0.0.1", "--host 127.0.0.1 --port {}"])
+def test_a_port_in_use_is_one_line(start, how):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(start("MODEL", "-o", "out", *how.format(port).split()), f"port {port}", "give another --port")
+
+
+def test_a_port_that_is_not_listened_on_is_not_tried(start):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        process = start("MODEL", "-o", "out", "--port", port, "--uds", "socket")
+        assert "--uds" in json.loads(process.stdout.readline())["words"]
+
+
+def test_a_model_behind_vllms_options_is_one_line(start):
+    refused(start("--port", "0", "MODEL", "-o", "out"), "MODEL comes first")
 
 
 def test_a_directory_that_cannot_be_made_is_one_line(start, tmp_path):
