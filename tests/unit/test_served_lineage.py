@@ -151,6 +151,37 @@ def test_an_edited_reply_has_no_parent(recording):
     assert nxt.trajectory.prompt is None
 
 
+def test_a_lengthened_reply_contradicts_its_tokens(recording):
+    recording.ask(HELLO, assistant("Hello"))
+    nxt = recording.ask([*HELLO, assistant("Hello and good day."), user("And?")], assistant("x"))
+    assert (nxt.how, nxt.trajectory.parent, nxt.trajectory.is_start) == ("unknown", None, False)
+
+
+def test_a_reply_is_the_same_however_it_is_cut(recording):
+    root = recording.ask(HELLO, assistant("Yes indeed"))
+    parts = [{"type": "text", "text": "Yes "}, {"type": "text", "text": "indeed"}]
+    nxt = recording.ask([*HELLO, {"role": "assistant", "content": parts}, user("And?")], assistant("x"))
+    assert number(nxt) == number(root)
+
+
+def test_an_earlier_replys_identifier_is_not_relied_on(recording):
+    first, second = assistant("", SEARCH), assistant("", SEARCH)
+    root = recording.ask(HELLO, first)
+    messages = [*HELLO, first, *results(first, "nothing")]
+    recording.ask(messages, second)
+    nxt = recording.ask([*messages, second, *results(first, "found")], assistant("x"))
+    assert (number(nxt), nxt.round, nxt.tools) == (number(root), 2, ("search",))
+    assert nxt.how in ("tokens", "messages")
+
+
+def test_brackets_without_end_are_arguments_like_others(recording):
+    reply = assistant("", SEARCH)
+    reply["tool_calls"][0]["function"]["arguments"] = "[" * 100_000
+    root = recording.ask(HELLO, reply)
+    nxt = recording.ask([*HELLO, reply, *results(reply, "?")], assistant("x"))
+    assert (number(nxt), nxt.how) == (number(root), "calls")
+
+
 def test_an_edited_later_reply_does_not_link_to_an_earlier_one(recording):
     first, second = assistant("Hello."), assistant("Well.")
     recording.ask(HELLO, first)

@@ -29,14 +29,16 @@ class Conversation(msgspec.Struct, frozen=True):
     """The messages of a request, in digests.
 
     context: the whole conversation. continued: up to and with the last assistant message, None where there is none.
-    calls: the last assistant message's calls, None without any. turns: number of assistant messages.
-    result_ids: the calls that the results at the end answer; None where an identifier is none to rely on.
+    last: the last assistant message alone. calls: its calls, None without any. turns: number of assistant messages.
+    result_ids: the calls that the results at the end answer; None where an identifier is none to rely on, or not of
+    the last assistant message.
     tools: the names of the tools whose results are at the end, in order; None where no message names the call.
     round: results before the reply, those that come together counted as one. is_after: the end is a result.
     """
 
     context: bytes
     continued: bytes | None
+    last: bytes | None
     calls: bytes | None
     turns: int
     result_ids: list[bytes | None]
@@ -46,9 +48,10 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A reply, in digests: the conversation with it, its calls (None without any), and their identifiers."""
+    """A reply, in digests: the conversation with it, it alone, its calls (None without any), and their ids."""
 
     conversation: bytes
+    alone: bytes
     calls: bytes | None
     call_ids: list[bytes]
 
@@ -61,8 +64,9 @@ def read_conversation(
     text_results: a user's message behind an assistant's is the result of a tool that is not told.
     Raises an error of some kind for what are no messages.
     """
-    context, continued, calls = digests.of(_START), None, None
+    context, continued, last, calls = digests.of(_START), None, None, None
     turns = rounds = 0
+    last_ids: set[object] = set()
     names: dict[object, str | None] = {}
     tail: list[Mapping[str, Any]] = []
     for message in messages:
@@ -75,14 +79,20 @@ def read_conversation(
         tail = []
         if role == ASSISTANT:
             turns += 1
-            continued, calls = context, _calls_digest(message, digests)
-            names |= {call["id"]: tool_name(call["function"]["name"]) for call in _calls_of(message)}
+            continued, last = context, _message_digest(message, digests)
+            calls = _calls_digest(message, digests)
+            called = {call["id"]: tool_name(call["function"]["name"]) for call in _calls_of(message)}
+            names, last_ids = names | called, set(called)
     return Conversation(
         context=context,
         continued=continued,
+        last=last,
         calls=calls,
         turns=turns,
-        result_ids=[_id_digest(message.get("tool_call_id"), digests) for message in tail],
+        result_ids=[
+            _id_digest(message["tool_call_id"], digests) if message.get("tool_call_id") in last_ids else None
+            for message in tail
+        ],
         tools=[names.get(message.get("tool_call_id")) for message in tail],
         round=rounds,
         is_after=bool(tail),
@@ -94,6 +104,7 @@ def read_reply(conversation: Conversation, message: Mapping[str, Any], digests: 
     ids = [_id_digest(call.get("id"), digests) for call in _calls_of(message)]
     return Reply(
         conversation=_extended(conversation.context, message, digests),
+        alone=_message_digest(message, digests),
         calls=_calls_digest(message, digests),
         call_ids=[call_id for call_id in ids if call_id is not None],
     )
@@ -101,13 +112,21 @@ def read_reply(conversation: Conversation, message: Mapping[str, Any], digests: 
 
 def _extended(context: bytes, message: Mapping[str, Any], digests: Digests) -> bytes:
     """The digest of a conversation with one more message."""
-    is_assistant = message["role"] == ASSISTANT
-    calls = _plain_calls(message)
-    return digests.of(context.hex(), message["role"], _text(message.get("content"), is_assistant), calls)
+    return digests.of(context.hex(), *_plain(message))
 
 
-def _text(content: Any, is_assistant: bool) -> list[str]:
-    """The content's parts without white space, and without an assistant's thoughts."""
+def _message_digest(message: Mapping[str, Any], digests: Digests) -> bytes:
+    return digests.of("message", *_plain(message))
+
+
+def _plain(message: Mapping[str, Any]) -> tuple[str, str, list[list[str]]]:
+    """A message's role, text and calls."""
+    role = message["role"]
+    return role, _text(message.get("content"), role == ASSISTANT), _plain_calls(message)
+
+
+def _text(content: Any, is_assistant: bool) -> str:
+    """The content without white space, without an assistant's thoughts, and however it is cut into parts."""
     parts = content if isinstance(content, list) else [content or ""]
     texts = []
     for part in parts:
@@ -118,7 +137,7 @@ def _text(content: Any, is_assistant: bool) -> list[str]:
             # Also where the prompt has opened the thought.
             text = text.rpartition("</think>")[2]
         texts.append("".join(text.split()))
-    return [text for text in texts if text]
+    return "".join(texts)
 
 
 def _calls_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -137,7 +156,7 @@ def _plain_arguments(arguments: Any) -> str:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):  # a model may write brackets without end
             return arguments.strip()
     return json.dumps(arguments, sort_keys=True)
 

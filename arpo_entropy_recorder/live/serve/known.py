@@ -27,7 +27,8 @@ class Trajectory:
 class Known:
     """A completion that may be continued.
 
-    length, tokens, can_resume: of its prompt and tokens, as far as they have been heard of.
+    reply: its words and calls alone. length, tokens, can_resume: of its prompt and tokens, as far as they have been
+    heard of.
     """
 
     trajectory: Trajectory
@@ -37,6 +38,7 @@ class Known:
     calls: bytes | None
     session: bytes | None
     conversation: bytes | None
+    reply: bytes | None
     call_ids: list[bytes]
     length: int = 0
     tokens: bytes = b""
@@ -72,6 +74,7 @@ class KnownCompletions:
             calls=reply.calls if reply else None,
             session=turn.session,
             conversation=reply.conversation if reply else None,
+            reply=reply.alone if reply else None,
             call_ids=list(dict.fromkeys(reply.call_ids)) if reply else [],
         )
         self._all[self._entered] = known

@@ -120,8 +120,8 @@ class Lineage:
             parent = self._only(found, turn)
             if parent is None:
                 return None, "alike"
-            # Behind it the history has a reply that is not as the server gave it, or the tokens are alike by chance.
-            if parent.turns is None or parent.turns + 1 == conversation.turns:
+            # Else the client has lengthened the reply or added others, or the tokens are alike by chance.
+            if parent.turns in (None, conversation.turns - 1) and parent.reply in (None, conversation.last):
                 return parent, "tokens"
         if found := self._known.by_conversation(conversation.continued):
             parent = self._only(found, turn)
