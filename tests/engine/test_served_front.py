@@ -25,7 +25,7 @@ from arpo_entropy_recorder.live.serve.channel import local_addresses
 from arpo_entropy_recorder.live.serve.chat import recorded_chat
 from arpo_entropy_recorder.live.serve.front import CHAT, Seam
 from arpo_entropy_recorder.live.serve.recorder import Recorder
-from arpo_entropy_recorder.live.serve.turns import Ask
+from arpo_entropy_recorder.live.serve.turns import Ask, seal
 from arpo_entropy_recorder.recorder.settings import Settings
 from arpo_entropy_recorder.step_files import write as write_module
 
@@ -316,6 +316,27 @@ def test_a_flush_is_taken_once_a_second(rig):
     assert channel.ask(Ask("flush"))["code"] == 429
 
 
+def test_questions_without_end_do_not_hold_the_recorder():
+    answers = []
+
+    class Asks:
+        def poll(self, milliseconds):
+            assert len(answers) < 1000
+            return True
+
+        def recv(self, flags):
+            return seal(b"k" * 32, Ask("status"))
+
+        send = answers.append
+
+    asked = SimpleNamespace(
+        _asks=Asks(), _job=SimpleNamespace(token=b"k" * 32), _answer_to=None,
+        boundary=SimpleNamespace(run=lambda *action: (True, {})),
+    )  # fmt: skip
+    Recorder._answer(asked)
+    assert len(answers) == recorder_module.MAX_ANSWERS
+
+
 def test_what_is_not_of_the_job_is_refused(rig):
     import zmq
 
@@ -361,12 +382,14 @@ class Chat:
             deltas.append({"tool_calls": [{"index": index, "id": call["id"], "function": {"name": name}}]})
             deltas += [{"tool_calls": [{"index": index, "function": {"arguments": c}}]} for c in arguments]
         for delta in deltas:
-            yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta}]})}\n\n"
+            # As vLLM's: only what JSON must escape is escaped.
+            data = json.dumps({"choices": [{"index": 0, "delta": delta}]}, ensure_ascii=False)
+            yield f"data: {data}\n\n"
         yield "data: [DONE]\n\n"
 
 
-def raw_request(messages, **headers):
-    return SimpleNamespace(_body=json.dumps({"messages": messages}).encode(), headers=headers)
+def raw_request(body, headers):
+    return SimpleNamespace(_body=json.dumps(body).encode(), headers=headers)
 
 
 @pytest.fixture
@@ -376,11 +399,13 @@ def create(tmp_path, monkeypatch):
         rig = Rig(tmp_path / "entropies", is_server=True)
         wrapped = recorded_chat(rig.seam, Chat, Chat.create_chat_completion)
 
-        def ask(messages, reply, is_stream=False, request=None, cls=Chat, **headers):
+        def ask(messages, reply, is_stream=False, request=None, cls=Chat, more=None, **headers):
             server = cls(rig, Engine([5, 6]), reply, is_stream)
 
             async def go():
-                result = await wrapped(server, request, raw_request(messages, **headers))
+                result = await wrapped(
+                    server, request, raw_request({"messages": messages} | (more or {}), headers)
+                )
                 assert CHAT.get() is None
                 return [chunk async for chunk in result] if is_stream else result
 
@@ -411,6 +436,24 @@ def test_a_conversation_is_followed(create, is_stream):
     assert (start["trajectory"], start["round"], start["tool"]) == (0, 0, None)
     assert (after["trajectory"], after["round"], after["tool"]) == (0, 1, "search")
     assert create.rig.status()["linked_by"] == {"start": 1, "calls": 1}
+
+
+@pytest.mark.parametrize(
+    "odd", ["\u2028", "\u2029", "\x85", "\x1c", "\r\n", "\U0001f600", "data: "], ids=ascii
+)
+def test_odd_characters_of_a_stream_are_words(create, odd):
+    reply = {"role": "assistant", "content": f"a{odd}b"}
+    create(USER, reply, True)
+    create([*USER, reply, {"role": "user", "content": "And?"}], CALL, True)
+    assert len(create.rig.records()) == 2
+    status = create.rig.status()
+    assert (status["linked_by"], status["failures"]) == ({"start": 1, "messages": 1}, 0)
+
+
+def test_a_body_that_only_python_reads_is_recorded(create):
+    create(USER, CALL, more={"metadata": {"score": float("nan")}})
+    assert len(create.rig.records()) == 1
+    assert create.rig.status()["failures"] == 0
 
 
 def test_messages_are_not_read_on_the_event_loop(create, monkeypatch):

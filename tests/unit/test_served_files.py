@@ -134,6 +134,11 @@ def test_the_weights_version_is_the_step_before_the_header(recording):
     assert recording.write() == [5, 6]
 
 
+def test_a_version_beyond_all_measure_is_none(recording):
+    recording.ask(USER, assistant("a"), version="9" * 5000)
+    assert recording.write() == [1]
+
+
 def test_a_reply_whose_version_is_not_known_is_in_no_versions_step(recording):
     recording.ask(USER, assistant("a"), version="5")
     recording.ask(USER, assistant("cut off"))

@@ -6,6 +6,7 @@ The body is the one that the server has read and checked already. It is parsed i
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ class ChatRequest:
     def complete(self, turn: Turn, indices: Sequence[int], session: str | None) -> None:
         """In the channel's thread: add to the turn what the messages say."""
         digests = self._front.digests
-        messages = msgspec.json.decode(self._body)["messages"]
+        messages = _read_body(self._body)["messages"]
         turn.conversation = read_conversation(messages, digests, self._front.text_results)
         turn.step = self._step
         if session := session or self._session:
@@ -103,6 +104,13 @@ def recorded_chat(seam: Seam, cls: type, original: Create) -> Create:
     return create_chat_completion
 
 
+def _read_body(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body)  # as the server does: NaN, UTF-16
+
+
 def _of_response(response: Any) -> dict[int, dict[str, Any]]:
     """{index of the choice: message as a client gets it}; nothing of an error."""
     return {
@@ -122,7 +130,7 @@ def _of_stream(chunks: Sequence[str] | None) -> dict[int, dict[str, Any]]:
     texts: dict[int, str] = {}
     calls: dict[int, dict[int, list[str]]] = {}
     for chunk in chunks or ():
-        for line in chunk.splitlines():
+        for line in chunk.split("\n"):  # not splitlines(): a reply may hold other ends of lines
             data = line.removeprefix("data:").strip()
             if data == line or not data or data == "[DONE]":
                 continue

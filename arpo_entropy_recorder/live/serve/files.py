@@ -20,6 +20,7 @@ from arpo_entropy_recorder.live.records import (
 from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES
 from arpo_entropy_recorder.live.serve.known import Trajectory
 from arpo_entropy_recorder.live.serve.lineage import Placed
+from arpo_entropy_recorder.live.serve.turns import read_step
 from arpo_entropy_recorder.live.steps import LATE_STEPS
 from arpo_entropy_recorder.recorder.guard import warn
 from arpo_entropy_recorder.recorder.settings import Settings
@@ -58,7 +59,7 @@ class Row:
             num_tokens=len(completion.token_ids) // TOKEN_BYTES,
             is_first=placed.is_first,
             told_step=told_step,
-            version=int(version) if version and version.isascii() and version.isdecimal() else None,
+            version=read_step(version) if version else None,
             token_ids=np.frombuffer(completion.token_ids, "<i4") if keep_tokens else None,
         )
 

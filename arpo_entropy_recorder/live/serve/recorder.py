@@ -30,6 +30,8 @@ FLUSH_HOLD_S, STATUS_HOLD_S = 0.3, 0.05
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 FLUSH_INTERVAL_S = 1.0
 MAX_FRONTS = 1000
+# At a time.
+MAX_ANSWERS = 10
 
 
 class Recorder:
@@ -165,10 +167,12 @@ class Recorder:
         self._files.describe(front.vocab_size, info)
 
     def _answer(self) -> None:
-        """Answer the questions that have come."""
+        """Answer some of the questions that have come: asked without end, they must not keep files waiting."""
         import zmq
 
-        while self._asks.poll(0):
+        for _ in range(MAX_ANSWERS):
+            if not self._asks.poll(0):
+                return
             try:
                 ask = unseal(self._job.token, self._asks.recv(zmq.NOBLOCK), Ask)
             except Forged:
