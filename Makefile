@@ -96,7 +96,7 @@ test-verl-quick: env-verl ## those of test-verl that need no vLLM server: some f
 	@echo "NOT RUN: verl's own vLLM server (make test-verl)"
 
 test-serve: env ## the tests on a real server: one engine, two in parallel with two API servers, and of both kinds
-	$(PY) -m pytest tests/serve tests/engine/test_served_front.py -m "not arpo" $(ARGS)
+	$(PY) -m pytest tests/serve tests/engine/test_serve_command.py tests/engine/test_served_front.py -m "not arpo" $(ARGS)
 
 test-arpo: env-pinned ## the tests on ARPO itself: make test-arpo ARPO_ROOT=path/to/clone
 	@test -n "$(ARPO_ROOT)" || { echo "name a clone: make test-arpo ARPO_ROOT=path/to/ARPO" >&2; exit 2; }

@@ -78,13 +78,15 @@ def start(tmp_path, temporary, plugged_in):
 
 def test_options_of_vllm_are_handed_on(start):
     process = start(
-        "MODEL", "--port", "0", "-o", "out", "--window", "20", "-O3", "--api-key=k", VLLM_PLUGINS="own"
-    )
+        "MODEL", "--port", "0", "-o", "out", "--window", "20", "--text-results", "-O3",
+        "--api-key=k", VLLM_PLUGINS="own",
+    )  # fmt: skip
     said = json.loads(process.stdout.readline())
     assert said["words"] == ["serve", "MODEL", "--port", "0", "-O3", "--api-key=k"]
     environment = said["environment"]
     assert environment["ARPO_ENTROPY_LIVE"] == "1"
     assert environment["ARPO_ENTROPY_WINDOW"] == "20"
+    assert environment["ARPO_ENTROPY_TEXT_RESULTS"] == "1"
     assert environment["VLLM_PLUGINS"] == "own,arpo_entropy"
     assert said["mask"] != 0o077
 

@@ -44,6 +44,7 @@ class Engine:
     """AsyncLLM as the seam sees it: gives out `replies` token by token and notes what it was given."""
 
     model_config = SimpleNamespace(model="/models/toy")
+    version = "7"
     tokenizer = SimpleNamespace(get_vocab=lambda: dict.fromkeys(range(VOCABULARY)))
 
     def __init__(self, *replies):
@@ -69,7 +70,7 @@ class Engine:
                                 index=index,
                                 token_ids=seen.get(kind, reply),
                                 finish_reason="stop" if is_last else None,
-                                weight_versions=[SimpleNamespace(version="7")] if is_last else None,
+                                weight_versions=[SimpleNamespace(version=self.version)] if is_last else None,
                             )
                         )
                 if outputs:
@@ -361,8 +362,9 @@ class Chat:
     async def create_chat_completion(self, request, raw_request=None):
         prompt = [ord(c) for c in json.dumps(json.loads(raw_request._body)["messages"])]
         stream = self.generate(
-            self.engine, prompt, Params("DELTA" if self.is_stream else "FINAL_ONLY"), "same"
-        )
+            self.engine, prompt, Params("DELTA" if self.is_stream else "FINAL_ONLY"), "same",
+            session_id=self.session,
+        )  # fmt: skip
         if self.is_stream:
             return self._stream(stream)
         await listen(stream)
@@ -399,8 +401,9 @@ def create(tmp_path, monkeypatch):
         rig = Rig(tmp_path / "entropies", is_server=True)
         wrapped = recorded_chat(rig.seam, Chat, Chat.create_chat_completion)
 
-        def ask(messages, reply, is_stream=False, request=None, cls=Chat, more=None, **headers):
+        def ask(messages, reply, is_stream=False, request=None, cls=Chat, more=None, session=None, **headers):
             server = cls(rig, Engine([5, 6]), reply, is_stream)
+            server.session = session
 
             async def go():
                 result = await wrapped(
@@ -487,6 +490,23 @@ def test_a_session_is_one_of_its_api_key(create):
     assert create.rig.status()["linked_by"] == {"start": 1, "unknown": 1, "session": 1}
 
 
+def test_the_engines_session_is_one_of_its_api_key(create):
+    edited = [*USER, {"role": "assistant", "content": "Shorter."}, *USER]
+    reply = {"role": "assistant", "content": "Long."}
+    for messages, key in ((USER, "a"), (edited, "b"), (edited, "a")):
+        create(messages, reply, session="s", authorization=f"Bearer {key}")
+    create.rig.records()
+    assert create.rig.status()["linked_by"] == {"start": 1, "unknown": 1, "session": 1}
+
+
+def test_a_clients_step_is_the_records(create, monkeypatch):
+    monkeypatch.setattr(Engine, "version", "default")
+    for step in ("4", "5", "-1", "a", "9" * 16):
+        create(USER, CALL, **{"x-entropy-step": step})
+    answer = create.rig.seam.front().channel.ask(Ask("flush"))
+    assert answer == {"steps": [1, 4, 5], "records": 5}
+
+
 def test_other_requests_are_served_and_counted(create):
     class Anthropic(Chat):
         pass
@@ -507,7 +527,8 @@ def test_messages_that_cannot_be_read_are_served_and_counted(create):
 def test_no_text_is_in_the_directory(create):
     secret = "the secret word"
     create([{"role": "user", "content": secret}], {"role": "assistant", "content": secret})
-    create.rig.records()
+    (record,) = create.rig.records()
+    assert not {"tokens", "token_id"} & record.keys()
     for path in create.rig.directory.rglob("*"):
         assert secret.encode() not in path.read_bytes()
 

@@ -329,9 +329,15 @@ MUTATIONS = [
     ),
     Mutation(
         "live/serve/lineage.py",
-        "if parent.turns is None or parent.turns + 1 == conversation.turns:",
-        "if True:",
+        "parent.turns in (None, conversation.turns - 1)",
+        "True",
         "unit/test_served_lineage.py::test_an_edited_later_reply_does_not_link_to_an_earlier_one",
+    ),
+    Mutation(
+        "live/serve/lineage.py",
+        "parent.reply in (None, conversation.last)",
+        "True",
+        "unit/test_served_lineage.py::test_a_lengthened_reply_contradicts_its_tokens",
     ),
     Mutation(
         "live/serve/lineage.py",

@@ -18,9 +18,12 @@ from served_agents import (
     worst_difference,
 )
 
+from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.rollout.toy_server import TEMPLATE
 
 SECRET = "quetzalcoatl"
+# Those of a window of one token.
+FIGURES = ("effect", "rounds", "change", "steps", "heatmap", "tools")
 # As Qwen3's: thoughts of earlier turns are dropped, and calls are written anew, with a space.
 STRIPPING = TEMPLATE.replace(
     "{{ message.content or '' }}", "{{ (message.content or '').split('</think>')[-1].lstrip() }}"
@@ -124,6 +127,10 @@ def run(tmp_path_factory, announced):
         seen["status"] = server.ask("GET", "/v1/entropy/status")
         seen["wrong step"] = server.ask("POST", "/v1/entropy/flush?step=x")[0]
         seen["while it runs"] = recorded(server.output)
+        seen["drawn"] = {
+            name: main(["plot", str(server.output), "-f", name, "-o", str(folder / f"{name}.png")])
+            for name in FIGURES
+        }
     finally:
         seen["end"] = server.end()
     seen["trajectories"], seen["log"] = recorded(server.output), server.log.read_text()
@@ -229,11 +236,13 @@ def test_files_are_private_and_hold_no_words(run):
 
 
 def test_the_commands_read_what_was_written(run, capsys):
-    from arpo_entropy_recorder.cli import main
-
     assert main(["stats", "--json", str(run["output"])]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told
-    target = run["output"].parent / "figure.png"
-    assert main(["plot", str(run["output"]), "-o", os.fspath(target)]) == 0
-    assert target.stat().st_size > 10_000
+    assert main(["report", str(run["output"]), "-o", os.fspath(run["output"].parent / "page.html")]) == 0
+
+
+def test_figures_are_drawn_while_it_runs(run):
+    assert run["drawn"] == dict.fromkeys(FIGURES, 0)
+    for name in FIGURES:
+        assert (run["output"].parent / f"{name}.png").stat().st_size > 10_000

@@ -100,6 +100,12 @@ def test_outside_of_a_job_nothing_else_is_imported(environment):
     assert err == ""
 
 
+@pytest.mark.parametrize("own", [{}, {"ARPO_ENTROPY_LIVE": "1"}], ids=["verl's or ARPO's", "a server's"])
+def test_requests_are_followed_by_a_variable_of_its_own(own):
+    out, _ = run(PROGRAM, JOB | {"ARPO_ENTROPY_DIR": "/x"} | own)
+    assert ("arpo_entropy_recorder.live.serve.seam" in json.loads(out)[1]) == bool(own)
+
+
 def test_switched_off_no_engine_is_touched():
     out, err = run(PROGRAM, JOB | {"ARPO_ENTROPY_DISABLE": "1"})
     assert not {name.partition(".")[0] for name in json.loads(out)[1]} & {"vllm", "torch", "zmq"}
