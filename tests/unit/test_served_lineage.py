@@ -201,6 +201,19 @@ def test_changed_calls_contradict_their_identifiers(recording):
     assert (nxt.round, nxt.is_after, nxt.tools) == (1, True, ("search",))
 
 
+def test_another_conversations_identifier_is_contradicted(recording):
+    reply, other = assistant("", SEARCH), assistant("", SEARCH)
+    recording.ask(HELLO, reply)
+    question = [user("Which other river?")]
+    recording.ask(question, other)
+    forged = other | {"tool_calls": [other["tool_calls"][0] | {"id": reply["tool_calls"][0]["id"]}]}
+    nxt = recording.ask([*question, forged, *results(forged, "found")], assistant("end"))
+    assert (nxt.how, nxt.trajectory.parent, nxt.trajectory.is_start) == ("unknown", None, False)
+    # And so does not take the other's place.
+    rest = recording.ask([*HELLO, reply, *results(reply, "found")], assistant("end"))
+    assert (number(rest), rest.how) == (0, "calls")
+
+
 def test_a_compacted_history_is_found_by_the_calls_it_keeps(recording):
     reply = assistant("", SEARCH)
     root = recording.ask(HELLO, reply)

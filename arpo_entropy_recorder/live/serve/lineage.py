@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from arpo_entropy_recorder.live.serve.conversation import Conversation
 from arpo_entropy_recorder.live.serve.digests import TOKEN_BYTES, Digests
 from arpo_entropy_recorder.live.serve.known import Known, KnownCompletions, Trajectory
 from arpo_entropy_recorder.live.serve.tables import Found
@@ -115,7 +116,7 @@ class Lineage:
         if not conversation.turns:
             return None, "unknown" if conversation.is_after else "start"
         if parent := self._by_calls(turn):
-            return parent, "calls"
+            return (None, "unknown") if self._reads_as_another(parent, conversation) else (parent, "calls")
         if found := self._known.by_tokens(turn):
             parent = self._only(found, turn)
             if parent is None:
@@ -139,6 +140,11 @@ class Lineage:
             return None
         # Where they are not equal the client has changed the calls: the messages contradict.
         return parent if parent.calls == conversation.calls else None
+
+    def _reads_as_another(self, parent: Known, conversation: Conversation) -> bool:
+        """Whether the messages are those of one other turn: the client has mixed up identifiers."""
+        found = self._known.by_conversation(conversation.continued)
+        return found is not None and not found.was_alike and found.nodes[0] is not parent
 
     def _by_session(self, turn: Turn) -> Known | None:
         ends = [known for known in self._known.of_session(turn.session) if not known.continued]
