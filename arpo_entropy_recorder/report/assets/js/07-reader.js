@@ -45,7 +45,8 @@ function filtersNow() {
 }
 
 // Data-parallel ranks count their trajectories each for itself.
-const nameOf = (t) => say(t.rank === null ? "Step {step}, no. {sample}" : "Step {step}, rank {rank}, no. {sample}", t);
+const nameOf = (t) =>
+  t.rank === null ? say("Step {step}, no. {sample}", t) : say("Step {step}, rank {rank}, no. {sample}", t);
 
 function drawList() {
   const filters = filtersNow();
