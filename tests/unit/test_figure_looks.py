@@ -89,8 +89,9 @@ def test_of_very_many_tools_those_called_most_are_shown_and_the_others_counted()
 @pytest.mark.parametrize("name", [*FIGURES, "guide"])
 def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_where_there_is_one(name):
     picture = draw_steps(name, make_run(steps=4, trajectories=30, window_size=20))
-    axes = picture.axes[0]
-    (caption,) = [box for text, box in texts_of(picture) if text == picture.get_supxlabel()]
+    drawn, axes = texts_of(picture), picture.axes[0]
+    assert_tidy(picture, drawn)
+    (caption,) = [box for text, box in drawn if text == picture.get_supxlabel()]
     assert caption.x0 == pytest.approx(axes.bbox.x0, abs=1)
     dashed = any(np.allclose(line.get_ydata(), 0.6) for line in axes.get_lines() if len(line.get_ydata()))
     explained = "Dashed: 0.6, the guide's mark of a high entropy." in picture.get_supxlabel().replace(
@@ -101,25 +102,26 @@ def test_the_caption_starts_under_the_axes_edge_and_explains_the_dashed_line_whe
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_page_that_has_title_and_caption_as_text_gets_a_picture_without_them(name):
-    picture = draw_steps(name, simulate_steps(3, 50))
+    picture = draw_of(name, 1, 1, "screen")
     caption = picture.get_supxlabel().replace("\n", " ")
     title = picture.axes[0].get_title("left")
     assert take_words(picture).replace("\u00a0", " ") == caption
-    assert not {title, caption} & {text for text, _ in texts_of(picture)}
-    assert_tidy(picture)
+    drawn = texts_of(picture)
+    assert not {title, caption} & {text for text, _ in drawn}
+    assert_tidy(picture, drawn)
 
 
-@pytest.mark.parametrize("name", ["rounds", "change", "heatmap", "guide"])
-@pytest.mark.parametrize("medium", ["screen", "paper"])
+@pytest.mark.parametrize(
+    ("name", "medium"), [("rounds", "paper"), ("change", "screen"), ("heatmap", "paper"), ("guide", "screen")]
+)
 def test_of_very_many_rounds_no_text_is_cut_off_or_overlaps_another(name, medium):
-    """The other figures do not tell rounds apart."""
-    assert_tidy(draw_of(name, 40, 100, medium))
+    """The other figures do not tell rounds apart; `rounds`, `change` and `guide` have the same axis."""
+    assert_tidy(draw_of(name, 40, 20, medium))
 
 
 @pytest.mark.parametrize("name", [*FIGURES, "guide"])
 @pytest.mark.parametrize(
-    ("num_rounds", "num_samples", "medium"),
-    [(1, 1, "screen"), (5, 12_345, "paper"), (13, 2_000, "slide")],
+    ("num_rounds", "num_samples", "medium"), [(5, 12_345, "paper"), (13, 2_000, "slide")]
 )
 def test_no_text_is_cut_off_or_overlaps_another(name, num_rounds, num_samples, medium):
     assert_tidy(draw_of(name, num_rounds, num_samples, medium))
@@ -148,9 +150,9 @@ def draw_of(name, num_rounds, num_samples, medium):
     return draw(name, analysis, medium=MEDIA[medium])
 
 
-def assert_tidy(picture):
-    """No text of the picture is cut off, and none overlaps another."""
-    drawn = [(text, box) for text, box in texts_of(picture) if text != "SIMULATED"]
+def assert_tidy(picture, drawn=None):
+    """No text of the picture is cut off, and none overlaps another; `drawn` is what `texts_of` says of it."""
+    drawn = [(text, box) for text, box in drawn or texts_of(picture) if text != "SIMULATED"]
     page = picture.bbox
     for text, box in drawn:
         assert min(box.x0, box.y0, page.x1 - box.x1, page.y1 - box.y1) >= 0, text

@@ -337,7 +337,17 @@ def test_no_figure_makes_a_bootstrap(monkeypatch):
         draw_steps(name, make_run(window_size=20))
 
 
-def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def empty_registry():
+    """The registry without any figure, so that none but the test's is drawn."""
+    before = dict(FIGURES)
+    FIGURES.clear()
+    yield FIGURES
+    FIGURES.clear()
+    FIGURES.update(before)  # in their order
+
+
+def test_a_figure_is_added_by_its_entry_alone(empty_registry, monkeypatch, tmp_path, capsys):
     (tmp_path / "dummy_figure.py").write_text(
         "from matplotlib.figure import Figure\n"
         "from arpo_entropy_recorder.errors import UserError\n"
@@ -349,7 +359,7 @@ def test_a_figure_is_added_by_its_entry_alone(monkeypatch, tmp_path, capsys):
     )
     monkeypatch.syspath_prepend(tmp_path)
     spec = FigureSpec("dummy", "A dummy", "Nothing to see.", "a line of help", "dummy_figure", ("tools",))
-    monkeypatch.setitem(FIGURES, "dummy", spec)
+    empty_registry["dummy"] = spec
     assert "dummy     a line of help" in help_of("plot", capsys)
     assert "dummy" in help_of("watch", capsys)
     assert draw_steps("dummy", STEPS).get_suptitle() == f"{analyse(STEPS).rounds.after_tool.n} records"

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from arpo_entropy_recorder.cli import main
+from arpo_entropy_recorder.figures.catalogue import FIGURES as ALL_FIGURES
+from arpo_entropy_recorder.report import static_figures
 
 # Clears the screen, sets the title, rings, overwrites the line, turns the text around; then markup.
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\u202e\u200b\x9b31m"
@@ -63,7 +65,7 @@ def shown(capsys, *words):
     return status, text
 
 
-# The one whose words are the tools' names, and another; test_report draws them all.
+# The one whose words are the tools' names, and another; the page has the same.
 FIGURES = ("tools", "rounds")
 
 
@@ -83,10 +85,14 @@ def test_tables(hostile, capsys, form):
         assert "[red]x[/red]" in text, "shown as it is, not obeyed"
 
 
-# One process for all commands, as each import takes a second; words come apart at NEXT.
+# One process for all commands, as each import takes a second; words come apart at NEXT. The page is one without
+# pictures: what is drawn into them is no terminal's, and `plot` draws one.
 SEVERAL = """
 import sys
 from arpo_entropy_recorder.cli import main
+if "report" in sys.argv:
+    from arpo_entropy_recorder.report import static_figures
+    static_figures.FIGURES = {}
 words, statuses = [], []
 for word in sys.argv[1:]:
     if word == "NEXT":
@@ -139,7 +145,8 @@ def test_export(hostile, capsys):
     assert shown(capsys, "export", hostile, "--output", hostile / "table.csv")[0] == 0
 
 
-def test_report(hostile, capsys):
+def test_report(hostile, capsys, monkeypatch):
+    monkeypatch.setattr(static_figures, "FIGURES", {name: ALL_FIGURES[name] for name in FIGURES})
     page = hostile / "report.html"
     assert shown(capsys, "report", hostile, "--output", page)[0] == 0
     assert "<script>alert" not in page.read_text(encoding="utf-8")
@@ -194,26 +201,29 @@ def test_a_log_of_hostile_content(tmp_path, capsys):
     assert status in (0, 2)
 
 
-# Records with one such number each; names of things are in one file, as they take no part in any axis.
+# Records with one such number each, and the figures that have it on an axis. Names of things are in one file, as
+# they take no part in any axis.
 BEYOND = {
-    "round": [{"round": 2**62}],
-    "step": [{"global_step": 2**62}],
-    "window": [{"window": [0.5] * 3000}],
-    "names": [
+    "round": ([{"round": 2**62}], ("rounds", "change", "heatmap")),
+    "step": ([{"global_step": 2**62}], ("effect", "steps", "heatmap")),
+    "window": ([{"window": [0.5] * 3000}], ("window",)),
+    "names": ([
         {"sample_idx": 2**62}, {"token_id": 2**62}, {"dp_rank": 2**62}, {"prompt_idx": 2**62},
         {"call": 2**62, "run": 2**62}, {"parent_idx": 2**62},
-    ],
+    ], ()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("keys", BEYOND)
-def test_numbers_beyond_all_measure(tmp_path, capsys, keys):
+def test_numbers_beyond_all_measure(tmp_path, capsys, monkeypatch, keys):
+    numbers, figures = BEYOND[keys]
+    monkeypatch.setattr(static_figures, "FIGURES", {name: ALL_FIGURES[name] for name in figures})
     base = {"sample_idx": 0, "round": 0, "is_after_tool_call": False, "entropy": 0.5}
     after = [
         base | {"sample_idx": i, "round": 1, "is_after_tool_call": True, "entropy": 0.7} for i in range(4)
     ]
     path = tmp_path / "mine.json"
-    odd = [after[0] | {"sample_idx": 9 + number} | more for number, more in enumerate(BEYOND[keys])]
+    odd = [after[0] | {"sample_idx": 9 + number} | more for number, more in enumerate(numbers)]
     path.write_text(json.dumps([base, *after, *odd]))
     for words in (["stats", path], ["report", path, "--output", tmp_path / "r.html"]):
         assert shown(capsys, *words)[0] == 0, words

@@ -74,8 +74,16 @@ def text_of(html):
     return "".join(found)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_figures():
+    """To draw all of them takes seconds: a page has one, but where a test names others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(static_figures, "FIGURES", {"rounds": FIGURES["rounds"]})
+        yield
+
+
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
+def plain(tmp_path_factory, few_figures):
     """The page of STEPS without a tokenizer."""
     directory = tmp_path_factory.mktemp("plain")
     write_steps(directory, STEPS)
@@ -117,18 +125,6 @@ def test_what_cannot_be_answered_is_said_without_empty_numbers(tmp_path):
     assert "interval \u2013" not in text
 
 
-@pytest.fixture(autouse=True)
-def few_figures(request, monkeypatch):
-    """To draw all of them takes seconds: a page has one, but where a test is about `all_figures`."""
-    if "all_figures" not in request.fixturenames:
-        monkeypatch.setattr(static_figures, "FIGURES", {"rounds": FIGURES["rounds"]})
-
-
-@pytest.fixture
-def all_figures():
-    return FIGURES
-
-
 @pytest.mark.parametrize("name", ["rounds", "heatmap"])
 def test_a_figure_with_a_palette_keeps_its_colours(name):
     figure = draw(name, analyse(make_run(steps=12, trajectories=40), ["steps"]))
@@ -143,7 +139,8 @@ def test_a_figure_with_a_palette_keeps_its_colours(name):
     assert np.quantile(apart.max(-1), 0.995) <= 8
 
 
-def test_figures_have_their_caption_as_text(tmp_path, all_figures):
+def test_figures_have_their_caption_as_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(static_figures, "FIGURES", FIGURES)
     tools = [f"tool {number}" for number in range(8)]
     records = [record(n, 0, 0.2) for n in range(8)]
     records += [record(n, number, 0.7, tool=tool) for number in range(1, 6) for n, tool in enumerate(tools)]
@@ -316,7 +313,8 @@ def test_made_up_data_say_so(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_a_run_without_a_branch_has_no_figure_of_branches(tmp_path, all_figures):
+def test_a_run_without_a_branch_has_no_figure_of_branches(tmp_path, monkeypatch):
+    monkeypatch.setattr(static_figures, "FIGURES", {"branching": FIGURES["branching"]})
     window = [0.1] * 20
     starts = [record(s, 0, 0.2, window=window, tokens=[1] * 20) for s in range(6)]
     records = [one | {"window": [one["entropy"], *window[1:]], "parent_idx": None} for start in starts
@@ -359,7 +357,7 @@ def test_another_runs_tokenizer_is_one_line_with_the_option(tmp_path, capsys, mo
 
 
 @pytest.fixture(scope="module")
-def chinese(tmp_path_factory):
+def chinese(tmp_path_factory, few_figures):
     """The page of STEPS in Chinese."""
     directory = tmp_path_factory.mktemp("chinese")
     write_steps(directory, STEPS)
