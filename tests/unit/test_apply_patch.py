@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 from command_line import in_this_process
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,7 +170,6 @@ CODE = st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_si
 FILLERS = st.lists(CODE, max_size=3)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.tuples(FILLERS, FILLERS, FILLERS),
     st.sampled_from(["\n", "\r\n"]),

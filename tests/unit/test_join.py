@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_steps import make_step
 from real_like_runs import whole_texts, write_run
@@ -160,7 +160,6 @@ def test_a_cut_line_that_may_be_anothers_is_not_joined(tmp_path, wrote, lines):
     assert join.counts[AMBIGUOUS] == len(wrote) - len(found)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=6), st.integers(1, 5))
 def test_no_cut_line_is_joined_with_anothers_trajectory(tmp_path_factory, texts, length):
     directory = tmp_path_factory.mktemp("cut")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arpo_entropy_recorder.errors import UserError
@@ -113,7 +113,6 @@ def test_unsigned_bytes_are_refused(frame):
         decode(TOKEN, frame)
 
 
-@settings(max_examples=300)
 @given(
     st.binary(max_size=200)
     | JSON.map(lambda value: b"H" + msgspec.json.encode(value))

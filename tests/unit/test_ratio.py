@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -42,7 +42,6 @@ def test_the_interval_inverts_the_paired_t_test(n, confidence):
 ENTROPY = st.sampled_from([0.0, 1e-6, 1e-3, 0.02, 0.3, 1.0])
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(ENTROPY, ENTROPY), min_size=5, max_size=12))
 def test_no_interval_reaches_below_0(prompts):
     after, before = np.array(prompts).T

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from step_file_oracle import accepted, compare, one_line, record
 
@@ -435,7 +435,6 @@ def nearly_records(draw):
     return records
 
 
-@settings(max_examples=100, deadline=None)
 @given(records=nearly_records(), indent=st.sampled_from([None, 0, 2]))
 def test_structured_input_is_accepted_exactly_when_the_schema_says_so(place, records, indent):
     data = json.dumps(records, indent=indent).encode()
@@ -454,7 +453,6 @@ MUTATIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(records=nearly_records(), mutations=MUTATIONS, chunk=st.sampled_from([20, 1 << 20]))
 def test_damaged_files_are_an_error_or_right(place, records, mutations, chunk):
     data = b"[\n" + b",\n".join(json.dumps(r).encode() for r in records) + b"\n]\n"
@@ -481,7 +479,6 @@ def test_damaged_files_are_an_error_or_right(place, records, mutations, chunk):
         compare(step, accepted(data) or accepted(data.decode("utf-8", "replace").encode()))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     data=st.binary(max_size=80)
     | st.text(alphabet='[]{}",:0123456789eE.-truefalsn \n', max_size=60).map(str.encode)
@@ -494,7 +491,6 @@ def test_any_bytes_are_an_error_or_right(place, data):
         compare(step, accepted(data) or accepted(data.decode("utf-8", "replace").encode()))
 
 
-@settings(max_examples=100, deadline=None)
 @given(path=st.text(max_size=20))
 def test_any_path_is_an_error_or_files(tmp_path_factory, path):
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rank_processes import columns, found, temporary_files, token_ids
 
@@ -169,7 +169,6 @@ def as_float32(records):
     ]
 
 
-@settings(max_examples=50, deadline=None)
 @given(batches=st.lists(calls(), min_size=1, max_size=3))
 def test_what_is_written_is_what_json_and_the_reader_read(tmp_path_factory, batches):
     directory = tmp_path_factory.mktemp("run")
