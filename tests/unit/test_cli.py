@@ -169,7 +169,8 @@ def test_an_interrupt_is_quiet(tmp_path, monkeypatch):
     assert (result.returncode, result.stderr) == (130, "")
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path, steps):
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    steps = write_step(tmp_path / "entropy_step_1.json", record(0.5))
     command = f"'{sys.executable}' -m arpo_entropy_recorder stats '{steps}' | true; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(
         ["bash", "-c", command],

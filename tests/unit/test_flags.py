@@ -94,7 +94,7 @@ def test_no_words_print_the_help(capsys):
         assert "example:" in capsys.readouterr().out
 
 
-def test_a_report_opens_in_the_browser(steps, monkeypatch):
+def test_a_report_opens_in_the_browser(steps, monkeypatch, page_without_figures):
     opened = []
 
     class Browser:

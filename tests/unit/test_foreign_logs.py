@@ -119,7 +119,7 @@ def test_a_log_that_does_not_tell_is_one_line(tmp_path, content, said):
     assert "\n" not in str(error.value)
 
 
-def test_three_decimals_are_said(tmp_path, capsys):
+def test_three_decimals_are_said(tmp_path, capsys, unrendered):
     path = tmp_path / "run.log"
     path.write_text(
         "step:1 - entropy/initial/mean:0.012 - entropy/round_1/mean:0.013 - timing_s/gen:112.2222\n"
@@ -159,7 +159,7 @@ def test_a_line_of_another_kind_changes_no_number(tmp_path, line):
     assert read_rows(path)[0] == {step: {"entropy/round_1/mean": 0.5} for step in (1, 2)}
 
 
-def test_a_table_without_rounds_shows_the_mean_over_all_rounds(tmp_path, capsys):
+def test_a_table_without_rounds_shows_the_mean_over_all_rounds(tmp_path, capsys, unrendered):
     path = tmp_path / "table.csv"
     path.write_text("Step,r - entropy/after_tool/mean,r - entropy/initial/mean\n1,0.05,0.03\n2,0.06,0.03\n")
     drawn = {line.get_label(): line for line in draw("steps", analyse_log(path)).axes[0].get_lines()}

@@ -47,7 +47,7 @@ def hostile(tmp_path):
                 "source": ESCAPES,
                 ESCAPES: ESCAPES,
             }
-            for sample in range(20)
+            for sample in range(len(TOOLS))
             for number in range(3)
         ]
         (directory / f"entropy_step_{step}.json").write_text(json.dumps(records))

@@ -84,7 +84,7 @@ def test_a_resume_that_goes_back_drops_the_old_runs_later_steps(tmp_path):
     assert list(means.items()) == [*old[:4], *new]
 
 
-def test_the_command_counts_the_logs_steps(tmp_path, log, capsys):
+def test_the_command_counts_the_logs_steps(tmp_path, log, capsys, unrendered):
     picture = tmp_path / "log.png"
     assert main(["plot", "--log_file", str(log), "--output", str(picture)]) == 0
     assert capsys.readouterr().out == f"{picture}: 3 steps from the log, 2 rounds\n"

@@ -30,14 +30,14 @@ def test_a_figure_of_results_refuses_and_names_the_directory(steps, tmp_path, op
 
 
 @pytest.mark.parametrize("figure", ["steps", "heatmap", "window"])
-def test_other_figures_show_the_starts(steps, tmp_path, figure, capsys):
+def test_other_figures_show_the_starts(steps, tmp_path, figure, capsys, unrendered):
     assert main(["plot", str(steps), "--figure", figure, "-o", str(tmp_path / "x.svg")]) == 0
     assert "12 starts alone, as no tool was called" in capsys.readouterr().out
     analysis = analyse(read_steps([steps]))
     assert "No tool was called" in " ".join(draw(figure, analysis).get_supxlabel().split())
 
 
-def test_stats_and_report_show_the_starts_and_say_it(steps, tmp_path, capsys):
+def test_stats_and_report_show_the_starts_and_say_it(steps, tmp_path, capsys, page_without_figures):
     assert main(["stats", str(steps)]) == 0
     said = capsys.readouterr().out
     assert "0 (start)" in said

@@ -174,7 +174,7 @@ def of_changes(changes):
     return pairs.test()
 
 
-@pytest.mark.parametrize("n", [5, 8, 12])
+@pytest.mark.parametrize("n", [5, 12])
 def test_few_prompts_without_a_true_effect_are_seldom_called_one(n):
     random = np.random.default_rng(n)
     tests = [of_changes(random.normal(0, 0.05, n)) for _ in range(200)]

@@ -118,7 +118,7 @@ REAL = Path(__file__).resolve().parents[1] / "data" / "real_run" / "entropies"
     [["plot", str(REAL)], ["plot", str(REAL), "--style", "guide"], ["compare", f"a={REAL}", "b=again"]],
     ids=["rounds", "guide", "compare"],
 )
-def test_means_of_windows_are_titled_as_such(words, tmp_path, monkeypatch, capsys):
+def test_means_of_windows_are_titled_as_such(words, tmp_path, monkeypatch, capsys, unrendered):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(REAL, "again")
     figure = ["-f", "rounds"] if words[0] == "compare" else []

@@ -19,10 +19,10 @@ def runs(tmp_path_factory):
     return out
 
 
-def rise(directory, steps, tool):
+def rise(run, steps, tool):
     """Mean entropy after `tool` over the mean before, in some steps."""
     after, before = [], []
-    for step in read_steps([directory]):
+    for step in run:
         if step.global_step in steps:
             entropy = step.columns["entropy"]
             after.append(entropy[step.columns["tool"] == tool])
@@ -35,10 +35,10 @@ def rise(directory, steps, tool):
     [("collapse", False, False), ("hold", True, True), ("one_tool", True, False)],
 )
 def test_a_run_ends_as_its_name_says(runs, story, search, python):
-    directory = runs / story / "entropies"
+    run = list(read_steps([runs / story / "entropies"]))
     for tool, holds in (("search", search), ("python", python)):
-        assert rise(directory, range(1, 6), tool) > 1.3
-        assert (rise(directory, range(STEPS - 4, STEPS + 1), tool) > 1.3) == holds
+        assert rise(run, range(1, 6), tool) > 1.3
+        assert (rise(run, range(STEPS - 4, STEPS + 1), tool) > 1.3) == holds
 
 
 def test_the_dump_has_the_words_of_the_records(runs):

@@ -58,10 +58,16 @@ def imports_of(tree, in_functions):
 
 
 @cache
+def tree(name):
+    """The module `name`, parsed."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@cache
 def imported(name, in_functions=True):
     """(modules of this package, other top-level packages) that the module `name` imports."""
     own, other = set(), set()
-    for node in imports_of(ast.parse(MODULES[name].read_text(encoding="utf-8")), in_functions):
+    for node in imports_of(tree(name), in_functions):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}: relative imports are not understood by this test"
             full = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -167,9 +173,9 @@ def test_what_a_help_text_needs_loads_no_matplotlib():
 def test_no_option_is_named_outside_the_commands():
     named = {
         name
-        for name, path in MODULES.items()
+        for name in MODULES
         if room(name) not in {"commands", "cli", "__main__"}
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(name))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and OPTION.search(node.value)
     }
     assert named == set()

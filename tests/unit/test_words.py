@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001
 
 import ast
+from functools import cache
 from pathlib import Path
 from string import Formatter
 from types import SimpleNamespace
@@ -32,16 +33,18 @@ NO_FONT = SimpleNamespace(
 ON_PAGE = ("report/", "analysis/verdict.py")
 
 
+@cache
 def literals():
     """(file, text) of every text that the package hands to `words(...)`, or to `words.count(n, ...)` for many."""
-    package = Path(arpo_entropy_recorder.__file__).parent
+    package, found = Path(arpo_entropy_recorder.__file__).parent, set()
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))
                 text = node.args[{"words": slice(0, 1), "count": slice(2, 3)}.get(name, slice(0))]
                 if text and isinstance(text[0], ast.Constant):
-                    yield path.relative_to(package).as_posix(), text[0].value
+                    found.add((path.relative_to(package).as_posix(), text[0].value))
+    return found
 
 
 def test_every_text_on_a_figure_has_a_chinese_form_with_the_same_fields():

@@ -606,7 +606,7 @@ def test_a_read_only_disk_that_recovers_loses_nothing(small_disk):
 
 def test_memory_stays_below_three_times_the_file(tmp_path):
     writer = StepWriter(tmp_path)
-    data = columns(1, records=60_000)
+    data = columns(1, records=30_000)
     tracemalloc.start()
     writer.add(1, False, data)
     writer.flush()
@@ -622,19 +622,19 @@ def test_a_long_run_keeps_nothing_of_the_steps_written(tmp_path, caplog):
     data = columns(1)
     sizes = []
     tracemalloc.start()
-    for step in range(300):
+    for step in range(150):
         writer.add(step, False, data)
         writer.flush()
-        if step in (100, 299):
+        if step in (50, 149):
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     descriptors = len(os.listdir("/proc/self/fd"))
-    writer.add(300, False, data)
+    writer.add(150, False, data)
     writer.flush()
     assert len(os.listdir("/proc/self/fd")) == descriptors
     writer.close()
-    assert sizes[1] - sizes[0] < 80_000
+    assert sizes[1] - sizes[0] < 40_000
     assert not caplog.text
 
 
