@@ -52,15 +52,24 @@ def pytest_xdist_make_scheduler(config, log):
     """`-n 2` alone gives whole files to a worker, too: what their tests share is made once."""
     from xdist.scheduler import LoadFileScheduling
 
-    return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
+    if config.getoption("dist") not in ("load", "loadfile"):
+        return None
+    config.option.loadscopereorder = False  # xdist would begin with the files that have the most tests
+    return LoadFileScheduling(config, log)
 
 
-# Files that keep one worker busy for minutes: last, they would leave the other one idle.
-LONGEST = ("test_runner_v2.py", "test_real_model.py")
+# Files that keep one worker busy for long, for minutes the first two: last, they would leave the other one idle.
+LONGEST = (
+    "test_runner_v2.py", "test_real_model.py",
+    "test_figure_looks.py", "test_hostile.py", "test_report.py", "test_api.py", "test_figures.py", "test_commands.py",
+    "test_verdict.py", "test_plot.py", "test_write.py", "test_real_data.py", "test_cli.py", "test_verl_plugin.py",
+    "test_tools.py", "test_serve.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 def pytest_terminal_summary(terminalreporter):

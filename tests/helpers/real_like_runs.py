@@ -74,11 +74,13 @@ def write_run(
         share = (step - 1) / max(steps - 1, 1)
         chosen = [(i + (step - 1) * prompts) % len(PROMPTS) for i in range(prompts)]
         trajectories, rounds = _rollout(random, story, share, [difficulty[i] for i in chosen], n)
-        records = []
-        for entry in rounds:
-            key = prompt_digest(list(asked(chosen[entry["prompt_idx"]]).encode()))
-            records.append({"global_step": step} | entry | {"prompt": key, "call": 0, "run": run})
-        lines = [encode(record) for record in records]
+        keys = [prompt_digest(list(asked(number).encode())) for number in chosen]
+        lines = [
+            encode(
+                {"global_step": step} | entry | {"prompt": keys[entry["prompt_idx"]], "call": 0, "run": run}
+            )
+            for entry in rounds
+        ]
         (out / "entropies" / f"entropy_step_{step}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
         with open(out / "rollouts" / f"{step}.jsonl", "w") as file:
             for t in sorted(trajectories, key=lambda t: t.prompt):  # a dump's order is not that of sample_idx
@@ -142,7 +144,7 @@ def _record(random: np.random.Generator, t: Trajectory, text: str, level: float)
     window[0] = random.lognormal(np.log(level) - 0.5, 1.0)
     if random.random() < 0.2:
         window[0] *= random.random() ** 6  # many are near 0
-    values = [float(f"{min(value, 0.9):.7g}") for value in window]
+    values: list[float | None] = [float(f"{value:.7g}") for value in np.minimum(window, 0.9).tolist()]
     if random.random() < 0.002:
         values[0] = None
     return {
