@@ -2,6 +2,7 @@
 
 import http.client
 import re
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,13 +11,22 @@ from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.report.serve import PageServer
 
 
-@pytest.fixture
-def server():
+@contextmanager
+def serving():
+    """A server without a page; to end one takes half a second."""
     made = PageServer()
-    made.publish("page {}".format)
     made.start()
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as made:
+        made.publish("page {}".format)
+        yield made
 
 
 def ask(server, path=None, method="GET", host=None):
@@ -61,20 +71,13 @@ def test_only_get_is_answered(server, method):
     assert "page" not in body
 
 
-def test_the_next_page_has_another_version(server):
-    assert ask(server, f"{server.path}version")[1] == "1"
-    server.publish("page {}".format)
-    assert ask(server, f"{server.path}version")[1] == "2"
-    assert ask(server)[1] == "page 2"
-
-
-def test_before_the_first_step_it_says_so():
-    made = PageServer()
-    made.start()
-    try:
+def test_before_the_first_step_it_says_so_and_each_page_has_another_version():
+    with serving() as made:
         assert ask(made)[:2] == (503, "no step is there yet; load this again\n")
-    finally:
-        made.close()
+        for version in ("1", "2"):
+            made.publish("page {}".format)
+            assert ask(made, f"{made.path}version")[1] == version
+            assert ask(made)[1] == f"page {version}"
 
 
 def test_a_port_in_use_is_one_line(server):
