@@ -15,4 +15,7 @@ exec 8<requirements
 if command -v flock >/dev/null; then flock 8; fi
 "$bare/bin/python" -m pip install -qq --disable-pip-version-check --no-input -e '.[test]'
 exec 8<&-
-"$bare/bin/python" -m pytest -n 2 tests/unit "$@"
+# Kept bytecode spares the second worker, and each program that the tests start, what the first one compiled; a folder
+# of its own spares the deletion of what earlier runs left in /tmp.
+unset PYTHONDONTWRITEBYTECODE
+OMP_NUM_THREADS=1 "$bare/bin/python" -m pytest -n 2 --basetemp "$bare/tmp" tests/unit "$@"
