@@ -1,5 +1,6 @@
 """Text out of rollouts and names of files are not to be trusted: what every command shows of them is escaped."""
 
+import io
 import json
 import os
 import re
@@ -104,40 +105,46 @@ sys.exit("".join(map(str, statuses)))
 """
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [{"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
-    ids=lambda environment: next(iter(environment)),
-)
-def test_a_terminal_that_lacks_the_characters_is_shown_them_escaped(hostile, tmp_path, environment):
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_a_terminal_that_lacks_the_characters_is_shown_them_escaped(hostile, tmp_path):
     pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install '.[export]'")
     chinese = tmp_path / "漢字"
     chinese.mkdir()
     commands = (
-        (
-            ["stats", hostile],
-            ["stats", chinese],
-        )
-        if "LC_ALL" not in environment
-        else (
-            ["stats", hostile],
-            ["stats", hostile, "--csv"],
-            ["stats", hostile, "--json"],
-            ["plot", "--entropy_file", hostile, "--output", chinese / "x.png"],
-            ["export", hostile, "--output", chinese / "x.csv"],
-            ["report", hostile, "--output", chinese / "x.html"],
-            ["stats", chinese],
-        )
+        ["stats", hostile],
+        ["stats", hostile, "--csv"],
+        ["stats", hostile, "--json"],
+        ["plot", "--entropy_file", hostile, "--output", chinese / "x.png"],
+        ["export", hostile, "--output", chinese / "x.csv"],
+        ["report", hostile, "--output", chinese / "x.html"],
+        ["stats", chinese],
     )
     done = subprocess.run(
         [sys.executable, "-c", SEVERAL, *(str(word) for words in commands for word in (*words, "NEXT"))],
         capture_output=True,
-        env=os.environ | environment,
+        env=os.environ | C_LOCALE,
         timeout=120,
     )
     assert b"Traceback" not in done.stderr, done.stderr
     assert done.stderr.splitlines()[-1] == b"0" * (len(commands) - 1) + b"2", done.stderr
-    assert len(list(chinese.iterdir())) == (3 if "LC_ALL" in environment else 0)
+    assert len(list(chinese.iterdir())) == 3
+
+
+def test_an_output_in_latin_1_is_given_what_it_lacks_escaped(hostile, tmp_path, monkeypatch):
+    """As PYTHONIOENCODING makes one: errors are strict on the output and none on the error output."""
+    chinese = tmp_path / "漢字"
+    chinese.mkdir()
+    streams = {"stdout": "strict", "stderr": "backslashreplace"}
+    for name, errors in streams.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "latin-1", errors))
+    assert [main(["stats", str(path)]) for path in (hostile, chinese)] == [0, 2]
+    shown, said = (getattr(sys, name) for name in streams)
+    shown.flush()
+    said.flush()
+    assert rb"\u6f22\u5b57" in shown.buffer.getvalue()
+    assert rb"\u6f22\u5b57" in said.buffer.getvalue()
 
 
 def test_export(hostile, capsys):

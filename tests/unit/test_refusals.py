@@ -77,7 +77,7 @@ def test_notes_go_nowhere_where_stderr_is_closed_and_never_into_the_json(place):
     assert json.loads(done.stdout)["answer"]
 
 
-@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "| true"])
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
 def test_an_output_that_takes_nothing_is_no_traceback(place, redirection):
     command = f"{sys.executable} -m arpo_entropy_recorder stats steps {redirection}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ, timeout=60)
