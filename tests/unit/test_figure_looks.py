@@ -111,7 +111,14 @@ def test_a_page_that_has_title_and_caption_as_text_gets_a_picture_without_them(n
 
 
 @pytest.mark.parametrize(
-    ("name", "medium"), [("rounds", "paper"), ("change", "screen"), ("heatmap", "paper"), ("guide", "screen")]
+    ("name", "medium"),
+    [
+        ("rounds", "paper"),
+        ("change", "screen"),
+        ("heatmap", "paper"),
+        ("guide", "screen"),
+        ("guide", "paper"),
+    ],
 )
 def test_of_very_many_rounds_no_text_is_cut_off_or_overlaps_another(name, medium):
     """The other figures do not tell rounds apart; `rounds`, `change` and `guide` have the same axis."""
