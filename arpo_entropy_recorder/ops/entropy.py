@@ -38,11 +38,15 @@ def entropy_into(
     _path(logits.device.type)(history, slots, logits, rows, temperature)
 
 
-def entropy(logits: Tensor, temperature: Tensor | None = None) -> Tensor:
-    """Entropy in nats, [num_rows] float32, of every row of `logits` [num_rows, vocab_size]."""
-    rows = torch.arange(len(logits), device=logits.device)
-    result = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-    entropy_into(result, rows, logits.detach(), rows, temperature)
+def entropy(logits: Tensor, temperature: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    """Entropy in nats, [n] float32, of `logits[rows]`, or of every row; arguments as in `entropy_into`."""
+    if rows is None:
+        rows = torch.arange(len(logits), device=logits.device)
+    if not logits.is_cuda:
+        return _entropy_torch(logits, rows, temperature)
+    result = torch.empty(len(rows), dtype=torch.float32, device=logits.device)
+    slots = torch.arange(len(rows), device=logits.device)
+    entropy_into(result, slots, logits.detach(), rows, temperature)
     return result
 
 
@@ -84,11 +88,14 @@ def entropy_into_torch(
     history: Tensor, slots: Tensor, logits: Tensor, rows: Tensor, temperature: Tensor | None = None
 ) -> None:
     """`entropy_into` in plain torch, for the CPU and as the reference: no temporary exceeds one row block."""
+    history.index_copy_(0, slots.long(), _entropy_torch(logits, rows, temperature))
+
+
+def _entropy_torch(logits: Tensor, rows: Tensor, temperature: Tensor | None) -> Tensor:
+    """Entropies of `logits[rows]`, [n] float32."""
     block_rows = max(1, BLOCK_ELEMENTS // logits.shape[-1])
     if rows.numel() > block_rows:
-        for part in zip(slots.split(block_rows), rows.split(block_rows), strict=True):
-            entropy_into_torch(history, part[0], logits, part[1], temperature)
-        return
+        return torch.cat([_entropy_torch(logits, part, temperature) for part in rows.split(block_rows)])
     # Every op costs 1 to 2 us before it touches an element, and few rows are the rule: hence few ops, in place.
     # log_softmax would save three, but sums a row naively: 4e-5 nats off at a vocabulary of 151,936.
     x = logits.detach().index_select(0, rows).float()
@@ -98,7 +105,7 @@ def entropy_into_torch(
         x.div_(t.masked_fill_(t <= GREEDY_TEMPERATURE, 1.0).unsqueeze(-1))
     mass = x.exp()
     total = mass.sum(-1)
-    # exp(-200) is 0 in float32, so the clamp only keeps 0 * -inf from being NaN.
-    weighted = mass.mul_(x.clamp_min_(-200.0)).sum(-1)
+    # A masked token's 0 * -inf is NaN and contributes 0. A row without an entropy has a NaN in its total already.
+    weighted = mass.mul_(x).nansum(-1)
     # total >= 1 and weighted <= 0, so the result is not below 0.
-    history.index_copy_(0, slots.long(), total.log().addcdiv_(weighted, total, value=-1.0))
+    return total.log().addcdiv_(weighted, total, value=-1.0)

@@ -63,6 +63,15 @@ def test_entropy_of_all_rows_keeps_no_graph() -> None:
     np.testing.assert_allclose(values.numpy(), oracle(logits.detach()), rtol=0, atol=NATS)
 
 
+def test_rows_are_chosen_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, rows = random_logits(5, 300, torch.float32), torch.tensor([4, 0, 3])
+    temperature = torch.tensor([0.5, 1.0, 1.0, 0.0, 2.0])
+    right = oracle(logits / torch.tensor([0.5, 1.0, 1.0, 1.0, 2.0])[:, None])[rows]
+    for block in (module.BLOCK_ELEMENTS, 600):
+        monkeypatch.setattr(module, "BLOCK_ELEMENTS", block)
+        np.testing.assert_allclose(entropy(logits, temperature, rows).numpy(), right, rtol=0, atol=NATS)
+
+
 def test_history_made_outside_inference_mode_is_written_inside_it() -> None:
     history, logits = torch.zeros(1), torch.zeros(1, 2)
     with torch.inference_mode():
@@ -78,8 +87,8 @@ def test_cuda_without_triton_takes_the_torch_path(monkeypatch: pytest.MonkeyPatc
 
 def test_the_choice_is_made_once() -> None:
     module._path.cache_clear()
-    entropy(torch.zeros(1, 2))
-    entropy(torch.zeros(1, 2))
+    for _ in range(2):
+        entropy_into(torch.zeros(1), torch.tensor([0]), torch.zeros(1, 2), torch.tensor([0]))
     assert module._path.cache_info().misses == 1
 
 
