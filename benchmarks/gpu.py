@@ -150,7 +150,7 @@ def sync() -> None:
     """What a hook does in a step, where any wait for the device is an error; and the host's time for it."""
     import torch
 
-    from arpo_entropy_recorder.taps.buffer import EntropiesInFlight, EntropyBuffer
+    from arpo_entropy_recorder.taps.buffer import EntropiesInFlight, EntropyBuffer, index_on
 
     device = torch.device("cuda", torch.cuda.current_device())
     logits = torch.randn(64, VOCAB_SIZE, device=device, dtype=torch.bfloat16)
@@ -159,7 +159,7 @@ def sync() -> None:
     buffer.reserve(64, device)
     rows, places = list(range(64)), list(range(0, 64 * 20, 20))
     buffer.record(logits, rows, places, temperature)  # compiles
-    EntropiesInFlight(logits, rows, temperature).wait()  # pins its memory
+    EntropiesInFlight(logits, index_on(device, rows), temperature).wait()  # pins its memory
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -168,7 +168,7 @@ def sync() -> None:
             buffer.record(logits, rows, [place + position for place in places], temperature)
         host = (time.perf_counter() - start) / 19
         start = time.perf_counter()
-        sent = [EntropiesInFlight(logits, rows, temperature) for _ in range(19)]
+        sent = [EntropiesInFlight(logits, index_on(device, rows), temperature) for _ in range(19)]
         host_live = (time.perf_counter() - start) / 19
     finally:
         torch.cuda.set_sync_debug_mode("default")

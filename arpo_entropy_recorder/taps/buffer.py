@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from arpo_entropy_recorder.ops.entropy import entropy_into
+from arpo_entropy_recorder.ops.entropy import entropy, entropy_into
 
 # An entropy is never negative, so a place that still holds this was never written.
 UNWRITTEN = -1.0
@@ -52,7 +53,8 @@ class EntropyBuffer:
         the logits' device, or None where the logits are at temperature 1 or already divided by theirs.
         """
         assert self._buffer is not None, "reserve() comes before record()"
-        _scatter(self._buffer, places, logits, rows, temperature)
+        index = index_on(logits.device, (rows, places))
+        entropy_into(self._buffer, index[1], logits, index[0], temperature)
 
     def collect(self) -> np.ndarray:
         """Empty the buffer into [size, window] float32 nats on the host; UNWRITTEN and NaN are possible."""
@@ -73,13 +75,12 @@ class EntropyBuffer:
 class EntropiesInFlight:
     """The entropies of a few rows of logits, on their way to the host."""
 
-    def __init__(self, logits: Tensor, rows: Sequence[int] | np.ndarray, temperature: Tensor | None) -> None:
+    def __init__(self, logits: Tensor, rows: Tensor, temperature: Tensor | None) -> None:
         """Queue the entropies of `logits[rows]` and their copy, without waiting for the device.
 
-        logits: [num_rows, vocab_size]; rows: [n] integers on the host; temperature: as in `EntropyBuffer.record`.
+        logits: [num_rows, vocab_size]; rows: [n] int64, from `index_on`; temperature: as in `EntropyBuffer.record`.
         """
-        nats = torch.empty(len(rows), dtype=torch.float32, device=logits.device)
-        _scatter(nats, range(len(rows)), logits, rows, temperature)
+        nats = entropy(logits, temperature, rows)
         self._arrived: torch.cuda.Event | None = None
         if logits.is_cuda:
             host = torch.empty(len(rows), dtype=torch.float32, pin_memory=True)
@@ -96,16 +97,10 @@ class EntropiesInFlight:
         return self._nats.tolist()
 
 
-def _scatter(
-    nats: Tensor,
-    places: Sequence[int] | np.ndarray,
-    logits: Tensor,
-    rows: Sequence[int] | np.ndarray,
-    temperature: Tensor | None,
-) -> None:
-    """Entropies of `logits[rows]` to `nats[places]`, all queued on the device."""
-    index = torch.from_numpy(np.array((rows, places), dtype=np.int64))
-    if logits.is_cuda:
+def index_on(device: torch.device, numbers: Any) -> Tensor:
+    """Integers of the host as an int64 tensor on the device, there once what is queued before it has run."""
+    index = torch.from_numpy(np.array(numbers, dtype=np.int64))
+    if device.type == "cuda":
         # Pinned, so that the copy is queued behind the model's kernels instead of waiting for them.
-        index = index.pin_memory().to(logits.device, non_blocking=True)
-    entropy_into(nats, index[1], logits, index[0], temperature)
+        index = index.pin_memory().to(device, non_blocking=True)
+    return index

@@ -11,14 +11,13 @@ import logging
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from arpo_entropy_recorder.taps.buffer import EntropiesInFlight
+from arpo_entropy_recorder.taps.buffer import EntropiesInFlight, index_on
 from arpo_entropy_recorder.taps.patching import MethodPatches
 
 logger = logging.getLogger(__name__)
@@ -47,6 +46,9 @@ class ResidentTap(ABC):
         """Told how many values are lost (0: unknown), and why."""
         self._read_mark = read_mark
         self._patches = MethodPatches()
+        # The rows of the last step that had any, and their index on the device.
+        self._rows: list[int] = []
+        self._index: Tensor | None = None
         self._steps = self._steps_with_rows = self._values = 0
         self._seconds = 0.0
 
@@ -97,11 +99,14 @@ class ResidentTap(ABC):
     def _record(
         self,
         logits: Tensor,
-        rows: Sequence[int] | np.ndarray,
+        rows: list[int],
         places: list[tuple[str, int]],
         temperature: Tensor | None,
     ) -> None:
         """Emit the entropies of `logits[rows]` for `places`; see `EntropyBuffer.record` for the tensors."""
         self._steps_with_rows += 1
         self._values += len(places)
-        self.emit(places, EntropiesInFlight(logits, rows, temperature))
+        # In a batch that stays the same so do the rows, for as many steps as the window has tokens.
+        if self._index is None or rows != self._rows:
+            self._rows, self._index = rows, index_on(logits.device, rows)
+        self.emit(places, EntropiesInFlight(logits, self._index, temperature))

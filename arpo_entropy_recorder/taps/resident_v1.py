@@ -18,8 +18,9 @@ class ResidentV1Tap(ResidentTap):
 
     runner_module = RunnerV1Tap.runner_module
 
-    # The keys of marked requests that may be within their window, by the engine's request id.
-    _keys: dict[str, str]
+    # Of marked requests that may be within their window, by the engine's request id: the key, and whether the
+    # entropy is the one at temperature 1.
+    _keys: dict[str, tuple[str, bool]]
 
     @classmethod
     def check(cls, runner: Any) -> None:
@@ -49,25 +50,27 @@ class ResidentV1Tap(ResidentTap):
         if len(request.output_token_ids) < self.window:
             key = self._read_mark(getattr(request.sampling_params, "extra_args", None))
             if key is not None:
-                self._keys[request.req_id] = key
+                temperature = request.sampling_params.temperature
+                at_one = temperature == 1.0 or temperature <= GREEDY_TEMPERATURE
+                self._keys[request.req_id] = key, at_one
 
     def _observe(self, logits: Tensor, sampling_metadata: Any) -> None:
-        batch = self.runner.input_batch
-        rows, places = [], []
-        for request_id, key in list(self._keys.items()):
-            row = batch.req_id_to_index.get(request_id)
+        row_of = self.runner.input_batch.req_id_to_index
+        outputs = self.runner.input_batch.req_output_token_ids
+        rows, places, all_at_one = [], [], True
+        for request_id, (key, at_one) in list(self._keys.items()):
+            row = row_of.get(request_id)
             # With asynchronous scheduling a placeholder stands for a token that is not on the host yet.
-            position = self.window if row is None else len(batch.req_output_token_ids[row])
+            position = self.window if row is None else len(outputs[row])
             if row is None or position >= self.window:
                 del self._keys[request_id]
             elif not self._is_chunk(row, request_id):
                 rows.append(row)
                 places.append((key, position))
+                all_at_one &= at_one
         if rows:
-            temperatures = batch.temperature_cpu[rows]
-            # All are 1 as a rule, and on a CPU the division would take a third of the time.
-            at_one = ((temperatures == 1.0) | (temperatures <= GREEDY_TEMPERATURE)).all()
-            self._record(logits, rows, places, None if at_one else sampling_metadata.temperature)
+            # All are at 1 as a rule, and on a CPU the division would take a third of the time.
+            self._record(logits, rows, places, None if all_at_one else sampling_metadata.temperature)
 
 
 def _chunk_test(runner: Any) -> Any:

@@ -28,7 +28,7 @@ class ResidentV2Tap(ResidentTap):
         # Of marked requests that may be within their window, by index: the engine's request id and the key.
         self._requests: dict[int, tuple[str, str]] = {}
         self._is_watched = np.zeros(self.runner.req_states.max_num_reqs, dtype=bool)
-        self._pending: tuple[np.ndarray, list[tuple[str, int]]] | None = None
+        self._pending: tuple[list[int], list[tuple[str, int]]] | None = None
         self._seq_lens: Any = None
         # By name: the places of positional arguments changed between versions.
         self._sample_names = tuple(inspect.signature(sampler.sample).parameters)
@@ -89,7 +89,7 @@ class ResidentV2Tap(ResidentTap):
         if not rows:
             return
         if are_processed(self.runner.sampler, indices):
-            self._pending = (np.array(rows), places)
+            self._pending = (rows, places)
         else:
             self._record(arguments["logits"], rows, places, None)
 

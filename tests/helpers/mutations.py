@@ -388,6 +388,18 @@ MUTATIONS = [
         "torch/test_resident_tap.py::test_v1_an_id_given_again_takes_the_new_requests_mark",
     ),
     Mutation(
+        "taps/resident.py",
+        "if self._index is None or rows != self._rows:",
+        "if self._index is None:",
+        "torch/test_resident_tap.py::test_v1_a_request_that_moves_is_read_at_its_new_row",
+    ),
+    Mutation(
+        "taps/resident_v1.py",
+        "all_at_one &= at_one",
+        "pass",
+        "torch/test_resident_tap.py::test_v1_temperature_is_the_rows_and_greedy_counts_as_one",
+    ),
+    Mutation(
         "taps/resident_v2.py",
         "elif position >= 0:",
         "else:",

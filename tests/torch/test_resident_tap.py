@@ -69,6 +69,12 @@ class Batch:
     def remove_request(self, request_id):
         self.req_output_token_ids[self.req_id_to_index.pop(request_id)] = None
 
+    def move(self, request_id, row):
+        """As a batch does that closes its gaps."""
+        output = self.req_output_token_ids[self.req_id_to_index[request_id]]
+        self.remove_request(request_id)
+        self.req_id_to_index[request_id], self.req_output_token_ids[row] = row, output
+
 
 def with_mask(runner):
     """From vLLM 0.12 on the runner says which rows are chunks of a prefill."""
@@ -175,6 +181,21 @@ def test_v1_a_preempted_request_comes_back_at_its_place():
     again = runner.step()
     assert recorded.places == [("key", 0), ("other", 0), ("key", 1)]
     assert recorded.nats["key", 1] == pytest.approx(entropy(again)[1].item())
+
+
+def test_v1_a_request_that_moves_is_read_at_its_new_row():
+    runner = RunnerV1()
+    recorded = Recorded(ResidentV1Tap, runner, 4)
+    runner.add("other")
+    runner.add("r", "key")
+    logits = []
+    for row in (1, 1, 0, 0):
+        runner.input_batch.move("r", row)
+        logits.append(runner.step())
+        runner.append("r")
+        runner.input_batch.req_id_to_index.pop("other", None)
+    right = [entropy(step)[row].item() for step, row in zip(logits, (1, 1, 0, 0), strict=True)]
+    assert list(recorded.nats.values()) == pytest.approx(right)
 
 
 def test_v1_an_id_given_again_takes_the_new_requests_mark():
