@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -49,7 +48,8 @@ class Sender:
 
     def __init__(self, job: Job, hello: Hello, counters: Callable[[], dict[str, float]] = dict) -> None:
         self._job, self._hello, self._tap_counters = job, hello, counters
-        self._queue: queue.Queue[tuple[list[Place], Entropies] | None] = queue.Queue(MAX_STEPS_WAITING)
+        # Of the queues the one that costs the engine least; `put` keeps it bounded.
+        self._queue: queue.SimpleQueue[tuple[list[Place], Entropies] | None] = queue.SimpleQueue()
         self._lost: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.sent = self.dropped = 0
@@ -58,9 +58,9 @@ class Sender:
 
     def put(self, places: list[Place], entropies: Entropies) -> None:
         """Send the entropies of a step. Returns at once."""
-        try:
-            self._queue.put_nowait((places, entropies))
-        except queue.Full:
+        if self._queue.qsize() < MAX_STEPS_WAITING:
+            self._queue.put((places, entropies))
+        else:
             self.lose(len(places), "the sender's queue was full")
 
     def lose(self, count: int, reason: str) -> None:
@@ -69,13 +69,12 @@ class Sender:
             self.dropped += count
             self._lost[reason] += count
         # Wakes the thread, since there may be no values any more; a full queue does so, too.
-        with suppress(queue.Full):
-            self._queue.put_nowait(([], _Nothing()))
+        if self._queue.qsize() < MAX_STEPS_WAITING:
+            self._queue.put(([], _Nothing()))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Send what waits, and end the thread."""
-        with suppress(queue.Full):
-            self._queue.put(None, timeout=timeout_s)
+        self._queue.put(None)
         self._thread.join(timeout_s)
 
     def counters(self) -> dict[str, float]:
