@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import arpo_entropy_recorder
@@ -113,7 +114,13 @@ def is_recorder(code):
 
 def is_in(modules, code):
     """Whether a code object was written in one of `modules` or packages."""
-    return code.co_filename.startswith(tuple(map(file_of, modules)))
+    return _is_file_of(tuple(modules), code.co_filename)
+
+
+# Asked at each call of a traced run.
+@cache
+def _is_file_of(modules, filename):
+    return filename.startswith(tuple(map(file_of, modules)))
 
 
 class Tracer:
