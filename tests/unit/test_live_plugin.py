@@ -101,8 +101,9 @@ def test_outside_of_a_job_nothing_else_is_imported(environment):
 
 
 @pytest.mark.parametrize("own", [{}, {"ARPO_ENTROPY_LIVE": "1"}], ids=["verl's or ARPO's", "a server's"])
-def test_requests_are_followed_by_a_variable_of_its_own(own):
-    out, _ = run(PROGRAM, JOB | {"ARPO_ENTROPY_DIR": "/x"} | own)
+def test_requests_are_followed_by_a_variable_of_its_own(tmp_path, own):
+    vllm = stand_in(tmp_path, "vllm.v1.worker.worker_base")
+    out, _ = run(PROGRAM, JOB | {"ARPO_ENTROPY_DIR": "/x"} | own, [vllm])
     assert ("arpo_entropy_recorder.live.serve.seam" in json.loads(out)[1]) == bool(own)
 
 
