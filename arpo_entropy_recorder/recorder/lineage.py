@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from arpo_entropy_recorder.recorder.closest import closest
 from arpo_entropy_recorder.recorder.places import Place, Rows, SeenPrompts
 from arpo_entropy_recorder.recorder.results import ResultForm
 from arpo_entropy_recorder.recorder.token_lists import SHARED_INTS, common_prefix, shares_objects
@@ -156,32 +157,14 @@ class TrajectoryTracker:
 
     def _continue_or_branch(self, tokens: list[int], claimed: set[int]) -> Trajectory | None:
         """The trajectory of a list object never seen before, or None for a start."""
-        best, best_key = None, (0, False, False)
-        rivals: list[Trajectory] = []
-        for trajectory in self._of_same_prompt(tokens):
-            most = best_key[0]
-            if tokens[most - 1 : most] != trajectory.tokens[most - 1 : most]:
-                continue
-            # As a rule it shares less than the best or as much: to see that costs less than to see how much.
-            if tokens[most : most + 1] == trajectory.tokens[most : most + 1]:
-                shared = common_prefix(tokens, trajectory.tokens)
-            else:
-                shared = most if tokens[:most] == trajectory.tokens[:most] else 0
-            if trajectory.prompt_len < shared < len(tokens):
-                shared = trajectory.length_in_common(shared)
-            if shared < most:
-                continue
-            same_objects = shares_objects(tokens, trajectory.tokens, shared)
-            free = id(trajectory) not in claimed and trajectory.may_go_on(tokens, shared, self._form)
-            key = (shared, same_objects, free)
-            if key > best_key:
-                best, best_key, rivals = trajectory, key, []
-            elif key == best_key and (key[2] or shared > trajectory.shared):
-                # It has written the same by itself: not as a branch that has inherited it.
-                rivals.append(trajectory)
-        if best is None:
+
+        def may_go_on(trajectory: Trajectory, shared: int) -> bool:
+            return id(trajectory) not in claimed and trajectory.may_go_on(tokens, shared, self._form)
+
+        found = closest(tokens, self._of_same_prompt(tokens), may_go_on)
+        if found is None:
             return None
-        shared, same_objects, free = best_key
+        best, shared, same_objects, free, rivals = found
         if not free and shared <= best.start_len:
             # A start of this prompt or of another row that reads the same: the batch knows which is due.
             told_by_objects = len(tokens) == shared and same_objects and max(tokens) > SHARED_INTS
@@ -200,7 +183,7 @@ class TrajectoryTracker:
             # Either list may have been made from the other.
             is_contested |= same_objects and common < shared and tokens[shared - 1] > SHARED_INTS
             best, shared = parent, common
-            free = id(best) not in claimed and best.may_go_on(tokens, shared, self._form)
+            free = may_go_on(best, shared)
             # It may go on where that branch began, too.
             best.unsure |= free
         if not free:

@@ -415,6 +415,26 @@ def test_results_that_begin_alike_do_not_make_a_parent():
     assert labels([first, second]) == [(0, 0, None, 1, "search"), (1, 0, None, 1, "search")]
 
 
+def new(*tokens):
+    """`tokens` as int objects of their own, where literals of one function share theirs."""
+    return [int(str(token)) for token in tokens]
+
+
+def test_the_very_objects_beat_a_longer_text_alike():
+    tracker = follow()
+    lists, written = [new(1000, 2000), new(1000, 2000)], [new(501), new(501)]
+    tracker.begin(lists)
+    tracker.end(written, ["</search>"] * 2)
+    branch = [*lists[0], *written[0], *new(800, END)]
+    lists[0] += written[0] + new(800, 801, END)
+    # Reads like the whole branch, but has none of its objects.
+    lists[1] += written[1] + new(800, END)
+    segments = tracker.begin([*lists, branch])
+    tracker.settle()
+    assert labels(segments)[2] == (2, 0, 0, 1, "search")
+    assert not any(s.unsure for s in segments)
+
+
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_scoring_call_does_not_take_the_result_away(in_place):
     tracker = follow()

@@ -1,0 +1,74 @@
+"""Which of the known trajectories a new list goes on from: by what it reads, and by the int objects it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from arpo_entropy_recorder.recorder.token_lists import common_prefix, shares_objects
+from arpo_entropy_recorder.recorder.trajectory import Trajectory
+
+
+class Closest(NamedTuple):
+    """The trajectory that a list goes on from, and how many tokens they share.
+
+    `same_objects`: whether these are the very same int objects. `is_free`: whether the list may be the trajectory's
+    next one. `rivals`: those that are as close, so that either may be meant.
+    """
+
+    trajectory: Trajectory
+    shared: int
+    same_objects: bool
+    is_free: bool
+    rivals: Sequence[Trajectory] = ()
+
+
+def closest(
+    tokens: list[int], trajectories: list[Trajectory], may_go_on: Callable[[Trajectory, int], bool]
+) -> Closest | None:
+    """The closest one of `trajectories`, with whose prompts `tokens` start; None where there are none.
+
+    `may_go_on(trajectory, shared)` says whether `tokens` may be its next list.
+    """
+    found = _closest_in_text(tokens, trajectories, may_go_on)
+    while found is not None and not found.same_objects:
+        # From here on it only reads the same by chance if another has the very object: the list is made from that.
+        known = found.trajectory.tokens
+        at = next(i for i in range(found.shared) if tokens[i] is not known[i])
+        trajectories = [
+            other
+            for other in trajectories
+            if len(other.tokens) > at and other.tokens[at] is tokens[at] and other.tokens[:at] == tokens[:at]
+        ]
+        if not trajectories:
+            break
+        found = _closest_in_text(tokens, trajectories, may_go_on)
+    return found
+
+
+def _closest_in_text(
+    tokens: list[int], trajectories: list[Trajectory], may_go_on: Callable[[Trajectory, int], bool]
+) -> Closest | None:
+    """The one that shares the most tokens; of several, one with the same objects, then one that may go on."""
+    best, best_key = None, (0, False, False)
+    rivals: list[Trajectory] = []
+    for trajectory in trajectories:
+        most = best_key[0]
+        if tokens[most - 1 : most] != trajectory.tokens[most - 1 : most]:
+            continue
+        # As a rule it shares less than the best or as much: to see that costs less than to see how much.
+        if tokens[most : most + 1] == trajectory.tokens[most : most + 1]:
+            shared = common_prefix(tokens, trajectory.tokens)
+        else:
+            shared = most if tokens[:most] == trajectory.tokens[:most] else 0
+        if trajectory.prompt_len < shared < len(tokens):
+            shared = trajectory.length_in_common(shared)
+        if shared < most:
+            continue
+        key = (shared, shares_objects(tokens, trajectory.tokens, shared), may_go_on(trajectory, shared))
+        if key > best_key:
+            best, best_key, rivals = trajectory, key, []
+        elif key == best_key and (key[2] or shared > trajectory.shared):
+            # It has written the same by itself: not as a branch that has inherited it.
+            rivals.append(trajectory)
+    return None if best is None else Closest(best, *best_key, rivals)
