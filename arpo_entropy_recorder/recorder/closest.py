@@ -50,10 +50,10 @@ def _closest_in_text(
     tokens: list[int], trajectories: list[Trajectory], may_go_on: Callable[[Trajectory, int], bool]
 ) -> Closest | None:
     """The one that shares the most tokens; of several, one with the same objects, then one that may go on."""
-    best, best_key = None, (0, False, False)
-    rivals: list[Trajectory] = []
+    # Those that share the most so far, each with whether its objects are the same and whether it may go on.
+    most = 0
+    equals: list[tuple[Trajectory, tuple[bool, bool]]] = []
     for trajectory in trajectories:
-        most = best_key[0]
         if tokens[most - 1 : most] != trajectory.tokens[most - 1 : most]:
             continue
         # As a rule it shares less than the best or as much: to see that costs less than to see how much.
@@ -65,10 +65,19 @@ def _closest_in_text(
             shared = trajectory.length_in_common(shared)
         if shared < most:
             continue
-        key = (shared, shares_objects(tokens, trajectory.tokens, shared), may_go_on(trajectory, shared))
-        if key > best_key:
-            best, best_key, rivals = trajectory, key, []
-        elif key == best_key and (key[2] or shared > trajectory.shared):
-            # It has written the same by itself: not as a branch that has inherited it.
-            rivals.append(trajectory)
-    return None if best is None else Closest(best, *best_key, rivals)
+        if shared > most:
+            most, equals = shared, []
+        same_objects = shares_objects(tokens, trajectory.tokens, shared)
+        equals.append((trajectory, (same_objects, may_go_on(trajectory, shared))))
+    if not most:
+        return None
+    best, key = max(equals, key=lambda equal: equal[1])
+    rivals = [
+        other
+        for other, (same_objects, is_free) in equals
+        if other is not best
+        and same_objects == key[0]
+        # Both may go on, or the other has written the same by itself, and so has the best if it may go on.
+        and (is_free or (other.has_written(most) and (not key[1] or best.has_written(most))))
+    ]
+    return Closest(best, most, *key, rivals)

@@ -114,6 +114,10 @@ class Trajectory:
         """Whether nothing was generated from the prompt before the loop appended text."""
         return len(self.pieces) > 1 and self.pieces[0].end == self.prompt_len
 
+    def has_written(self, length: int) -> bool:
+        """Whether its token before `length` is its own, neither its parent's nor what it was started with."""
+        return length > max(self.shared, self.start_len)
+
     def has_added(self, length: int) -> bool:
         """Whether the policy or a tool has added to what its parent had, up to `length`."""
         return any(

@@ -435,6 +435,17 @@ def test_the_very_objects_beat_a_longer_text_alike():
     assert not any(s.unsure for s in segments)
 
 
+def test_a_cut_that_reads_like_another_is_unsure():
+    tracker = follow()
+    tracker.begin([new(1000, 2000), new(1000, 2000)])
+    tracker.end([[501, 502], [501]], [None, None])
+    tracker.begin([new(1000, 2000, 501)])
+    tracker.end([[502, 503]], [None])
+    # The second one and a branch of it, or the first one again.
+    second, cut = tracker.begin([new(1000, 2000, 501, 502, 503), new(1000, 2000, 501, 502)])
+    assert (second.sample_idx, cut.unsure) == (1, True)
+
+
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_scoring_call_does_not_take_the_result_away(in_place):
     tracker = follow()
