@@ -103,11 +103,11 @@ class TrajectoryTracker:
 
     def _start(self, tokens: list[int], place: Place) -> Trajectory:
         start = Trajectory.start(tokens, place.row, place.prompt_len, self._form)
-        # A row may read like another's prompt with what was generated from it; what was begun midway may read
-        # like the result of a trajectory that has written nothing.
+        # A row may read like another's prompt with what was generated from it; what was begun midway may be the
+        # result, or a branch of it, of a trajectory that has written nothing.
         start.unsure = any(
             (other.prompt_len < place.prompt_len and other.tokens[: len(tokens)] == tokens)
-            or (start.mid_start and other.has_written_nothing)
+            or (start.mid_start and other.has_written_nothing_before(tokens))
             for other in self._of_same_prompt(tokens)
         )
         return start

@@ -446,6 +446,29 @@ def test_a_cut_that_reads_like_another_is_unsure():
     assert (second.sample_idx, cut.unsure) == (1, True)
 
 
+def test_who_has_a_result_behind_nothing_is_unsure():
+    tracker = follow()
+    tokens = [1000, 2000]
+    tracker.begin([tokens])
+    tracker.end([[]], ["</search>"])
+    # Of the prompt again and the prompt with a result either may be what has written nothing.
+    segments = tracker.begin([list(tokens), [*tokens, 800, END]])
+    tracker.settle()
+    assert [s.unsure for s in segments] == [True, True]
+
+
+def test_a_branch_behind_an_empty_start_midway_is_unsure():
+    tracker = follow(rows=FewRows([1000, 2000], [1000, 2001]).batch)
+    tokens = [1000, 2000, 501]
+    tracker.begin([tokens, [1000, 2001]])
+    tracker.end([[], []], ["</search>", None])
+    branch = [*tokens, 800, 802, END]
+    tokens += [800, 801, END]
+    segments = tracker.begin([tokens, branch])
+    tracker.settle()
+    assert [s.unsure for s in segments] == [False, True]
+
+
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_scoring_call_does_not_take_the_result_away(in_place):
     tracker = follow()
