@@ -70,7 +70,12 @@ class Batch:
         sources: list[Any] = [None] * len(starts)
         for prompt, indices in members.items():
             told = self._sources(prompt, [starts[i] for i in indices])
-            self._share(prompt, told, is_whole=len(members) == len(self._rows_by_prompt))
+            # In a batch of one prompt a call that starts a part of it has them all, too; but one that passes copies
+            # of its lists starts each row as often as is due.
+            is_whole = len(members) == len(self._rows_by_prompt) and (
+                len(members) > 1 or len(set(told)) < len(told)
+            )
+            self._share(prompt, told, is_whole)
             for i, source in zip(indices, told, strict=True):
                 sources[i] = source
         in_turn = [self._row_of_source[source] for source in dict.fromkeys(sources) if source is not None]

@@ -469,6 +469,18 @@ def test_a_branch_behind_an_empty_start_midway_is_unsure():
     assert [s.unsure for s in segments] == [False, True]
 
 
+@pytest.mark.parametrize(("rows", "is_unsure"), [([7, 7], True), ([7, 7, 8], False)])
+def test_rows_of_one_prompt_in_two_calls_are_unsure(rows, is_unsure):
+    # Two of the first row, then two of the second, or each row and then each again? With other rows beside them
+    # the calls show that they start the batch.
+    tracker = follow(rows=FewRows(*([1000, row] for row in rows)).batch)
+    for _ in range(2):
+        tracker.begin([new(1000, row) for row in rows])
+        tracker.end([[501 + i] for i in range(len(rows))], [None] * len(rows))
+    tracker.settle()
+    assert [s.unsure for s in tracker.segments] == [is_unsure] * 2 * len(rows)
+
+
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_scoring_call_does_not_take_the_result_away(in_place):
     tracker = follow()
