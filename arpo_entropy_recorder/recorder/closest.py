@@ -30,19 +30,30 @@ def closest(
 
     `may_go_on(trajectory, shared)` says whether `tokens` may be its next list.
     """
-    found = _closest_in_text(tokens, trajectories, may_go_on)
+    alike, found = trajectories, _closest_in_text(tokens, trajectories, may_go_on)
     while found is not None and not found.same_objects:
         # From here on it only reads the same by chance if another has the very object: the list is made from that.
         known = found.trajectory.tokens
         at = next(i for i in range(found.shared) if tokens[i] is not known[i])
-        trajectories = [
+        alike = [
             other
-            for other in trajectories
+            for other in alike
             if len(other.tokens) > at and other.tokens[at] is tokens[at] and other.tokens[:at] == tokens[:at]
         ]
-        if not trajectories:
+        if not alike:
             break
-        found = _closest_in_text(tokens, trajectories, may_go_on)
+        found = _closest_in_text(tokens, alike, may_go_on)
+    if found is not None and not found.same_objects and not found.is_free:
+        # What is added may only read the same, and be the result of one that has written nothing.
+        silent = [
+            other
+            for other in trajectories
+            if other.last.by_policy
+            and other.last.start == other.last.end
+            and tokens[: len(other.tokens)] == other.tokens
+            and may_go_on(other, len(other.tokens))
+        ]
+        found = found._replace(rivals=[*found.rivals, *silent])
     return found
 
 

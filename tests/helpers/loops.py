@@ -68,11 +68,16 @@ class Loop:
         self.samples, self.live, self.finished, self.books = [], [], [], []
         insert = self.text(2, 2) if "edited prompts" in self.habits else []
         self.starts = [[*self.renewed(p[:1]), *insert, *self.renewed(p[1:])] for p in self.prompts]
-        for row, start in enumerate(self.starts):
+        begun = []
+        for row in range(len(self.starts)):
             for _ in range(self.rng.randint(1, 2) if "shared rows" not in self.habits else 2):
-                history, rest = self.midway() if "starts midway" in self.habits else ((), [])
-                ends = [(len(start) + end, tool) for end, tool in history]
-                self.live.append(self.add(row, [*start, *rest], None, ends, bool(rest)))
+                begun.append((row, *(self.midway() if "starts midway" in self.habits else ((), []))))
+        if begun[0][2] and len(self.prompts) > 1 and all(rest == begun[0][2] for _, _, rest in begun):
+            # Nobody could tell it from a text that the loop puts behind all prompts.
+            begun[0][2].append(int("4999"))
+        for row, history, rest in begun:
+            ends = [(len(self.starts[row]) + end, tool) for end, tool in history]
+            self.live.append(self.add(row, [*self.starts[row], *rest], None, ends, bool(rest)))
 
     def renewed(self, tokens):
         return [int(str(token)) for token in tokens]

@@ -469,6 +469,19 @@ def test_a_branch_behind_an_empty_start_midway_is_unsure():
     assert [s.unsure for s in segments] == [False, True]
 
 
+def test_a_result_alike_behind_nothing_is_unsure():
+    tracker = follow()
+    prompt = new(1000, 2000)
+    first, second = list(prompt), list(prompt)
+    tracker.begin([first, second])
+    tracker.end([[], []], ["</search>", "</python>"])
+    second += new(800, END)
+    # What the first one goes on with reads like what the second one's list has become.
+    segments = tracker.begin([second, [*first, *new(800, END)]])
+    tracker.settle()
+    assert [s.unsure for s in segments] == [False, True]
+
+
 @pytest.mark.parametrize(("rows", "is_unsure"), [([7, 7], True), ([7, 7, 8], False)])
 def test_rows_of_one_prompt_in_two_calls_are_unsure(rows, is_unsure):
     # Two of the first row, then two of the second, or each row and then each again? With other rows beside them
