@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from arpo_entropy_recorder.recorder.results import ResultForm
 from arpo_entropy_recorder.recorder.token_lists import common_prefix, shares_objects
-from arpo_entropy_recorder.recorder.trajectory import Trajectory
+from arpo_entropy_recorder.recorder.trajectory import Piece, Trajectory
 
 
 class Closest(NamedTuple):
@@ -24,41 +25,30 @@ class Closest(NamedTuple):
 
 
 def closest(
-    tokens: list[int], trajectories: list[Trajectory], may_go_on: Callable[[Trajectory, int], bool]
+    tokens: list[int], trajectories: list[Trajectory], claimed: set[int], form: ResultForm
 ) -> Closest | None:
     """The closest one of `trajectories`, with whose prompts `tokens` start; None where there are none.
 
-    `may_go_on(trajectory, shared)` says whether `tokens` may be its next list.
+    `claimed`: the ids of those that have their next list already.
     """
-    alike, found = trajectories, _closest_in_text(tokens, trajectories, may_go_on)
+    found = _closest_in_text(tokens, trajectories, claimed, form)
     while found is not None and not found.same_objects:
         # From here on it only reads the same by chance if another has the very object: the list is made from that.
         known = found.trajectory.tokens
         at = next(i for i in range(found.shared) if tokens[i] is not known[i])
-        alike = [
-            other
-            for other in alike
-            if len(other.tokens) > at and other.tokens[at] is tokens[at] and other.tokens[:at] == tokens[:at]
-        ]
-        if not alike:
-            break
-        found = _closest_in_text(tokens, alike, may_go_on)
-    if found is not None and not found.same_objects and not found.is_free:
-        # What is added may only read the same, and be the result of one that has written nothing.
-        silent = [
+        trajectories = [
             other
             for other in trajectories
-            if other.last.by_policy
-            and other.last.start == other.last.end
-            and tokens[: len(other.tokens)] == other.tokens
-            and may_go_on(other, len(other.tokens))
+            if len(other.tokens) > at and other.tokens[at] is tokens[at] and other.tokens[:at] == tokens[:at]
         ]
-        found = found._replace(rivals=[*found.rivals, *silent])
+        if not trajectories:
+            break
+        found = _closest_in_text(tokens, trajectories, claimed, form)
     return found
 
 
 def _closest_in_text(
-    tokens: list[int], trajectories: list[Trajectory], may_go_on: Callable[[Trajectory, int], bool]
+    tokens: list[int], trajectories: list[Trajectory], claimed: set[int], form: ResultForm
 ) -> Closest | None:
     """The one that shares the most tokens; of several, one with the same objects, then one that may go on."""
     # Those that share the most so far, each with whether its objects are the same and whether it may go on.
@@ -79,7 +69,8 @@ def _closest_in_text(
         if shared > most:
             most, equals = shared, []
         same_objects = shares_objects(tokens, trajectory.tokens, shared)
-        equals.append((trajectory, (same_objects, may_go_on(trajectory, shared))))
+        is_free = id(trajectory) not in claimed and trajectory.may_go_on(tokens, shared, form)
+        equals.append((trajectory, (same_objects, is_free)))
     if not most:
         return None
     best, key = max(equals, key=lambda equal: equal[1])
@@ -92,3 +83,17 @@ def _closest_in_text(
         and (is_free or (other.has_written(most) and (not key[1] or best.has_written(most))))
     ]
     return Closest(best, most, *key, rivals)
+
+
+def written_alike(tokens: list[int], trajectories: list[Trajectory], low: int) -> list[Piece]:
+    """What was generated, be it nothing, in `trajectories` that `tokens` read like, and ended at `low` or later."""
+    return [
+        piece
+        for other in trajectories
+        for piece in other.pieces
+        if piece.by_policy
+        and low <= piece.end
+        and other.start_len <= piece.start < len(tokens)
+        # The tokens may be cut within it.
+        and other.tokens[: min(piece.end, len(tokens))] == tokens[: piece.end]
+    ]

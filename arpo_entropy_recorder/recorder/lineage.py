@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from arpo_entropy_recorder.recorder.closest import closest
+from arpo_entropy_recorder.recorder.closest import closest, written_alike
 from arpo_entropy_recorder.recorder.places import Place, Rows, SeenPrompts
 from arpo_entropy_recorder.recorder.results import ResultForm
 from arpo_entropy_recorder.recorder.token_lists import SHARED_INTS, common_prefix, shares_objects
@@ -103,13 +103,14 @@ class TrajectoryTracker:
 
     def _start(self, tokens: list[int], place: Place) -> Trajectory:
         start = Trajectory.start(tokens, place.row, place.prompt_len, self._form)
-        # A row may read like another's prompt with what was generated from it; what was begun midway may be the
-        # result, or a branch of it, of a trajectory that has written nothing.
+        # A row may read like another's prompt with what was generated from it.
         start.unsure = any(
-            (other.prompt_len < place.prompt_len and other.tokens[: len(tokens)] == tokens)
-            or (start.mid_start and other.has_written_nothing_before(tokens))
+            other.prompt_len < place.prompt_len and other.tokens[: len(tokens)] == tokens
             for other in self._of_same_prompt(tokens)
         )
+        if start.mid_start:
+            # It may go on from what was generated elsewhere and reads the same, or from where nothing was generated.
+            start.unsure |= bool(written_alike(tokens, self._of_same_prompt(tokens), place.prompt_len))
         return start
 
     def _enrol(self, trajectory: Trajectory) -> None:
@@ -157,11 +158,7 @@ class TrajectoryTracker:
 
     def _continue_or_branch(self, tokens: list[int], claimed: set[int]) -> Trajectory | None:
         """The trajectory of a list object never seen before, or None for a start."""
-
-        def may_go_on(trajectory: Trajectory, shared: int) -> bool:
-            return id(trajectory) not in claimed and trajectory.may_go_on(tokens, shared, self._form)
-
-        found = closest(tokens, self._of_same_prompt(tokens), may_go_on)
+        found = closest(tokens, self._of_same_prompt(tokens), claimed, self._form)
         if found is None:
             return None
         best, shared, same_objects, free, rivals = found
@@ -183,7 +180,7 @@ class TrajectoryTracker:
             # Either list may have been made from the other.
             is_contested |= same_objects and common < shared and tokens[shared - 1] > SHARED_INTS
             best, shared = parent, common
-            free = may_go_on(best, shared)
+            free = id(best) not in claimed and best.may_go_on(tokens, shared, self._form)
             # It may go on where that branch began, too.
             best.unsure |= free
         if not free:
@@ -194,6 +191,10 @@ class TrajectoryTracker:
             best.unsure = rival.unsure = True
         # Where nothing was generated, another list may begin there.
         best.unsure |= best.is_contested or len(tokens) == best.last.start
+        if best.last.start == best.last.end:
+            # So it may if another one has written nothing there either.
+            written = written_alike(tokens, self._of_same_prompt(tokens), best.last.start)
+            best.unsure |= any(p.start == p.end and p not in best.pieces for p in written)
         if best.is_kept_in_place:
             # A later list up to the result's end is a branch, as the loop's own list of this is known.
             self._taken_now[id(best)] = shared, len(tokens)
@@ -220,6 +221,13 @@ class TrajectoryTracker:
         if shared < len(tokens) and not is_copy:
             # Text behind a result that only reads the same.
             child.unsure |= any(piece.end == shared and not piece.by_policy for piece in parent.pieces)
+        if not child.last.by_policy:
+            at = child.last.start
+            result, known = tokens[at:], parent.tokens[at:]
+            if len(result) > len(known) or not shares_objects(result, known, len(result)):
+                # Made anew, it may be that of any that has written nothing there.
+                written = written_alike(tokens, self._of_same_prompt(tokens), at)
+                child.unsure |= any(piece.start == piece.end for piece in written)
         if paused and last.by_policy and (last.start < shared or last.end == shared):
             if parent.is_kept_in_place:
                 # Text that a scoring call appends, or a notice or a cut after which a new list goes on.

@@ -109,12 +109,6 @@ class Trajectory:
         """Whether the loop has a list of all that was generated, so that this list is what goes on."""
         return self.in_place and len(self.source) >= len(self.tokens)
 
-    def has_written_nothing_before(self, tokens: list[int]) -> bool:
-        """Whether nothing was generated from what it was started with, so that `tokens` may go on from that."""
-        start = self.start_len
-        is_empty = any(piece.start == piece.end == start and piece.by_policy for piece in self.pieces)
-        return is_empty and tokens[:start] == self.tokens[:start]
-
     def has_written(self, length: int) -> bool:
         """Whether its token before `length` is its own, neither its parent's nor what it was started with."""
         return length > max(self.shared, self.start_len)

@@ -68,16 +68,11 @@ class Loop:
         self.samples, self.live, self.finished, self.books = [], [], [], []
         insert = self.text(2, 2) if "edited prompts" in self.habits else []
         self.starts = [[*self.renewed(p[:1]), *insert, *self.renewed(p[1:])] for p in self.prompts]
-        begun = []
-        for row in range(len(self.starts)):
+        for row, start in enumerate(self.starts):
             for _ in range(self.rng.randint(1, 2) if "shared rows" not in self.habits else 2):
-                begun.append((row, *(self.midway() if "starts midway" in self.habits else ((), []))))
-        if begun[0][2] and len(self.prompts) > 1 and all(rest == begun[0][2] for _, _, rest in begun):
-            # Nobody could tell it from a text that the loop puts behind all prompts.
-            begun[0][2].append(int("4999"))
-        for row, history, rest in begun:
-            ends = [(len(self.starts[row]) + end, tool) for end, tool in history]
-            self.live.append(self.add(row, [*self.starts[row], *rest], None, ends, bool(rest)))
+                history, rest = self.midway(row) if "starts midway" in self.habits else ((), [])
+                ends = [(len(start) + end, tool) for end, tool in history]
+                self.live.append(self.add(row, [*start, *rest], None, ends, bool(rest)))
 
     def renewed(self, tokens):
         return [int(str(token)) for token in tokens]
@@ -87,9 +82,12 @@ class Loop:
             int(str(5000 + self.rng.randrange(self.alphabet))) for _ in range(self.rng.randint(low, high))
         ]
 
-    def midway(self):
-        """A part of a response that another loop made: where its results end, and its tokens."""
-        rest = self.text(1, 3)
+    def midway(self, row):
+        """A part of a response that another loop made: where its results end, and its tokens.
+
+        Each prompt's is of its own: the same behind all prompts is a text that the loop puts there.
+        """
+        rest = [int(str(4000 + self.prompts.index(self.prompts[row]))), *self.text(1, 3)]
         if self.rng.random() < 0.5:
             rest += [*self.result(plain=True), *self.text(0, 2)]
         ends = [(i + 1, None) for i, token in enumerate(rest) if token == END]
@@ -199,7 +197,8 @@ class Loop:
         if end != "tool":
             return
         if "branches before the result" in self.habits and self.chance():
-            twin = self.add(sample.row, sample.tokens.copy(), sample.idx, sample.history)
+            # Of a sample that came back without a token it is a sibling: neither has written what they share.
+            twin = self.add(sample.row, sample.tokens.copy(), *self.origin(sample, len(sample.tokens)))
             self.answer(twin, tool)
             self.live.append(twin)
         self.answer(sample, tool)

@@ -62,6 +62,12 @@ MUTATIONS = [
         "unit/test_lineage.py::test_labels_are_right_or_marked",
     ),
     Mutation(
+        "recorder/closest.py",
+        "while found is not None and not found.same_objects:",
+        "while False:",
+        "unit/test_lineage.py::test_the_very_objects_beat_a_longer_text_alike",
+    ),
+    Mutation(
         "recorder/trajectory.py",
         "mid_start=self.prompt_len < shared <= self.start_len,",
         "mid_start=False,",

@@ -446,7 +446,7 @@ def test_a_cut_that_reads_like_another_is_unsure():
     assert (second.sample_idx, cut.unsure) == (1, True)
 
 
-def test_who_has_a_result_behind_nothing_is_unsure():
+def test_a_result_behind_nothing_is_unsure():
     tracker = follow()
     tokens = [1000, 2000]
     tracker.begin([tokens])
@@ -457,7 +457,7 @@ def test_who_has_a_result_behind_nothing_is_unsure():
     assert [s.unsure for s in segments] == [True, True]
 
 
-def test_a_branch_behind_an_empty_start_midway_is_unsure():
+def test_a_branch_of_an_empty_start_is_unsure():
     tracker = follow(rows=FewRows([1000, 2000], [1000, 2001]).batch)
     tokens = [1000, 2000, 501]
     tracker.begin([tokens, [1000, 2001]])
@@ -480,6 +480,33 @@ def test_a_result_alike_behind_nothing_is_unsure():
     segments = tracker.begin([second, [*first, *new(800, END)]])
     tracker.settle()
     assert [s.unsure for s in segments] == [False, True]
+
+
+def test_a_result_where_another_is_empty_is_unsure():
+    tracker = follow()
+    tokens = [1000, 2000]
+    tracker.begin([tokens])
+    tracker.end([[501, 502]], [None])
+    tokens += [501, 502]
+    branch = tokens[:3]
+    tracker.begin([branch])
+    tracker.end([[]], ["</search>"])
+    # Cut from the first list, or from the branch before its result: only there a tool was called.
+    other = [*branch, 800, 802, END]
+    branch += [800, 801, END]
+    known, new_one = tracker.begin([branch, other])
+    tracker.settle()
+    assert told([known]) == [(1, "search", True, False)]
+    assert new_one.unsure
+
+
+def test_a_start_midway_alike_is_unsure():
+    tracker = follow(rows=FewRows([1000, 2000], [1000, 2001]).batch)
+    tracker.begin([new(1000, 2000, 501, 502, 800, 801, END), new(1000, 2000, 501), new(1000, 2001)])
+    tracker.end([[503], [502], [504]], [None, "</search>", None])
+    # It begins like the first start, and is all of the second trajectory with a result.
+    (segment,) = tracker.begin([new(1000, 2000, 501, 502, 800, 801, 802, END)])
+    assert segment.unsure
 
 
 @pytest.mark.parametrize(("rows", "is_unsure"), [([7, 7], True), ([7, 7, 8], False)])
