@@ -57,19 +57,22 @@ pip_install() {
 # uv takes a fifth of pip's time, as it unpacks many packages at once. It does not read pip's settings, and so is told
 # where pip would look; whatever it cannot install, pip tries again, and says why.
 install_all() {
-  if pip_install -r requirements/installer.txt 2>/dev/null; then
-    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX-$(pip_setting index-url ' ')} UV_INDEX_STRATEGY=unsafe-best-match \
-      UV_INDEX=${UV_INDEX-$(pip_setting extra-index-url ' ')} UV_FIND_LINKS=${UV_FIND_LINKS-$(pip_setting find-links ,)} \
+  if [ -z "$(pip_setting no-index)" ] && pip_install --only-binary :all: -r requirements/installer.txt 2>/dev/null; then
+    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX-$(pip_setting index-url)} UV_INDEX=${UV_INDEX-$(pip_setting extra-index-url)} \
+      UV_FIND_LINKS=${UV_FIND_LINKS-$(pip_setting find-links ,)} UV_INDEX_STRATEGY=unsafe-best-match \
       "$dir/bin/python" -m uv pip install -q --no-deps --python "$dir/bin/python" "$@" 2>/dev/null && return
     say "  uv could not install them; trying pip"
   fi
   pip_install --no-deps "$@"
 }
 
-# The places that pip was told of by its environment or a file, with $2 between them; nothing if it was told of none.
+# What pip was told by its environment or a file, of several values with $2 between them; nothing if it was not told.
 pip_setting() {
-  "$dir/bin/python" -m pip config list 2>/dev/null |
-    sed -n "s/^\(:env:\|install\|global\)\.$1='\(.*\)'$/\2/p" | head -1 | sed "s/\\\\n/$2/g"
+  "$dir/bin/python" -m pip config list 2>/dev/null | "$dir/bin/python" -c "
+import ast, sys
+told = dict(line.rstrip().split('=', 1) for line in sys.stdin)
+values = [ast.literal_eval(told.get(f'{place}.$1', '\"\"')) for place in (':env:', 'install', 'global')]
+print('${2:- }'.join(next(filter(None, values), '').split()))"
 }
 
 # Makes the packages of another environment importable in this one, behind its own.
