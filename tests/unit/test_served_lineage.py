@@ -4,7 +4,7 @@ import random
 
 import msgspec
 import pytest
-from served_books import Server, assistant, faithful, results, stripping
+from served_books import Server, assistant, faithful, results, stripping, words
 
 from arpo_entropy_recorder.live.serve.conversation import read_conversation
 from arpo_entropy_recorder.live.serve.digests import Digests
@@ -162,6 +162,20 @@ def test_a_reply_is_the_same_however_it_is_cut(recording):
     parts = [{"type": "text", "text": "Yes "}, {"type": "text", "text": "indeed"}]
     nxt = recording.ask([*HELLO, {"role": "assistant", "content": parts}, user("And?")], assistant("x"))
     assert number(nxt) == number(root)
+
+
+def test_a_thought_may_be_cut_anywhere(recording):
+    root = recording.ask(HELLO, assistant("<think>a</think>Hi"))
+    parts = [{"type": "text", "text": "<think>a"}, {"type": "text", "text": "</think>Hi"}]
+    nxt = recording.ask([*HELLO, {"role": "assistant", "content": parts}, user("And?")], assistant("x"))
+    assert number(nxt) == number(root)
+
+
+def test_calls_that_a_client_reads_from_the_text_are_linked():
+    recording, made = Recording(), assistant("", SEARCH)
+    root = recording.ask(HELLO, {"role": "assistant", "content": words(made)})
+    nxt = recording.ask([*HELLO, made, *results(made, "found")], assistant("x"))
+    assert (number(nxt), nxt.how, nxt.round) == (number(root), "tokens", 1)
 
 
 def test_an_earlier_replys_identifier_is_not_relied_on(recording):

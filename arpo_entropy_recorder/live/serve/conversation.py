@@ -131,13 +131,12 @@ def _text(content: Any, is_assistant: bool) -> str:
     texts = []
     for part in parts:
         text = part if isinstance(part, str) else part.get("text") if part.get("type") == "text" else None
-        if text is None:  # a picture or the like
-            text = json.dumps(part, sort_keys=True)
-        elif is_assistant:
-            # Also where the prompt has opened the thought.
-            text = text.rpartition("</think>")[2]
-        texts.append("".join(text.split()))
-    return "".join(texts)
+        texts.append(json.dumps(part, sort_keys=True) if text is None else text)  # a picture or the like
+    text = "".join(texts)
+    if is_assistant:
+        # Also where the prompt has opened the thought.
+        text = text.rpartition("</think>")[2]
+    return "".join(text.split())
 
 
 def _calls_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

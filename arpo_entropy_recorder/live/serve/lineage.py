@@ -122,7 +122,7 @@ class Lineage:
             if parent is None:
                 return None, "alike"
             # Else the client has lengthened the reply or added others, or the tokens are alike by chance.
-            if parent.turns in (None, conversation.turns - 1) and parent.reply in (None, conversation.last):
+            if parent.turns in (None, conversation.turns - 1) and not _contradicts(parent, conversation):
                 return parent, "tokens"
         if found := self._known.by_conversation(conversation.continued):
             parent = self._only(found, turn)
@@ -156,3 +156,13 @@ class Lineage:
             return found.nodes[0]
         mine = [node for node in found.nodes if turn.session is not None and node.session == turn.session]
         return mine[0] if len(mine) == 1 else None
+
+
+def _contradicts(parent: Known, conversation: Conversation) -> bool:
+    """Whether the client's last assistant message is another one than the reply that `parent` was.
+
+    Not told where one of the two has calls: a client may have read them from the text, or written them into it.
+    """
+    if (parent.calls is None) != (conversation.calls is None):
+        return False
+    return parent.reply not in (None, conversation.last)
