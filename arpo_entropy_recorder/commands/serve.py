@@ -132,7 +132,7 @@ def _check_port(options: dict[str, str]) -> None:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             tried.bind((host, int(port)))
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TypeError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             where = f"port {port} of {host}" if host else f"port {port}"
             raise UserError(f"cannot listen on {where}: {reason}; give another --port or --host") from error

@@ -22,12 +22,12 @@ def check_model(model: str, options: Collection[str] = ()) -> None:
     options: the names of vLLM's options that are given. Nothing is said of object storage (s3://), GGUF files and
     whatever else vLLM's plug-ins may know. The hub is asked for a name's config.json, as vLLM does first.
     """
-    if ANOTHER_WAY & set(options):
+    if ANOTHER_WAY & set(options) or os.environ.get("VLLM_MODEL_REDIRECT_PATH"):
         return
     if os.path.isdir(model):
         _check_directory(Path(model))
     elif os.path.exists(model):
-        if not model.endswith(".gguf"):
+        if not _is_gguf(Path(model)):
             raise UserError(
                 f"{model}: not a model but a file; give a directory with a config.json, or a hub name"
             )
@@ -42,6 +42,14 @@ def check_model(model: str, options: Collection[str] = ()) -> None:
         or any(os.environ.get(name, "") not in ("", "0") for name in ANOTHER_HUB_VARIABLES)
     ):
         _check_name(model)
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return path.suffix == ".gguf" or file.read(4) == b"GGUF"
+    except OSError:
+        return False
 
 
 def _check_directory(directory: Path) -> None:
@@ -63,7 +71,12 @@ def _check_directory(directory: Path) -> None:
 def _check_name(name: str) -> None:
     try:
         from huggingface_hub import constants, file_download, get_hf_file_metadata, hf_hub_url
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            RepositoryNotFoundError,
+        )
         from huggingface_hub.utils import validate_repo_id
     except ImportError:
         return
@@ -71,11 +84,22 @@ def _check_name(name: str) -> None:
         validate_repo_id(name)
         folder = file_download.repo_folder_name(repo_id=name, repo_type="model")
         if not Path(constants.HF_HUB_CACHE, folder).is_dir():
-            get_hf_file_metadata(hf_hub_url(name, "config.json"))
+            url = hf_hub_url(name, "config.json")
+            try:
+                get_hf_file_metadata(url)
+            except HfHubHTTPError:
+                raise
+            except Exception:  # once more, as vLLM does, for a connection that is lost
+                get_hf_file_metadata(url)
     except HFValidationError:
         raise UserError(
             f"{name}: not a model: no such directory, and no hub name; give a directory with a config.json"
         ) from None
+    except GatedRepoError as error:
+        raise UserError(
+            f"{name}: the Hugging Face hub gives it only to those who accept its terms; do so there, and set "
+            "HF_TOKEN to a token of that account"
+        ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
             f"{name}: not a model: no such directory, and the Hugging Face hub gives you none of that name; "

@@ -145,6 +145,7 @@ def test_what_is_no_model_is_one_line(start, tmp_path, model):
 
 LEFT_TO_VLLM = {
     "a GGUF file": ["weights.gguf"],
+    "one of another name": ["sha256-abc"],
     "a directory of one": ["gguf"],
     "one on the hub": ["owner/name:Q4_K_M"],
     "Mistral's form": ["mistral"],
@@ -158,6 +159,7 @@ LEFT_TO_VLLM = {
 @pytest.mark.parametrize("what", LEFT_TO_VLLM)
 def test_what_may_be_a_model_is_left_to_vllm(start, tmp_path, what):
     (tmp_path / "weights.gguf").touch()
+    (tmp_path / "sha256-abc").write_bytes(b"GGUF" + bytes(60))
     for path in ("gguf/w.gguf", "mistral/params.json", "gguf-to-be/w.bin"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).touch()
@@ -169,10 +171,20 @@ def test_what_may_be_a_model_is_left_to_vllm(start, tmp_path, what):
 def hub(tmp_path):
     """The environment of a hub that knows one model, and a gated one."""
     pytest.importorskip("huggingface_hub", reason="it comes with vLLM: make test")
-    answers = {"/owner/known/": (200, ""), "/owner/gated/": (403, "GatedRepo"), "/owner/odd/": (500, "")}
+    answers = {
+        "/owner/known/": (200, ""),
+        "/owner/flaky/": (200, ""),
+        "/owner/gated/": (403, "GatedRepo"),
+        "/owner/odd/": (500, ""),
+    }
+
+    lost = []
 
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self):
+            if self.path.startswith("/owner/flaky/") and not lost:
+                lost.append(self.path)
+                return self.connection.shutdown(socket.SHUT_RDWR)
             status, code = next(
                 (a for p, a in answers.items() if self.path.startswith(p)), (404, "RepoNotFound")
             )
@@ -200,9 +212,21 @@ def hub(tmp_path):
     server.server_close()
 
 
-@pytest.mark.parametrize("name", ["owner/unknown", "owner/gated"])
-def test_a_name_that_the_hub_does_not_give_is_one_line(start, hub, name):
-    refused(start(name, "-o", "out", **hub), f"{name}: not a model", "HF_TOKEN")
+@pytest.mark.parametrize(
+    ("name", "why"), [("owner/unknown", "not a model"), ("owner/gated", "accept its terms")]
+)
+def test_a_name_that_the_hub_does_not_give_is_one_line(start, hub, name, why):
+    refused(start(name, "-o", "out", **hub), f"{name}: ", why, "HF_TOKEN")
+
+
+def test_a_connection_that_is_lost_once_is_no_refusal(start, hub):
+    assert json.loads(start("owner/flaky", "-o", "out", **hub).stdout.readline())["words"][1] == "owner/flaky"
+
+
+def test_a_name_that_vllm_looks_up_in_a_file_is_left_to_it(start, hub, tmp_path):
+    redirected = hub | {"VLLM_MODEL_REDIRECT_PATH": str(tmp_path / "redirect.txt")}
+    process = start("owner/unknown", "-o", "out", **redirected)
+    assert json.loads(process.stdout.readline())["words"][1] == "owner/unknown"
 
 
 @pytest.mark.parametrize("name", ["owner/known", "owner/odd"])
