@@ -18,8 +18,8 @@ from arpo_entropy_recorder.step_files.run_info import import_of
 from arpo_entropy_recorder.step_files.schema import HIGH_ENTROPY
 
 POINTS_KEPT = 5_000
-# How many values wait to be counted: 16 KB of a group.
-MAX_WAITING = 2_048
+# How many values, and how many arrays of them, wait to be counted: at most some 30 KB of a group.
+MAX_WAITING, MAX_ARRAYS = 2_048, 128
 NO_VALUES = np.empty(0)
 # Above this many values the bootstrap and the normal interval of a mean in [0, 1] agree to about a thousandth.
 MAX_BOOTSTRAP = 200
@@ -59,7 +59,7 @@ class Group:
         self.n += len(values)
         self._waiting.append(values)
         self._room -= len(values)
-        if self._room < 0:
+        if self._room < 0 or len(self._waiting) == MAX_ARRAYS:
             self._count()
 
     def _count(self) -> None:
