@@ -10,6 +10,7 @@ import ray
 from arpo_entropy_recorder.live.job import COLLECTOR, JOB
 from arpo_entropy_recorder.live.status import read_status
 from arpo_entropy_recorder.live.trajectory import Request, Segment, Trajectory
+from arpo_entropy_recorder.live.verl import actor
 from arpo_entropy_recorder.live.verl.actor import NAME, TRAINER, Membership
 from arpo_entropy_recorder.step_files.names import STATUS_FILE
 
@@ -30,6 +31,15 @@ def one(step):
     return Trajectory(
         step, False, "g", vocab_size=9, segments=[Segment(0, requests=[Request("00" * 16, 2, 0)])]
     )
+
+
+def test_a_collector_that_does_not_start_in_time_is_one_line(monkeypatch, caplog):
+    monkeypatch.setattr(actor, "JOIN_TIMEOUT_S", 0.001)
+    member = Membership()
+    with caplog.at_level("WARNING"):
+        assert [member.join(), member.join()] == [False, False]
+    (record,) = caplog.records
+    assert "has not started within 0.001 s" in record.getMessage()
 
 
 def test_processes_of_a_job_share_one_collector(cluster, monkeypatch, caplog):

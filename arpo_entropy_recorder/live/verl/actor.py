@@ -33,7 +33,8 @@ NAME = "arpo_entropy_collector"
 AGENT_LOOP, TRAINER = "agent loop worker", "trainer"
 # Calls that run at the same time: most of them wait for a lock for microseconds.
 THREADS = 8
-JOIN_TIMEOUT_S = 30.0
+# An actor's process starts in seconds, but Ray gives it a low priority: beside busy ones it took 40 s.
+JOIN_TIMEOUT_S = 120.0
 CALL_TIMEOUT_S = WAIT_S + 25.0
 MAX_UNANSWERED = 3
 
@@ -168,7 +169,14 @@ class Membership:
             .options(name=NAME, get_if_exists=True, num_cpus=0, max_concurrency=THREADS)
             .remote()
         )
-        self.job = Job.from_environ({**os.environ, **_answer(actor.environ.remote(), JOIN_TIMEOUT_S)})
+        try:
+            environ = _answer(actor.environ.remote(), JOIN_TIMEOUT_S)
+        except ray.exceptions.GetTimeoutError:
+            raise TimeoutError(
+                f"the collector has not started within {JOIN_TIMEOUT_S:g} s; see `ray list actors`, and whether its "
+                "machine is overloaded"
+            ) from None
+        self.job = Job.from_environ({**os.environ, **environ})
         self._actor = actor
 
 
