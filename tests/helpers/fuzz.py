@@ -14,7 +14,7 @@ import atheris
 
 with atheris.instrument_imports(include=["arpo_entropy_recorder"]):
     from arpo_entropy_recorder.analysis import logfile
-    from arpo_entropy_recorder.errors import UserError
+    from arpo_entropy_recorder.errors import UserError, printable
     from arpo_entropy_recorder.step_files import decode
     from arpo_entropy_recorder.step_files import names as layout
     from arpo_entropy_recorder.step_files import read as reader
@@ -99,7 +99,7 @@ def fuzz_journal(data):
     assert all(type(run) is int for run in history.first)
     history.is_current(layout.StepKey(5, False), 0)
     name = data.decode("utf-8", "replace")
-    assert layout.printable(name).isprintable()
+    assert printable(name).isprintable()
     parsed = layout.parse_name(name)
     if parsed is not None:
         assert layout.parse_name(parsed.file_name) == parsed
