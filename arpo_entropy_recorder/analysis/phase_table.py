@@ -26,7 +26,7 @@ def phase_table(pairs: Pairs, width: int = 80, vocab_size: int | None = None) ->
 
     Where the vocabulary is known, its caption says the means after tool results in nats and effective choices.
 
-    It fits into `width` characters, of some 55 at least.
+    It fits into `width` characters, of some 60 at least.
     """
     trend = pairs.trend()
     if trend is None:
@@ -41,11 +41,9 @@ def phase_table(pairs: Pairs, width: int = 80, vocab_size: int | None = None) ->
         rows += [_row(f"{label.plain} ", phase) for phase in (of_tool.first, of_tool.last)]
     shown = list(COLUMNS)
     for dropped in DISPENSABLE:
-        # Each column has a space on both sides, and the table one.
-        if (
-            sum(max(cell_len(row.get(name, "")) for row in [*rows, {name: name}]) + 2 for name in shown)
-            < width
-        ):
+        digits = sum(max(cell_len(row.get(name, "")) for row in [*rows, {name: name}]) for name in shown)
+        # Each column has a space on both sides, and the table one around each column.
+        if digits + 3 * len(shown) + 1 <= width:
             break
         shown.remove(dropped)
     caption = None
