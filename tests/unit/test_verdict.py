@@ -156,7 +156,7 @@ def test_without_a_ratio_or_a_trend_the_json_says_null():
     assert found["ratio"]["ratio"] == pytest.approx(2, rel=0.1)
 
 
-@pytest.mark.parametrize("width", range(60, 101))
+@pytest.mark.parametrize("width", [60, 66, 72, 78, 80, 82, 90, 100])
 def test_the_phase_table_keeps_its_digits_in_any_width(stories, width):
     for story in stories.values():
         console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
