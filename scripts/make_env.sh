@@ -57,6 +57,8 @@ pip_install() {
 # uv takes a fifth of pip's time, as it unpacks many packages at once. It does not read pip's settings, and so is told
 # where pip would look; whatever it cannot install, pip tries again, and says why.
 install_all() {
+  local pip_told
+  pip_told=$("$dir/bin/python" -m pip config list 2>/dev/null || true)
   if [ -z "$(pip_setting no-index)" ] && pip_install --only-binary :all: -r requirements/installer.txt 2>/dev/null; then
     UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX-$(pip_setting index-url)} UV_INDEX=${UV_INDEX-$(pip_setting extra-index-url)} \
       UV_FIND_LINKS=${UV_FIND_LINKS-$(pip_setting find-links ,)} UV_INDEX_STRATEGY=unsafe-best-match \
@@ -66,11 +68,11 @@ install_all() {
   pip_install --no-deps "$@"
 }
 
-# What pip was told by its environment or a file, of several values with $2 between them; nothing if it was not told.
+# The value of $1 in $pip_told, the settings of pip's environment and files; of several values with $2 between them.
 pip_setting() {
-  "$dir/bin/python" -m pip config list 2>/dev/null | "$dir/bin/python" -c "
+  "$dir/bin/python" <<<"$pip_told" -c "
 import ast, sys
-told = dict(line.rstrip().split('=', 1) for line in sys.stdin)
+told = dict(line.rstrip().split('=', 1) for line in sys.stdin if '=' in line)
 values = [ast.literal_eval(told.get(f'{place}.$1', '\"\"')) for place in (':env:', 'install', 'global')]
 print('${2:- }'.join(next(filter(None, values), '').split()))"
 }
