@@ -72,13 +72,13 @@ def decode(data: bytes, path: object) -> Columns:
     with NaN for null and for values that are not there; `tool`, `source`, `tools` and `tokens` are object arrays
     of str, None, lists of these and int64 arrays. Raises ReadError, naming `path`.
     """
-    return concatenate([_columns(records) for records in _parsed(data, path)])
+    return concatenate(list(_pieces(data, path)))
 
 
-def _parsed(data: bytes, path: object) -> Iterator[list[Any]]:
-    """The records, a piece of the file at a time where each is on a line of its own."""
+def _pieces(data: bytes, path: object) -> Iterator[Columns]:
+    """The records' columns, a piece of the file at a time where each is on a line of its own."""
     if len(data) <= CHUNK_BYTES or not (data.startswith(b"[\n{") and data.endswith(b"}\n]\n")):
-        yield _parse(data, path)
+        yield _columns(_parse(data, path))
         return
     every = decoder = _decoder(schema.FIELDS)
     first, start, end = 0, 2, len(data) - 3
@@ -93,12 +93,13 @@ def _parsed(data: bytes, path: object) -> Iterator[list[Any]]:
                 records = decoder.decode(b"[%b]" % data[start:stop])
         except (msgspec.DecodeError, RecursionError, ValueError):
             # The file is invalid, or this cut went through a record of another layout. Parse it whole to find out.
-            yield _parse(data, path)[first:]
+            yield _columns(_parse(data, path)[first:])
             return
-        yield records
+        columns = _columns(records)
+        yield columns
         if not first:
             # Half of the keys are of settings that are seldom on: looking for them takes a fifth of the time.
-            decoder = _decoder(tuple(field for field in schema.FIELDS if _is_there(field, records)), True)
+            decoder = _decoder(tuple(field for field in schema.FIELDS if field.name in columns), True)
         first += len(records)
         start = stop + 2
 
@@ -163,10 +164,6 @@ def _wrong(message: str, path: object) -> ReadError:
         key, problem = f" {missing_key[1]!r}", "this required key is missing"
     problem = next((ours for theirs, ours in _OUT_OF_RANGE if theirs.match(problem)), problem)
     return ReadError(f"{printable(path)}: entry {where[1]}{key}: {problem}; correct it or leave the file out")
-
-
-def _is_there(field: Field, records: list[Any]) -> bool:
-    return field.required or any(getattr(record, field.name) is not UNSET for record in records)
 
 
 def _columns(records: list[Any]) -> Columns:
