@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import exp, isnan, nan
 
 from rich import box
-from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from arpo_entropy_recorder.analysis.pairs import Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio
 from arpo_entropy_recorder.analysis.statistics import nats_of
+from arpo_entropy_recorder.analysis.table import width_of
 from arpo_entropy_recorder.analysis.trend import Phase
 from arpo_entropy_recorder.analysis.verdict import interval, short, tool_trends
 
@@ -41,9 +41,7 @@ def phase_table(pairs: Pairs, width: int = 80, vocab_size: int | None = None) ->
         rows += [_row(f"{label.plain} ", phase) for phase in (of_tool.first, of_tool.last)]
     shown = list(COLUMNS)
     for dropped in DISPENSABLE:
-        digits = sum(max(cell_len(row.get(name, "")) for row in [*rows, {name: name}]) for name in shown)
-        # Each column has a space on both sides, and the table one around each column.
-        if digits + 3 * len(shown) + 1 <= width:
+        if width_of(rows, shown) <= width:
             break
         shown.remove(dropped)
     caption = None

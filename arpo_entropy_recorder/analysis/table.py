@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from math import isfinite
 
 from rich.cells import cell_len
@@ -17,6 +18,8 @@ NUMBERS = ("n", "mean", "sd", "95 % of mean", f"share > {HIGH_ENTROPY}")
 # Columns to drop where there is no room, the first one first.
 DISPENSABLE = ("95 % of mean", "sd", f"share > {HIGH_ENTROPY}")
 TOTAL = "after a tool"
+# A column adds a space on both sides and the line before it, which may be a space, too; behind the last there is one.
+COLUMN_ADDS = 3
 
 
 def round_table(analysis: Analysis, width: int = 80) -> Table:
@@ -51,15 +54,22 @@ def round_table(analysis: Analysis, width: int = 80) -> Table:
     return table
 
 
+def width_of(rows: Collection[Mapping[str, str]], columns: Collection[str]) -> int:
+    """How many characters wide a table is that has the `columns` of the rows' cells, under their names."""
+    widths = (
+        max(cell_len(text) for text in (name, *(row.get(name, "") for row in rows))) for name in columns
+    )
+    return sum(width + COLUMN_ADDS for width in widths) + 1
+
+
 def _fitting(rows: list[dict[str, str]], width: int) -> tuple[list[str], int]:
     """The columns of numbers that there is room for, and what they leave to the names."""
     shown = list(NUMBERS)
     for dropped in (None, *DISPENSABLE):
         if dropped is not None:
             shown.remove(dropped)
-        digits = sum(max(cell_len(text) for text in (name, *(row[name] for row in rows))) for name in shown)
-        # Each column, that of the names included, adds a space on both sides and a line; the table adds a last line.
-        room = width - digits - 3 * (len(shown) + 1) - 1
+        # The column of the names adds what every column does.
+        room = width - width_of(rows, shown) - COLUMN_ADDS
         if room >= len(TOTAL):
             break
     return shown, max(room, len(TOTAL))
