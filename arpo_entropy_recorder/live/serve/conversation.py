@@ -64,9 +64,9 @@ def read_conversation(
     text_results: a user's message behind an assistant's is the result of a tool that is not told.
     Raises an error of some kind for what are no messages.
     """
-    context, continued, last, calls = digests.of(_START), None, None, None
+    context, continued = digests.of(_START), None
+    last: Mapping[str, Any] | None = None
     turns = rounds = 0
-    last_ids: set[object] = set()
     names: dict[object, str | None] = {}
     tail: list[Mapping[str, Any]] = []
     for message in messages:
@@ -79,15 +79,14 @@ def read_conversation(
         tail = []
         if role == ASSISTANT:
             turns += 1
-            continued, last = context, _message_digest(message, digests)
-            calls = _calls_digest(message, digests)
-            called = {call["id"]: tool_name(call["function"]["name"]) for call in _calls_of(message)}
-            names, last_ids = names | called, set(called)
+            continued, last = context, message
+            names |= {call["id"]: tool_name(call["function"]["name"]) for call in _calls_of(message)}
+    last_ids = {call["id"] for call in _calls_of(last or {})}
     return Conversation(
         context=context,
         continued=continued,
-        last=last,
-        calls=calls,
+        last=_message_digest(last, digests) if last else None,
+        calls=_calls_digest(last, digests) if last else None,
         turns=turns,
         result_ids=[
             _id_digest(message["tool_call_id"], digests) if message.get("tool_call_id") in last_ids else None
