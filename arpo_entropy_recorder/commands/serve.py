@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         )
         try:
             with tempfile.TemporaryDirectory(prefix="toy-agent-") as directory:
-                command = [*_vllm_serve(), *_model(args.model, args.rest, directory, environment), *args.rest]
+                command = [*_vllm_serve(), *_model(args.model, options, directory, environment), *args.rest]
                 status = _serve(command, environment, mask)
         finally:
             said = recorder.close()
@@ -148,8 +149,8 @@ def _options(typed: list[str]) -> dict[str, str]:
     return options
 
 
-def _model(model: str, typed: list[str], directory: str, environment: dict[str, str]) -> list[str]:
-    """The model, and for the toy the options that it needs and that are not typed."""
+def _model(model: str, given: Collection[str], directory: str, environment: dict[str, str]) -> list[str]:
+    """The model, and for the toy the options that it needs and that are not `given`."""
     if model != TOY:
         return [model]
     require("the toy", "safetensors", "tokenizers")
@@ -164,25 +165,29 @@ def _model(model: str, typed: list[str], directory: str, environment: dict[str, 
         "tool-call-parser": "toy",
         "tool-parser-plugin": str(PARSER),
     }
-    given = {word.partition("=")[0] for word in typed}
-    words = [w for name, value in options.items() if f"--{name}" not in given for w in (f"--{name}", value)]
+    missing = {name: value for name, value in options.items() if name.replace("-", "_") not in given}
+    words = [word for name, value in missing.items() for word in (f"--{name}", value)]
     return [str(build_toy_server(directory)), "--enforce-eager", "--enable-auto-tool-choice", *words]
 
 
 def _serve(command: list[str], environment: dict[str, str], mask: int) -> int:
     """Run the server to its end, with the signals handed on that this process gets; its exit status."""
-    server = subprocess.Popen(command, env=environment, umask=mask)
+    server: subprocess.Popen[bytes] | None = None
     ended_by: list[int] = []
 
     def hand_on(number: int, frame: Any) -> None:
         ended_by.append(number)
         # A terminal's Ctrl-C has reached the server, too.
-        if not (number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty()):
+        from_terminal = number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty()
+        if server is not None and not from_terminal:
             server.send_signal(number)
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, hand_on) for number in signals]
     try:
+        server = subprocess.Popen(command, env=environment, umask=mask)
+        if ended_by:  # while it was being started
+            server.terminate()
         status = server.wait()
     finally:
         for number, handler in zip(signals, before, strict=True):

@@ -104,6 +104,25 @@ def test_a_signal_ends_the_server_and_leaves_nothing(start, temporary, number):
     assert list(temporary.iterdir()) == []
 
 
+SIGNALLED = """
+import os, signal, subprocess, sys
+from arpo_entropy_recorder.cli import main
+start = subprocess.Popen.__init__
+def started(self, *args, **kwargs):
+    start(self, *args, **kwargs)
+    os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen.__init__ = started
+sys.exit(main(["serve", "MODEL", "-o", "out", "--port", "0"]))
+"""
+
+
+def test_a_signal_at_the_servers_start_ends_it(start, temporary):
+    process = start(program=SIGNALLED)
+    assert process.wait(timeout=120) == 0
+    assert "0 records in" in process.stderr.read()
+    assert list(temporary.iterdir()) == []
+
+
 def test_the_servers_failure_is_the_commands(start):
     process = start("MODEL", "-o", "out", "--fails")
     _, err = process.communicate(timeout=120)
