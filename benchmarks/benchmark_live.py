@@ -3,12 +3,13 @@
 
     python benchmarks/benchmark_live.py                # entropies of a request's first token
     python benchmarks/benchmark_live.py --window 20
+    ... --shape 7b --graphs                            # on a GPU
 
-The model is the toy agent, so small that any overhead shows; requests queue, as many run at once as the engine
-takes. A pair is one `generate` call of each kind in changing order, and both must generate the same. Printed are the
-ratios of their CPU times (engine, sender, and the collector in a process of its own, as in a job) and of their wall
-clock, the medians with a 95 % interval, and the share of the engine's steps that is spent in the tap, by its own
-counter.
+The model is the toy agent, so small that any overhead shows, or one of the shape of a real model with made-up
+weights in bfloat16; requests queue, as many run at once as the engine takes. A pair is one `generate` call of each
+kind in changing order, and both must generate the same. Printed are the ratios of their CPU times (engine, sender,
+and the collector in a process of its own, as in a job) and of their wall clock, the medians with a 95 % interval, and
+the share of the engine's steps that is spent in the tap, by its own counter.
 
 Predictions, written before the first measurement
     A step of 64 toy sequences takes 5 ms or more. One with a first token costs 30 us + 1 us a row for the
@@ -20,6 +21,7 @@ Predictions, written before the first measurement
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import platform
@@ -34,6 +36,27 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # so that a clone works before it is installed
 _collector: Any = None  # of a CollectorProcess
+# From the configurations of Qwen2.5-0.5B and Qwen2.5-7B.
+SHAPES = {
+    "0.5b": {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+    "7b": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+    },
+}
 
 
 def main() -> None:
@@ -43,6 +66,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=96)
     parser.add_argument("--tokens", type=int, default=60)
     parser.add_argument("--at-once", type=int, default=64)
+    parser.add_argument("--shape", choices=SHAPES, help="in place of the toy agent")
     parser.add_argument("--graphs", action="store_true", help="leave CUDA graphs on")
     args = parser.parse_args()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -58,7 +82,7 @@ def main() -> None:
         os.environ.update(job.environ())
         collector = CollectorProcess(job)
         register()
-        llm = _engine(build_toy_agent(agent), args)
+        llm = _engine(_of_shape(args.shape, Path(agent)) if args.shape else build_toy_agent(agent), args)
         _measure(llm, job, collector, args)
         collector.close()
 
@@ -91,17 +115,25 @@ def _ask(name: str, *args: Any) -> tuple[Any, float]:
     return getattr(_collector, name)(*args), time.process_time()
 
 
-def _engine(agent: Path, args: argparse.Namespace) -> Any:
+def _of_shape(name: str, folder: Path) -> Path:
+    """A model's directory without weights and tokenizer."""
+    config = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "max_position_embeddings": 4096}
+    (folder / "config.json").write_text(json.dumps(config | SHAPES[name]))
+    return folder
+
+
+def _engine(model: Path, args: argparse.Namespace) -> Any:
     from vllm import LLM
 
+    made_up = {"dtype": "bfloat16", "load_format": "dummy", "skip_tokenizer_init": True}
     return LLM(
-        model=str(agent),
-        dtype="float32",
+        model=str(model),
+        **(made_up if args.shape else {"dtype": "float32"}),
         enforce_eager=not args.graphs,
         max_model_len=512,
         max_num_seqs=args.at_once,
         enable_prefix_caching=False,
-        gpu_memory_utilization=0.1,
+        gpu_memory_utilization=0.4 if args.shape else 0.1,
         seed=0,
     )
 
@@ -134,7 +166,9 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
         low, high = interval_of_median(ratios)
         median = statistics.median(ratios)
         print(f"marked / unmarked, {what}: {median:.3f} (95 % interval {low:.3f} to {high:.3f})")
-    print(f"in the tap: {100 * statistics.median(share_of_steps):.2f} % of the engine's step time")
+    print(f"in the tap: {100 * statistics.median(share_of_steps):.2f} % of the engine's step time, "
+          f"{1e3 * step_seconds[0] / spent['steps']:.2f} ms a step")  # fmt: skip
+    print(f"{type(tap).__name__} on {type(tap.runner).__module__}")
     print(f"steps with values: {spent['steps_with_values']:,.0f} of {marked_steps:,.0f}")
     if spent["steps_with_values"]:
         each = 1e6 * spent["tap_seconds"] / spent["steps_with_values"]
