@@ -125,7 +125,10 @@ def _vllm_serve() -> list[str]:
 def _check_port(options: dict[str, str]) -> None:
     """Raise UserError where vLLM would find, after half a minute, that it cannot listen."""
     host, port = options.get("host", ""), options.get("port", "8000")
-    if options.keys() & {"uds", "config", "headless"} or not port.isdecimal():
+    # With these vLLM may listen elsewhere. It takes the beginning of an option's name for it.
+    unclear = ("uds", "config", "headless", "host", "port")
+    begun = any(name.startswith(typed) for typed in options.keys() - {"host", "port"} for name in unclear)
+    if begun or not port.isdecimal():
         return
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -275,13 +275,14 @@ def test_a_port_in_use_is_one_line(start, how):
         refused(start("MODEL", "-o", "out", *how.format(port).split()), f"port {port}", "give another --port")
 
 
-def test_a_port_that_is_not_listened_on_is_not_tried(start):
+@pytest.mark.parametrize("words", [["--uds", "socket"], ["--por", "0"]], ids=" ".join)
+def test_a_port_that_is_not_listened_on_is_not_tried(start, words):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        process = start("MODEL", "-o", "out", "--port", port, "--uds", "socket")
-        assert "--uds" in json.loads(process.stdout.readline())["words"]
+        process = start("MODEL", "-o", "out", "--port", port, *words)
+        assert words[0] in json.loads(process.stdout.readline())["words"]
 
 
 def test_a_model_behind_vllms_options_is_one_line(start):
