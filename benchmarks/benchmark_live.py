@@ -2,7 +2,7 @@
 """What the tap that stays costs an engine: the same requests with and without marks on one engine, in alternation.
 
     python benchmarks/benchmark_live.py                # entropies of a request's first token
-    python benchmarks/benchmark_live.py --window 20
+    python benchmarks/benchmark_live.py --window 1 20  # of the first 20 as well, one after the other
     ... --shape 7b --graphs                            # on a GPU
 
 The model is the toy agent, so small that any overhead shows, or one of the shape of a real model with made-up
@@ -61,7 +61,7 @@ SHAPES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--window", type=int, default=1)
+    parser.add_argument("--window", type=int, default=[1], nargs="+", metavar="K")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--requests", type=int, default=96)
     parser.add_argument("--tokens", type=int, default=60)
@@ -78,12 +78,14 @@ def main() -> None:
     from arpo_entropy_recorder.rollout.toy_agent import build_toy_agent
 
     with tempfile.TemporaryDirectory() as agent:
-        job = Job(new_token(), new_local_address(), args.window)
+        job = Job(new_token(), new_local_address(), max(args.window))
         os.environ.update(job.environ())
         collector = CollectorProcess(job)
         register()
         llm = _engine(_of_shape(args.shape, Path(agent)) if args.shape else build_toy_agent(agent), args)
-        _measure(llm, job, collector, args)
+        print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f}, vLLM {_version()}, {args}")
+        for window in args.window:
+            _measure(llm, job, collector, window, args)
         collector.close()
 
 
@@ -138,20 +140,21 @@ def _engine(model: Path, args: argparse.Namespace) -> Any:
     )
 
 
-def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> None:
+def _measure(llm: Any, job: Any, collector: Any, window: int, args: argparse.Namespace) -> None:
     from arpo_entropy_recorder.taps.resident import ATTRIBUTE
 
     (tap,) = llm.collective_rpc(lambda worker: getattr(worker.model_runner, ATTRIBUTE))
+    tap.window = window
     step_seconds = _time_steps(llm)
     for marked in (True, False):
-        _run(llm, job, collector, args, marked)
+        _run(llm, job, collector, window, args, marked)
     before, step_seconds[0] = tap.counters(), 0.0
     cpu_ratios, wall_ratios, share_of_steps = [], [], []
     for pair in range(args.pairs):
         seconds, tokens = {}, {}
         for marked in (True, False) if pair % 2 else (False, True):
             start, in_tap = step_seconds[0], tap.counters()["tap_seconds"]
-            seconds[marked], tokens[marked] = _run(llm, job, collector, args, marked)
+            seconds[marked], tokens[marked] = _run(llm, job, collector, window, args, marked)
             if marked:
                 share_of_steps.append((tap.counters()["tap_seconds"] - in_tap) / (step_seconds[0] - start))
         if tokens[True] != tokens[False]:
@@ -161,14 +164,13 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
     now = tap.counters()
     spent = {name: now[name] - before[name] for name in now}
     marked_steps = spent["steps"] / 2
-    print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f}, vLLM {_version()}, {args}")
+    print(f"window {window}, {type(tap).__name__}, load {os.getloadavg()[0]:.1f}")
     for what, ratios in (("CPU time", cpu_ratios), ("wall clock", wall_ratios)):
         low, high = interval_of_median(ratios)
         median = statistics.median(ratios)
         print(f"marked / unmarked, {what}: {median:.3f} (95 % interval {low:.3f} to {high:.3f})")
     print(f"in the tap: {100 * statistics.median(share_of_steps):.2f} % of the engine's step time, "
           f"{1e3 * step_seconds[0] / spent['steps']:.2f} ms a step")  # fmt: skip
-    print(f"{type(tap).__name__} on {type(tap.runner).__module__}")
     print(f"steps with values: {spent['steps_with_values']:,.0f} of {marked_steps:,.0f}")
     if spent["steps_with_values"]:
         each = 1e6 * spent["tap_seconds"] / spent["steps_with_values"]
@@ -178,7 +180,7 @@ def _measure(llm: Any, job: Any, collector: Any, args: argparse.Namespace) -> No
 
 
 def _run(
-    llm: Any, job: Any, collector: Any, args: argparse.Namespace, marked: bool
+    llm: Any, job: Any, collector: Any, window: int, args: argparse.Namespace, marked: bool
 ) -> tuple[tuple[float, float], Any]:
     """((CPU seconds, seconds of wall clock), tokens) of one `generate` call."""
     import torch
@@ -204,7 +206,7 @@ def _run(
     cpu, wall = time.process_time(), time.perf_counter()
     outputs = llm.generate(prompts, params, use_tqdm=False)
     # Without marks as well, where there is nothing to wait for.
-    _, now = collector.ask("take", {key: args.window for key, _ in marks} if marked else {}, 10.0)
+    _, now = collector.ask("take", {key: window for key, _ in marks} if marked else {}, 10.0)
     seconds = time.process_time() - cpu + now - elsewhere, time.perf_counter() - wall
     return seconds, [output.outputs[0].token_ids for output in outputs]
 

@@ -50,7 +50,7 @@ def parts() -> list[Part]:
     vllm, model = ("vllm",), ("vllm", "model")
     rollout = str(HERE / "benchmark_rollout.py")
     recording = [rollout, "--pairs", "6", "--graphs"]
-    live = [str(HERE / "benchmark_live.py"), "--pairs", "8", "--graphs"]
+    live = [str(HERE / "benchmark_live.py"), "--window", "1", "20", "--pairs", "8", "--graphs"]
     exactness = [*PYTEST, "tests/engine/test_real_model.py"]
     # Attention in Triton multiplies float32 as TF32 unless told otherwise, 6e-4 nats from the forward pass.
     ieee = {"TRITON_F32_DEFAULT": "ieee"}
@@ -67,11 +67,9 @@ def parts() -> list[Part]:
         # With CUDA graphs and, where it is the engine's default, asynchronous scheduling.
         Part("recording", 420, recording, vllm),
         Part("recording-window-20", 420, [*recording, "--window", "20"], vllm),
-        Part("live", 240, live, vllm),
-        Part("live-window-20", 240, [*live, "--window", "20"], vllm),
+        Part("live", 300, live, vllm),
         # Weights at random, in the shape of a model that is trained; nothing is downloaded.
-        Part("live-7b", 300, [*live, "--shape", "7b"], vllm),
-        Part("live-7b-window-20", 300, [*live, "--shape", "7b", "--window", "20"], vllm),
+        Part("live-7b", 420, [*live, "--shape", "7b"], vllm),
         Part("serve", 420, [*PYTEST, "tests/serve/test_server.py"], vllm, ieee),
         Part("serve-cost", 420, [str(HERE / "benchmark_serve.py"), "--pairs", "6"], vllm),
         Part("real-model", 300, exactness, model, ieee),
@@ -225,7 +223,7 @@ def main() -> int:
                 found = [
                     line for line in text.splitlines() if line.startswith(("| ", "  ", "v0,", "v1,", "v2,"))
                 ]
-                file.write("\n".join(found or text.splitlines()[-8:]) + "\n")
+                file.write("\n".join(found or text.splitlines()[-16:]) + "\n")
     return failed
 
 
