@@ -92,8 +92,8 @@ test-verl: env-verl ## the tests on verl's agent loop, of 0.9.1, 0.8.0, 0.7.1 an
 test-verl-quick: env-verl ## those of test-verl that need no vLLM server: some four minutes
 	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
 	VERL_VERSIONS=$(VERL_VERSIONS) OMP_NUM_THREADS=1 $(VERL_PY) -m pytest tests/verl \
-	  --ignore=tests/verl/test_cluster.py $(ARGS)
-	@echo "NOT RUN: verl's own vLLM server (make test-verl)"
+	  --ignore=tests/verl/test_cluster.py --ignore=tests/verl/test_training.py $(ARGS)
+	@echo "NOT RUN: verl's own vLLM server and trainer (make test-verl)"
 
 test-serve: env ## the tests on a real server: one engine, two in parallel with two API servers, and of both kinds
 	$(PY) -m pytest tests/serve tests/engine/test_serve_command.py tests/engine/test_served_front.py -m "not arpo" $(ARGS)
