@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TOOLS = HERE.parents[1] / "scripts" / "demo_verl"
+ROOT = HERE.parents[1]
+TOOLS = ROOT / "scripts" / "demo_verl"
+# How modules are mended is written once; its own sitecustomize comes behind ours and is not run.
+MENDING = ROOT / "scripts" / "train_real" / "trainer_on_cpu"
 PROMPTS, RESPONSES = 128, 384
 
 
@@ -142,7 +145,7 @@ def on_cpu(folder):
     """The same, and verl takes the CPU for its device."""
     return recorded(
         folder,
-        PYTHONPATH=os.pathsep.join([str(HERE / "verl_on_cpu"), str(HERE.parents[1])]),
+        PYTHONPATH=os.pathsep.join(map(str, (HERE / "verl_on_cpu", MENDING, ROOT))),
         VERL_PLATFORM="cpu",
         VERL_ENGINE_DEVICE="cuda",
         OMP_NUM_THREADS="1",

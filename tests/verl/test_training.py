@@ -7,12 +7,16 @@ weights that the trainer saved after each step.
 
 import json
 import math
+from functools import cache
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 from verl_books import by_trajectory, pairs, turns
 from verl_training import on_cpu, train
 
 STEPS = 3
+VOCAB = 269  # of the toy's tokenizer; its weights are padded beyond
 
 
 @pytest.fixture(scope="module")
@@ -89,18 +93,18 @@ def test_the_trainers_log_has_our_metrics(training):
 
 def distance(found, nats):
     """The largest between normalised entropies that were recorded and those in nats."""
-    return max(abs(value * math.log(269) - expected) for value, expected in zip(found, nats, strict=True))
+    return max(abs(value * math.log(VOCAB) - expected) for value, expected in zip(found, nats, strict=True))
 
 
-def entropies(folder, policy, tokens, count, models={}):  # noqa: B006
+def entropies(folder, policy, tokens, count):
     """Of the last `count` positions, in nats, by a forward pass with the weights that a step left."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    place = folder / (f"checkpoints/global_step_{policy}/actor/huggingface" if policy else "toy-agent")
-    if place not in models:
-        models[place] = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
     with torch.no_grad():
-        logits = models[place](torch.tensor([tokens])).logits[0, -count:, :269]
+        logits = weights(folder, policy)(torch.tensor([tokens])).logits[0, -count:, :VOCAB]
     log_p = torch.log_softmax(logits.double(), -1)
     return (-(log_p.exp() * log_p).sum(-1)).tolist()
+
+
+@cache
+def weights(folder, policy):
+    place = folder / (f"checkpoints/global_step_{policy}/actor/huggingface" if policy else "toy-agent")
+    return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()

@@ -7,12 +7,11 @@ go; TRAINER_BRANCHING_SEED makes the loop branch alike in every run. None of ARP
 """
 
 import functools
-import importlib.abc
-import importlib.machinery
 import os
 import random
 import socket
-import sys
+
+from mending import mend_when_imported
 
 
 def mend_torch(torch):
@@ -135,23 +134,4 @@ MENDED = {
 }
 
 
-class Mender(importlib.abc.MetaPathFinder):
-    """Finds the modules above where Python does, and mends them once they are run."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name not in MENDED:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        run = spec.loader.exec_module
-
-        def exec_module(module):
-            run(module)
-            MENDED[name](module)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, Mender())
+mend_when_imported(MENDED)

@@ -8,10 +8,9 @@ transfer of weights, the trainer's steps or the recorder. None of verl's code is
 
 import contextlib
 import functools
-import importlib.abc
-import importlib.machinery
-import sys
 import types
+
+from mending import mend_when_imported
 
 
 def mend_platforms(module):
@@ -85,23 +84,4 @@ MENDED = {
 }
 
 
-class Mender(importlib.abc.MetaPathFinder):
-    """Finds the modules above where Python does, and mends them once they are run."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name not in MENDED:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return spec
-        run = spec.loader.exec_module
-
-        def exec_module(module):
-            run(module)
-            MENDED[name](module)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, Mender())
+mend_when_imported(MENDED)
