@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How values come from an engine's worker to the collector: by messages, as they do, or through a spool file.
 
-    python benchmarks/benchmark_transport.py               # values wait 50 ms for those of the next steps
+    python benchmarks/benchmark_transport.py               # values wait 0.2 s for those of the next steps
     python benchmarks/benchmark_transport.py --gather 0    # each step's values are sent at once
 
 A made-up worker hands the values of a step every 5 ms to a thread that packs and sends them: as messages over a local

@@ -25,7 +25,7 @@ MAX_MESSAGES_WAITING = 256
 SEND_TIMEOUT_MS = 500
 # How long the values of a step wait for those of the next ones, to go with them: nobody reads them before the
 # trainer's step ends, and a message costs both processes more than what is in it.
-GATHER_S = 0.05
+GATHER_S = 0.2
 # A worker says hello at its start and then this often, so that a collector that comes late learns of it.
 HELLO_SECONDS = 10.0
 LINGER_MS = 1000

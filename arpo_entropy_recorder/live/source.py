@@ -11,8 +11,9 @@ from arpo_entropy_recorder.recorder.guard import warn
 
 logger = logging.getLogger(__name__)
 
-# How long values that have not come are waited for; halved each time that some never did.
-WAIT_S, SHORTEST_WAIT_S = 5.0, 0.1
+# How long values that have not come are waited for; halved each time that some never did, but longer than a sender
+# keeps values for those of the next steps.
+WAIT_S, SHORTEST_WAIT_S = 5.0, 0.5
 PLUGIN = "arpo_entropy"
 
 

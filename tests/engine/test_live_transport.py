@@ -19,6 +19,7 @@ from arpo_entropy_recorder.live.collector import Collector  # noqa: E402
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token  # noqa: E402
 from arpo_entropy_recorder.live.messages import Hello, encode_values  # noqa: E402
 from arpo_entropy_recorder.live.sender import Sender  # noqa: E402
+from arpo_entropy_recorder.live.source import SHORTEST_WAIT_S  # noqa: E402
 
 HELLO = Hello("node", 1, "0", "runner", "0.32")
 WAIT_S = 60.0  # a bound for a slow machine; what is waited for comes at once
@@ -68,6 +69,10 @@ def sender(job):
     sender = Sender(job, HELLO)
     yield sender
     sender.close()
+
+
+def test_the_shortest_wait_is_longer_than_values_are_kept_for_those_of_the_next_steps():
+    assert SHORTEST_WAIT_S >= 2 * sender_module.GATHER_S
 
 
 def test_values_reach_the_collector(collector, sender):
