@@ -61,6 +61,8 @@ class Collector:
                 if missing:
                     # Messages come by the thousand: let some gather.
                     self._changed.wait(min(LOOK_AGAIN_S, max(0.0, deadline - time.monotonic())))
+                    # The last ones may just have come; nothing would tell of them again.
+                    missing = self._table.missing_of(missing)
             return self._table.take(wanted)
 
     def status(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,18 @@ def test_a_value_ends_the_wait_for_it(collector, sender):
     sender.put([(key(1), 0)], Arrived([2.0]))
     thread.join(WAIT_S)
     assert taken == [{key(1): [2.0]}]
+
+
+def test_values_that_come_right_behind_others_end_the_wait(job, collector):
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(20):
+            start = time.monotonic()
+            taking = pool.submit(collector.take, {key(number): 2}, 20.0)
+            for position in range(2):
+                time.sleep(0.005)
+                collector._enter(next(encode_values(job.token, [(key(number), position)], [1.0])))
+            assert taking.result() == {key(number): [1.0, 1.0]}
+            assert time.monotonic() - start < 10.0
 
 
 def test_what_is_not_of_this_job_is_refused(job, collector):
