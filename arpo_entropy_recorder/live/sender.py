@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -23,12 +24,14 @@ MAX_STEPS_WAITING = 1024
 MAX_MESSAGES_WAITING = 256
 # How long the sender's thread then waits for room, while the next steps gather to one message.
 SEND_TIMEOUT_MS = 500
-# How long the values of a step wait for those of the next ones, to go with them: nobody reads them before the
-# trainer's step ends, and a message costs both processes more than what is in it.
+# How long the values of a step wait for those of the next ones, to go with them: they are read when a trajectory or a
+# step has ended, and a message costs both processes more than what is in it.
 GATHER_S = 0.2
 # A worker says hello at its start and then this often, so that a collector that comes late learns of it.
 HELLO_SECONDS = 10.0
 LINGER_MS = 1000
+# How long a process that ends waits for what still gathers.
+EXIT_S = 2.0
 
 
 class Entropies(Protocol):
@@ -55,6 +58,7 @@ class Sender:
         self.sent = self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="arpo-entropy-sender", daemon=True)
         self._thread.start()
+        atexit.register(self.close, EXIT_S)
 
     def put(self, places: list[Place], entropies: Entropies) -> None:
         """Send the entropies of a step. Returns at once."""
@@ -74,6 +78,7 @@ class Sender:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Send what waits, and end the thread."""
+        atexit.unregister(self.close)
         self._queue.put(None)
         self._thread.join(timeout_s)
 
@@ -85,11 +90,13 @@ class Sender:
         try:
             with _socket(self._job.address) as socket:
                 self._serve(socket)
+            # Until what was handed to it has left, LINGER_MS at most.
+            socket.context.term()
         except Exception:
             warn(logger, "the sender stopped; entropies are lost", exc_info=True)
 
     def _serve(self, socket: Any) -> None:
-        next_hello, closing = 0.0, False
+        next_hello, closing, is_behind = 0.0, False, False
         while not closing:
             now = time.monotonic()
             if now >= next_hello:
@@ -100,7 +107,8 @@ class Sender:
                 item = self._queue.get(timeout=next_hello - now)
             except queue.Empty:
                 continue
-            if item is not None:
+            # What one message could not hold has waited long enough.
+            if item is not None and not is_behind:
                 time.sleep(GATHER_S)
             places: list[Place] = []
             nats: list[float] = []
@@ -110,7 +118,7 @@ class Sender:
                 if len(places) >= MAX_VALUES or self._queue.empty():
                     break
                 item = self._queue.get()
-            closing = item is None
+            closing, is_behind = item is None, len(places) >= MAX_VALUES
             self._send_values(socket, places, nats)
             self._report_lost(socket)
         self._say_hello(socket)

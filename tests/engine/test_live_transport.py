@@ -76,6 +76,29 @@ def test_the_shortest_wait_is_longer_than_values_are_kept_for_those_of_the_next_
     assert SHORTEST_WAIT_S >= 2 * sender_module.GATHER_S
 
 
+def test_what_one_message_does_not_hold_does_not_wait_again(collector, sender, monkeypatch):
+    monkeypatch.setattr(sender_module, "GATHER_S", 2.0)
+    values, steps = 300, 100
+    start = time.monotonic()
+    for step in range(steps):
+        sender.put([(key(row), step) for row in range(values)], Arrived([1.0] * values))
+    taken = collector.take({key(row): steps for row in range(values)}, WAIT_S)
+    assert all(nats == [1.0] * steps for nats in taken.values())
+    # Of the eleven messages the first one waited.
+    assert 2.0 <= time.monotonic() - start < 12.0
+
+
+def test_a_process_that_ends_sends_what_still_gathers(job, collector):
+    program = (
+        "from arpo_entropy_recorder.live import sender; from arpo_entropy_recorder.live.job import Job\n"
+        "from arpo_entropy_recorder.live.messages import Hello\n"
+        "class Arrived:\n    def wait(self): return [1.0]\n"
+        f"sender.Sender(Job.from_environ(), Hello('node', 1, '0', '', '')).put([('{key(1)}', 0)], Arrived())"
+    )
+    subprocess.run([sys.executable, "-c", program], env=os.environ | job.environ(), check=True)
+    assert collector.take({key(1): 1}, 5.0) == {key(1): [1.0]}
+
+
 def test_values_reach_the_collector(collector, sender):
     sender.put([(key(1), 0), (key(2), 0)], Arrived([1.5, math.nan]))
     sender.put([(key(1), 1)], Arrived([0.25]))
