@@ -85,7 +85,7 @@ test-0.8.4: env-pinned ## what touches vLLM itself, on 0.8.4, ARPO's exact pin (
 	  $(SEAMS:%=tests/engine/test_%.py) $(ARGS)
 	@echo "NOT RUN: what vLLM's version makes no difference to: ranks, commands, the real model (make test-pinned)"
 
-test-verl: env-verl ## the tests on verl's agent loop, of 0.9.1, 0.8.0, 0.7.1 and 0.6.1 (6 MB more)
+test-verl: env-verl ## the tests on verl: its trainer, its agent loop of 0.9.1, 0.8.0, 0.7.1 and 0.6.1 (6 MB more)
 	@scripts/lay_verl.sh 0.8.0 0.7.1 0.6.1
 	VERL_VERSIONS=$(VERL_VERSIONS) $(VERL_PY) -m pytest tests/verl $(ARGS)
 

@@ -83,9 +83,10 @@ def main() -> None:
         collector = CollectorProcess(job)
         register()
         llm = _engine(_of_shape(args.shape, Path(agent)) if args.shape else build_toy_agent(agent), args)
-        print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f}, vLLM {_version()}, {args}")
+        print(f"| {platform.machine()}, load {os.getloadavg()[0]:.1f}, vLLM {_version()}, {args}")
+        step_seconds = _time_steps(llm)
         for window in args.window:
-            _measure(llm, job, collector, window, args)
+            _measure(llm, job, collector, window, args, step_seconds)
         collector.close()
 
 
@@ -140,15 +141,17 @@ def _engine(model: Path, args: argparse.Namespace) -> Any:
     )
 
 
-def _measure(llm: Any, job: Any, collector: Any, window: int, args: argparse.Namespace) -> None:
+def _measure(
+    llm: Any, job: Any, collector: Any, window: int, args: argparse.Namespace, step_seconds: list[float]
+) -> None:
     from arpo_entropy_recorder.taps.resident import ATTRIBUTE
 
     (tap,) = llm.collective_rpc(lambda worker: getattr(worker.model_runner, ATTRIBUTE))
     tap.window = window
-    step_seconds = _time_steps(llm)
     for marked in (True, False):
         _run(llm, job, collector, window, args, marked)
     before, step_seconds[0] = tap.counters(), 0.0
+    taken_before, _ = collector.ask("status")
     cpu_ratios, wall_ratios, share_of_steps = [], [], []
     for pair in range(args.pairs):
         seconds, tokens = {}, {}
@@ -164,19 +167,20 @@ def _measure(llm: Any, job: Any, collector: Any, window: int, args: argparse.Nam
     now = tap.counters()
     spent = {name: now[name] - before[name] for name in now}
     marked_steps = spent["steps"] / 2
-    print(f"window {window}, {type(tap).__name__}, load {os.getloadavg()[0]:.1f}")
+    print(f"| window {window}, {type(tap).__name__}, load {os.getloadavg()[0]:.1f}")
     for what, ratios in (("CPU time", cpu_ratios), ("wall clock", wall_ratios)):
         low, high = interval_of_median(ratios)
         median = statistics.median(ratios)
-        print(f"marked / unmarked, {what}: {median:.3f} (95 % interval {low:.3f} to {high:.3f})")
-    print(f"in the tap: {100 * statistics.median(share_of_steps):.2f} % of the engine's step time, "
+        print(f"| marked / unmarked, {what}: {median:.3f} (95 % interval {low:.3f} to {high:.3f})")
+    print(f"| in the tap: {100 * statistics.median(share_of_steps):.2f} % of the engine's step time, "
           f"{1e3 * step_seconds[0] / spent['steps']:.2f} ms a step")  # fmt: skip
-    print(f"steps with values: {spent['steps_with_values']:,.0f} of {marked_steps:,.0f}")
+    print(f"| steps with values: {spent['steps_with_values']:,.0f} of {marked_steps:,.0f}")
     if spent["steps_with_values"]:
         each = 1e6 * spent["tap_seconds"] / spent["steps_with_values"]
-        print(f"{spent['values']:,.0f} values, {each:.0f} us in the tap for each step with values")
+        print(f"| {spent['values']:,.0f} values, {each:.0f} us in the tap for each step with values")
     status, _ = collector.ask("status")
-    print(f"{status['values_taken']:,} values taken, {status['values_missing']:,} missing")
+    taken, missing = (status[name] - taken_before[name] for name in ("values_taken", "values_missing"))
+    print(f"| {taken:,} values taken, {missing:,} missing")
 
 
 def _run(

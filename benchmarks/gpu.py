@@ -1,6 +1,6 @@
 """Everything that is to be done on a GPU, in one go: what is worth most comes first.
 
-    python benchmarks/gpu.py --out gpu-results              # all parts, at most an hour
+    python benchmarks/gpu.py --out gpu-results              # all parts, an hour and a half at most
     python benchmarks/gpu.py --out gpu-results --only kernel,bandwidth
 
 Each part is a process of its own with a time limit of its own. What it printed is in OUT/<part>.txt as soon as
@@ -223,7 +223,7 @@ def main() -> int:
                 found = [
                     line for line in text.splitlines() if line.startswith(("| ", "  ", "v0,", "v1,", "v2,"))
                 ]
-                file.write("\n".join(found or text.splitlines()[-16:]) + "\n")
+                file.write("\n".join(found or text.splitlines()[-1:]) + "\n")
     return failed
 
 

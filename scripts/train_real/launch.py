@@ -1,7 +1,7 @@
 """ARPO's own launch scripts, filled in as a user does and made fit for a CPU, and what they print.
 
 For train.py and for the tests of the trainer (tests/helpers/arpo_training.py). What verl takes for granted of a GPU
-is mended in trainer_on_cpu. None of ARPO's code is here: it is copied from a clone.
+is patched in trainer_on_cpu. None of ARPO's code is here: it is copied from a clone.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 START = "<|im_start|>"
 
 
-def policys(response, tokenizer):
+def policy_mask(response, tokenizer):
     """Which of a response's tokens the policy wrote: not those from a message's start to the assistant's turn."""
     start = tokenizer.convert_tokens_to_ids(START)
     turn = tokenizer.encode(f"{START}assistant\n", add_special_tokens=False)
@@ -35,7 +35,7 @@ class BookkeepingReward(RewardManagerBase):
         row = {
             "prompt": prompt,
             "response": response,
-            "mask": policys(response, self.tokenizer),
+            "mask": policy_mask(response, self.tokenizer),
             "uid": str(kept["uid"]),
             "step": int(kept["global_steps"]),
             "validate": str(kept["data_source"]) == "validation",

@@ -8,8 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TOOLS = ROOT / "scripts" / "demo_verl"
-# How modules are mended is written once; its own sitecustomize comes behind ours and is not run.
-MENDING = ROOT / "scripts" / "train_real" / "trainer_on_cpu"
+# For import_hooks.py. Python runs one sitecustomize alone, the first on its path: that of verl_on_cpu.
+IMPORT_HOOKS = ROOT / "scripts" / "train_real" / "trainer_on_cpu"
 PROMPTS, RESPONSES = 128, 384
 
 
@@ -145,21 +145,9 @@ def on_cpu(folder):
     """The same, and verl takes the CPU for its device."""
     return recorded(
         folder,
-        PYTHONPATH=os.pathsep.join(map(str, (HERE / "verl_on_cpu", MENDING, ROOT))),
+        PYTHONPATH=os.pathsep.join(map(str, (HERE / "verl_on_cpu", IMPORT_HOOKS, ROOT))),
         VERL_PLATFORM="cpu",
         VERL_ENGINE_DEVICE="cuda",
         OMP_NUM_THREADS="1",
         VLLM_CPU_KVCACHE_SPACE="1",
     )
-
-
-if __name__ == "__main__":
-    *flags, place = [word for word in sys.argv[1:] if "=" not in word]
-    more = [word for word in sys.argv[1:] if "=" in word]
-    Path(place).mkdir(parents=True, exist_ok=True)
-    if "--gpu" in flags:
-        status, said = train(place, recorded(place), more=more)
-    else:
-        status, said = train(place, on_cpu(place), more=["trainer.device=cpu", *more])
-    print(said[-3000:])
-    sys.exit(status)

@@ -1,6 +1,6 @@
 """Lets ARPO's own trainer run without a GPU: every process with this directory on PYTHONPATH imports this first.
 
-verl falls back to the device "cpu" by itself; what it then still takes for granted of a GPU is mended here, each
+verl falls back to the device "cpu" by itself; what it then still takes for granted of a GPU is patched here, each
 line in the module it is about, when that module is imported. None of it touches the rollout loop, the sampling, the
 trainer or the recorder. TRAINER_GPUS says how many GPUs Ray is told that there are, TRAINER_TEMP where its sockets
 go; TRAINER_BRANCHING_SEED makes the loop branch alike in every run. None of ARPO's code is here.
@@ -11,10 +11,10 @@ import os
 import random
 import socket
 
-from mending import mend_when_imported
+from import_hooks import patch_when_imported
 
 
-def mend_torch(torch):
+def patch_torch(torch):
     cpu = torch.cpu
     for name in ("memory_allocated", "memory_reserved", "max_memory_allocated", "max_memory_reserved"):
         setattr(cpu, name, lambda *_, **__: 0)
@@ -35,7 +35,7 @@ def mend_torch(torch):
     torch.autocast = Autocast
 
 
-def mend_process_group(c10d):
+def patch_process_group(c10d):
     stock = c10d.init_process_group
 
     @functools.wraps(stock)
@@ -56,18 +56,18 @@ def mend_process_group(c10d):
     c10d.init_process_group = init_process_group
 
 
-def mend_fsdp(module):
+def patch_fsdp(module):
     stock = module.FullyShardedDataParallel.__init__
 
     @functools.wraps(stock)
     def init(self, *args, **options):
-        # FSDP broadcasts rank 0's weights from GPUs only; here every rank reads them, see mend_fsdp_utils.
+        # FSDP broadcasts rank 0's weights from GPUs only; here every rank reads them, see patch_fsdp_utils.
         stock(self, *args, **options | {"sync_module_states": False, "cpu_offload": None})
 
     module.FullyShardedDataParallel.__init__ = init
 
 
-def mend_transformers(module):
+def patch_transformers(module):
     stock = module.AutoConfig.from_pretrained.__func__
 
     def from_pretrained(cls, *args, **options):
@@ -78,16 +78,16 @@ def mend_transformers(module):
     module.AutoConfig.from_pretrained = classmethod(from_pretrained)
 
 
-def mend_fsdp_utils(module):
+def patch_fsdp_utils(module):
     stock = module.get_init_weight_context_manager
     module.get_init_weight_context_manager = lambda use_meta_tensor=True, mesh=None: stock(False, mesh)
 
 
-def mend_torch_functional(module):
+def patch_torch_functional(module):
     module.check_cuda_is_available = lambda: lambda function: function
 
 
-def mend_rollout(module):
+def patch_rollout(module):
     stock = module.LLM
 
     class CpuLLM(stock):
@@ -107,7 +107,7 @@ def mend_rollout(module):
     module.LLM = CpuLLM
 
 
-def mend_ray(ray):
+def patch_ray(ray):
     stock = ray.init
 
     @functools.wraps(stock)
@@ -122,16 +122,16 @@ def mend_ray(ray):
     ray.init = init
 
 
-MENDED = {
-    "torch": mend_torch,
-    "torch.distributed.distributed_c10d": mend_process_group,
-    "torch.distributed.fsdp.fully_sharded_data_parallel": mend_fsdp,
-    "transformers.models.auto.configuration_auto": mend_transformers,
-    "verl.utils.fsdp_utils": mend_fsdp_utils,
-    "verl.utils.torch_functional": mend_torch_functional,
-    "verl.workers.rollout.vllm_rollout.vllm_rollout_spmd": mend_rollout,
-    "ray": mend_ray,
+PATCHES = {
+    "torch": patch_torch,
+    "torch.distributed.distributed_c10d": patch_process_group,
+    "torch.distributed.fsdp.fully_sharded_data_parallel": patch_fsdp,
+    "transformers.models.auto.configuration_auto": patch_transformers,
+    "verl.utils.fsdp_utils": patch_fsdp_utils,
+    "verl.utils.torch_functional": patch_torch_functional,
+    "verl.workers.rollout.vllm_rollout.vllm_rollout_spmd": patch_rollout,
+    "ray": patch_ray,
 }
 
 
-mend_when_imported(MENDED)
+patch_when_imported(PATCHES)

@@ -1,19 +1,19 @@
 """Lets verl 0.9's own trainer run without a GPU: every process with this directory on PYTHONPATH imports this first.
 
-VERL_PLATFORM=cpu and VERL_ENGINE_DEVICE=cuda belong to it. What is mended is what verl and vLLM take for granted of a
-GPU, each in the module it is about, when that module is imported: a device "cpu" of verl's, one process group for it,
-and weights that stay where the trainer's updates find them. None of it touches the agent loop, the sampling, the
-transfer of weights, the trainer's steps or the recorder. None of verl's code is here.
+VERL_PLATFORM=cpu and VERL_ENGINE_DEVICE=cuda belong to it. Each patch is made in the module that takes a GPU for
+granted, when that module is imported: a device "cpu" of verl's, for which it sends weights through shared memory;
+one process group; and vLLM's linear layers keep their weights where an update finds them. The agent loop, the
+sampling, the trainer's steps and the recorder are as they are. None of verl's code is here.
 """
 
 import contextlib
 import functools
 import types
 
-from mending import mend_when_imported
+from import_hooks import patch_when_imported
 
 
-def mend_platforms(module):
+def patch_platforms(module):
     """A platform of verl's, as a vendor adds one."""
     import torch
 
@@ -46,7 +46,7 @@ def mend_platforms(module):
         manual_seed = manual_seed_all = lambda self, seed: torch.manual_seed(seed)
         get_device_capability = answer((None, None))
         communication_backend_name, visible_devices_envvar = answer("gloo"), answer("CUDA_VISIBLE_DEVICES")
-        # Ray is told of a GPU that there is not.
+        # The test tells Ray that there is one, for the worker that asks for it.
         ray_resource_name = answer("GPU")
         ray_noset_envvars = answer(["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"])
         # Weights go to the server by shared memory, as from an NPU.
@@ -56,7 +56,7 @@ def mend_platforms(module):
             return contextlib.nullcontext()
 
 
-def mend_process_group(c10d):
+def patch_process_group(c10d):
     stock = c10d.init_process_group
 
     @functools.wraps(stock)
@@ -67,7 +67,7 @@ def mend_process_group(c10d):
     c10d.init_process_group = init_process_group
 
 
-def mend_linear_layers(module):
+def patch_linear_layers(module):
     # vLLM's CPU build repacks weights for its own kernels and drops the original, which an update then misses.
     import torch
 
@@ -77,11 +77,11 @@ def mend_linear_layers(module):
     module.dispatch_cpu_unquantized_gemm = keep
 
 
-MENDED = {
-    "verl.plugin.platform.platform_manager": mend_platforms,
-    "torch.distributed.distributed_c10d": mend_process_group,
-    "vllm.model_executor.layers.utils": mend_linear_layers,
+PATCHES = {
+    "verl.plugin.platform.platform_manager": patch_platforms,
+    "torch.distributed.distributed_c10d": patch_process_group,
+    "vllm.model_executor.layers.utils": patch_linear_layers,
 }
 
 
-mend_when_imported(MENDED)
+patch_when_imported(PATCHES)

@@ -5,19 +5,19 @@ import importlib.machinery
 import sys
 
 
-def mend_when_imported(mended):
-    """mended: for the name of a module the function that is given the module once it has run."""
-    sys.meta_path.insert(0, Mender(mended))
+def patch_when_imported(patches):
+    """patches: for the name of a module the function that is given the module once it has run."""
+    sys.meta_path.insert(0, PatchingFinder(patches))
 
 
-class Mender(importlib.abc.MetaPathFinder):
-    """Finds modules where Python does, and mends them once they are run."""
+class PatchingFinder(importlib.abc.MetaPathFinder):
+    """Finds modules where Python does, and patches them once they are run."""
 
-    def __init__(self, mended):
-        self.mended = mended
+    def __init__(self, patches):
+        self.patches = patches
 
     def find_spec(self, name, path=None, target=None):
-        if name not in self.mended:
+        if name not in self.patches:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
@@ -26,7 +26,7 @@ class Mender(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             run(module)
-            self.mended[name](module)
+            self.patches[name](module)
 
         spec.loader.exec_module = exec_module
         return spec
