@@ -1,7 +1,6 @@
 """What an agent loop gave back (scripts/demo_verl/kept.py) beside what was recorded of it."""
 
 import hashlib
-import json
 from itertools import groupby
 
 
@@ -33,17 +32,26 @@ def file_of(row):
     return f"entropy_{'validate_' if row['validate'] else ''}step_{row['step']}.json"
 
 
-def pairs(rows, records):
-    """Each row that the loop gave back with its recorded trajectory; rows may read alike, and then either will do."""
+def pairs(rows, records, limit=None):
+    """Each row that the loop gave back with its recorded trajectory; rows may read alike, and then either will do.
+
+    limit: the length that verl cuts a response to, behind what the policy wrote and what is recorded.
+    """
     for name in sorted(records):
         group = [row for row in rows if file_of(row) == name]
         recorded = by_trajectory(records[name])
         assert len(group) == len(recorded), name
-        waiting = {}
-        for trajectory in recorded:
-            read = json.dumps([trajectory[0]["prompt"], *(record["tokens"] for record in trajectory)])
-            waiting.setdefault(read, []).append(trajectory)
         for row in group:
-            written = json.dumps([digest(row["prompt"]), *(tokens for _, tokens in turns(row))])
-            assert waiting.get(written), f"{name}: {written} is not recorded"
-            yield row, waiting[written].pop()
+            found = [trajectory for trajectory in recorded if is_of(row, trajectory, limit)]
+            assert found, f"{name}: {turns(row)} is not recorded"
+            recorded.remove(found[0])
+            yield row, found[0]
+
+
+def is_of(row, trajectory, limit):
+    """Whether the row's turns are the trajectory's, but for what was cut off of the last one."""
+    written = [tokens for _, tokens in turns(row)]
+    read = [record["tokens"] for record in trajectory]
+    if len(row["response"]) == limit:
+        read[-1] = read[-1][: len(written[-1])]
+    return digest(row["prompt"]) == trajectory[0]["prompt"] and read == written

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 from verl_books import by_trajectory, pairs, turns
-from verl_training import on_cpu, train
+from verl_training import RESPONSES, on_cpu, train
 
 STEPS = 3
 VOCAB = 269  # of the toy's tokenizer; its weights are padded beyond
@@ -41,16 +41,16 @@ def test_every_trajectory_of_every_step_is_recorded(training):
         "entropy_step_3.json": 12,
         "entropy_validate_step_3.json": 3,
     }
-    assert len(list(pairs(rows, records))) == len(rows) == 39
+    assert len(list(pairs(rows, records, RESPONSES))) == len(rows) == 39
     assert all(value is not None for found in records.values() for r in found for value in r["window"])
 
 
 def test_entropies_are_those_of_the_weights_that_wrote_the_tokens(training):
     rows, records, _, folder = training
     compared, worst, from_previous = 0, 0.0, {}
-    for row, trajectory in pairs(rows, records):
-        for (before, tokens), record in zip(turns(row), trajectory, strict=True):
-            prompt = before + tokens[: len(record["window"]) - 1]
+    for row, trajectory in pairs(rows, records, RESPONSES):
+        for (before, _), record in zip(turns(row), trajectory, strict=True):
+            prompt = before + record["tokens"][: len(record["window"]) - 1]
             found = record["window"]
             # A step is written by the weights of the step before it, and a validation by those of its own.
             policy = row["step"] - (not row["validate"])
@@ -72,7 +72,7 @@ def test_entropies_are_those_of_the_weights_that_wrote_the_tokens(training):
 def test_steps_policies_groups_and_tools_are_the_trainers(training):
     rows, records, _, _ = training
     groups = {}
-    for row, trajectory in pairs(rows, records):
+    for row, trajectory in pairs(rows, records, RESPONSES):
         assert {r["global_step"] for r in trajectory} == {row["step"]}
         told = None if row["policy"] == row["step"] else row["policy"]
         assert {r.get("policy_step") for r in trajectory} == {told}
