@@ -341,8 +341,8 @@ MUTATIONS = [
     ),
     Mutation(
         "live/serve/lineage.py",
-        "parent.reply in (None, conversation.last)",
-        "True",
+        "return parent.reply not in (None, conversation.last)",
+        "return False",
         "unit/test_served_lineage.py::test_a_lengthened_reply_contradicts_its_tokens",
     ),
     Mutation(
