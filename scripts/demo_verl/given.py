@@ -7,6 +7,25 @@ from typing import Any
 
 import numpy as np
 
+PROMPTS, RESPONSES = 128, 384
+# Of verl's `actor_rollout_ref.rollout`: what the toy agent and its tools need, and an engine on a CPU.
+ROLLOUT = {
+    "name": "vllm",
+    "dtype": "float32",
+    "enforce_eager": True,
+    "free_cache_engine": False,
+    "tensor_model_parallel_size": 1,
+    "max_num_seqs": 16,
+    "max_num_batched_tokens": 512,
+    "max_model_len": PROMPTS + RESPONSES,
+    "agent.num_workers": 2,
+    "agent.default_agent_loop": "tool_agent",
+    "multi_turn.enable": True,
+    "multi_turn.format": "toy",
+    "multi_turn.max_assistant_turns": 5,
+    "multi_turn.function_tool_path": Path(__file__).resolve().with_name("toy_tools.py"),
+}
+
 
 def compose_config(overrides: list[str], folder: str = "trainer/config", name: str = "ppo_trainer") -> Any:
     """verl's own configuration of a trainer, of its PPO trainer by default, with Hydra's `overrides`."""

@@ -14,34 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from given import batch_of, compose_config
+from given import PROMPTS, RESPONSES, ROLLOUT, batch_of, compose_config
 from kept import rows_of
-
-HERE = Path(__file__).resolve().parent
-PROMPTS, RESPONSES = 128, 384
 
 
 def make_config(model: Path, n: int, overrides: list[str]) -> Any:
     """verl's own configuration with what a CPU and the toy agent need."""
-    rollout = {
-        "name": "vllm",
+    rollout = ROLLOUT | {
         "n": n,
-        "dtype": "float32",
         "load_format": "auto",
-        "enforce_eager": True,
-        "free_cache_engine": False,
-        "tensor_model_parallel_size": 1,
-        "max_num_seqs": 16,
-        "max_num_batched_tokens": 512,
-        "max_model_len": PROMPTS + RESPONSES,
         "prompt_length": PROMPTS,
         "response_length": RESPONSES,
-        "agent.num_workers": 2,
-        "agent.default_agent_loop": "tool_agent",
-        "multi_turn.enable": True,
-        "multi_turn.format": "toy",
-        "multi_turn.max_assistant_turns": 5,
-        "multi_turn.function_tool_path": HERE / "toy_tools.py",
     }
     return compose_config(
         [

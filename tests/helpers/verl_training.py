@@ -7,10 +7,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TOOLS = ROOT / "scripts" / "demo_verl"
 # For import_hooks.py. Python runs one sitecustomize alone, the first on its path: that of verl_on_cpu.
 IMPORT_HOOKS = ROOT / "scripts" / "train_real" / "trainer_on_cpu"
-PROMPTS, RESPONSES = 128, 384
+sys.path.insert(0, str(ROOT / "scripts" / "demo_verl"))
+
+from given import PROMPTS, RESPONSES, ROLLOUT  # noqa: E402
 
 
 def write_questions(folder, kind, questions):
@@ -47,6 +48,7 @@ def overrides(folder, model, steps, prompts, n):
         "reward.reward_manager.module.path": HERE / "verl_reward.py",
     }
     trainer = {
+        "device": "cpu",
         "n_gpus_per_node": 1,
         "total_epochs": 1,
         "total_training_steps": steps,
@@ -68,24 +70,10 @@ def overrides(folder, model, steps, prompts, n):
         "checkpoint.save_contents": "[hf_model]",
         "fsdp_config.use_torch_compile": False,
     }
-    rollout = {
-        "name": "vllm",
+    rollout = ROLLOUT | {
         "n": n,
-        "dtype": "float32",
-        "enforce_eager": True,
-        "free_cache_engine": False,
-        "tensor_model_parallel_size": 1,
-        "max_num_seqs": 16,
-        "max_num_batched_tokens": 512,
-        "max_model_len": PROMPTS + RESPONSES,
         "log_prob_micro_batch_size_per_gpu": 4,
         "checkpoint_engine.update_weights_bucket_megabytes": 16,
-        "agent.num_workers": 2,
-        "agent.default_agent_loop": "tool_agent",
-        "multi_turn.enable": True,
-        "multi_turn.format": "toy",
-        "multi_turn.max_assistant_turns": 5,
-        "multi_turn.function_tool_path": TOOLS / "toy_tools.py",
     }
     model_settings = {"path": model, "use_remove_padding": False, "enable_gradient_checkpointing": False}
     added = {
@@ -106,48 +94,36 @@ def overrides(folder, model, steps, prompts, n):
     return [f"{k}={v}" for k, v in settings.items()] + [f"+{k}={v}" for k, v in added.items()]
 
 
-def train(folder, environment, steps=3, prompts=4, n=3, more=(), timeout=1500):
-    """Run it; returns its status and all that was printed."""
+def train(folder, steps, prompts=4, n=3):
+    """Run it on a CPU, recorded; returns its status and all that was printed."""
     from arpo_entropy_recorder.rollout.toy_agent import TOY_PROMPTS, build_toy_agent
 
     folder = Path(folder).resolve()
     model = build_toy_agent(folder / "toy-agent")
     write_questions(folder, "train", TOY_PROMPTS[: prompts * steps])
     write_questions(folder, "validation", TOY_PROMPTS[:3])
-    environment = {
-        **environment,
-        "VERL_TEST_BOOKS": str(folder / "books.jsonl"),
-        "VERL_FILE_LOGGER_PATH": str(folder / "logged.jsonl"),
-    }
     with (folder / "log").open("w") as log:
         done = subprocess.run(
-            [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(folder, model, steps, prompts, n), *more],
-            env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT, timeout=timeout,
+            [sys.executable, "-m", "verl.trainer.main_ppo", *overrides(folder, model, steps, prompts, n)],
+            env=on_cpu(folder), cwd=folder, stdout=log, stderr=subprocess.STDOUT, timeout=1500,
         )  # fmt: skip
     return done.returncode, (folder / "log").read_text()
 
 
-def recorded(folder, **more):
-    """An environment in which a launched training is recorded."""
+def on_cpu(folder):
+    """An environment in which a launched training is recorded, and verl takes the CPU for its device."""
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith(("ARPO_ENTROPY", "VERL_", "VLLM_PLUGINS"))
     }
-    place = Path(folder).resolve() / "entropies"
     return clean | {
-        "ARPO_ENTROPY_DIR": str(place),
+        "ARPO_ENTROPY_DIR": str(folder / "entropies"),
         "ARPO_ENTROPY_TOKENS": "on",
         "ARPO_ENTROPY_WINDOW": "3",
-        **more,
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE / "verl_on_cpu", IMPORT_HOOKS, ROOT))),
+        "VERL_PLATFORM": "cpu",
+        "VERL_ENGINE_DEVICE": "cuda",
+        "VERL_TEST_BOOKS": str(folder / "books.jsonl"),
+        "VERL_FILE_LOGGER_PATH": str(folder / "logged.jsonl"),
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
     }
-
-
-def on_cpu(folder):
-    """The same, and verl takes the CPU for its device."""
-    return recorded(
-        folder,
-        PYTHONPATH=os.pathsep.join(map(str, (HERE / "verl_on_cpu", IMPORT_HOOKS, ROOT))),
-        VERL_PLATFORM="cpu",
-        VERL_ENGINE_DEVICE="cuda",
-        OMP_NUM_THREADS="1",
-        VLLM_CPU_KVCACHE_SPACE="1",
-    )

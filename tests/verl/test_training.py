@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 from verl_books import by_trajectory, pairs, turns
-from verl_training import RESPONSES, on_cpu, train
+from verl_training import RESPONSES, train
 
 STEPS = 3
 VOCAB = 269  # of the toy's tokenizer; its weights are padded beyond
@@ -23,7 +23,7 @@ VOCAB = 269  # of the toy's tokenizer; its weights are padded beyond
 def training(tmp_path_factory):
     """(books of the reward, records by file name, what the trainer logged by step, its folder)."""
     folder = tmp_path_factory.mktemp("training")
-    status, said = train(folder, on_cpu(folder), steps=STEPS, more=["trainer.device=cpu"])
+    status, said = train(folder, STEPS)
     assert status == 0, said[-6000:]
     files = (folder / "entropies").glob("entropy_*step*.json")
     logged = [json.loads(line) for line in (folder / "logged.jsonl").read_text().splitlines()]
