@@ -14,6 +14,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import shutil
@@ -145,7 +146,7 @@ def _check_port(options: dict[str, str]) -> None:
 def _options(typed: list[str]) -> dict[str, str]:
     """{name of an option of vLLM's, with underscores: its value, or the word behind it}."""
     options = {}
-    for word, following in zip(typed, [*typed[1:], ""], strict=True):
+    for word, following in itertools.zip_longest(typed, typed[1:], fillvalue=""):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             options[name[2:].replace("-", "_")] = value if equals else following

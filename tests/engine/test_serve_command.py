@@ -285,6 +285,13 @@ def test_a_port_that_is_not_listened_on_is_not_tried(start, words):
         assert words[0] in json.loads(process.stdout.readline())["words"]
 
 
+def test_no_option_of_vllms_is_needed():
+    from arpo_entropy_recorder.commands.serve import _options
+
+    assert _options([]) == {}
+    assert _options(["--uds", "s", "--enforce-eager"]) == {"uds": "s", "enforce_eager": ""}
+
+
 def test_a_model_behind_vllms_options_is_one_line(start):
     refused(start("--port", "0", "MODEL", "-o", "out"), "MODEL comes first")
 
