@@ -5,8 +5,9 @@ went, and the answer so far. Elsewhere, as in a log, each step is one line on st
 ratio is after / before, sums over prompts; the level is after-tool entropy over that of the first phase, 5 steps at
 least.
 
-Without --figure a run of {least} steps and more is drawn as `effect`, a shorter one as `rounds`. Start it before or
-during training. Each change reads all files again; reading takes at most half of the time.
+Without --figure a run of {least} steps and more is drawn as `effect`, a shorter one as `rounds`, both into
+entropy_increase.png. Start it before or during training. Each change reads all files again; reading takes at most
+half of the time.
 
 --serve has the page of `report` too, which loads itself again. Only browsers of this machine that know its address
 get it; from elsewhere: ssh -L PORT:127.0.0.1:PORT.
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     directory = Path(args.directory)
     args.paths, args.skip_bad, args.simulate = [args.directory], False, False
     _check_directory(directory)
-    chosen_picture(args, args.figure or SHORT)  # that it cannot be written is said before the first step
+    # That it cannot be written is said before the first step.
+    path = chosen_picture(args, args.figure or SHORT)
     words, server = chosen_words(args), started(args)
     title = f"watching {directory}; Ctrl-C ends it" + (f"; the page: {server.address}" if server else "")
     drawn: frozenset[tuple[str, int, int]] = frozenset()
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
                 now, begun = _state(directory), time.monotonic()
                 if now != drawn:
                     try:
-                        _redraw(args, words, view)
+                        _redraw(args, path, words, view)
                         if server is not None:
                             publish(server, args, words)
                     except UserError as error:
@@ -114,8 +116,8 @@ def _state(directory: Path) -> frozenset[tuple[str, int, int]]:
     return frozenset(found)
 
 
-def _redraw(args: argparse.Namespace, words: Words, view: _View) -> None:
-    """Read all files, show the numbers, draw the figure. Raises UserError where that cannot be done."""
+def _redraw(args: argparse.Namespace, path: Path, words: Words, view: _View) -> None:
+    """Read all files, show the numbers, draw the figure to `path`. Raises UserError where that cannot be done."""
     from arpo_entropy_recorder.commands.reading import analyse_run, the_run
 
     with redirect_stderr(io.StringIO()) as said:
@@ -125,7 +127,7 @@ def _redraw(args: argparse.Namespace, words: Words, view: _View) -> None:
     for line in said.getvalue().splitlines():
         view.say(line)
     name = args.figure or default_figure(analysis)
-    path, medium = chosen_picture(args, name), MEDIA[args.medium]
+    medium = MEDIA[args.medium]
     steps = len(analysis.rounds.steps)
     try:
         caption = draw_to(path, name, medium, lambda: draw(name, analysis, words, medium))

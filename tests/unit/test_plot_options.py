@@ -97,9 +97,9 @@ def test_watch_draws_for_a_paper_too(long_run, tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 20
     *_, line, caption = err.splitlines()
-    assert line == "entropy_effect.svg redrawn; steps so far: 20"
+    assert line == "entropy_increase.svg redrawn; steps so far: 20"
     assert caption.startswith("Entropy after tool results over that before any. ")
-    assert 'width="237.6pt"' in (tmp_path / "entropy_effect.svg").read_text()
+    assert 'width="237.6pt"' in (tmp_path / "entropy_increase.svg").read_text()
 
 
 def test_for_a_paper_title_and_caption_are_printed_and_not_drawn(tmp_path, capsys):
