@@ -48,7 +48,9 @@ def phase_table(pairs: Pairs, width: int = 80, vocab_size: int | None = None) ->
     if vocab_size:
         first, last = (units(phase.ratio.after, vocab_size) for phase in (trend.first, trend.last))
         caption = f"after: {first}, at the end {last}"
-    title = "Ratio after / start by phase (tool: share of trajectories with a result)"
+    title = "Ratio after / start by phase"
+    if "tool" in shown:
+        title += " (tool: share of trajectories with a result)"
     table = Table(
         title=title,
         title_justify="left",

@@ -177,7 +177,9 @@ def test_the_phase_table_keeps_its_digits_in_any_width(stories, width):
 
 def test_the_phase_table_drops_columns_where_it_is_narrow(stories):
     widths = (100, 78, 70, 60)
-    assert [len(phase_table(stories["one_tool"].pairs, width).columns) for width in widths] == [7, 6, 5, 4]
+    tables = [phase_table(stories["one_tool"].pairs, width) for width in widths]
+    assert [len(table.columns) for table in tables] == [7, 6, 5, 4]
+    assert ["tool:" in table.title for table in tables] == [True, False, False, False]
 
 
 def test_a_short_run_has_no_phase_table():
