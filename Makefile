@@ -1,5 +1,5 @@
 # Everything from a fresh clone. Each target first makes the environment that it needs, once; the second run finds it.
-# Someone with a vLLM of their own needs none of this: pip install -e . && pytest
+# Someone with a vLLM of their own needs none of this: pip install -e '.[test]' && pytest
 
 PY := .venv/bin/python
 PINNED_PY := .venv-pinned/bin/python

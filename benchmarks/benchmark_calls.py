@@ -5,7 +5,7 @@
 
 The same prompts and the same seed in every call, so that each has the same to do; the unpatched class first, then the
 recording one, each in a process of its own. The V0 engine leaves a mask in the loop's SamplingParams in every call:
-see arpo_entropy_recorder/masks.py. A training step is one call, a validation batch another.
+see arpo_entropy_recorder/recorder/v0_speedups.py. A training step is one call, a validation batch another.
 
 Prediction, written before the first measurement: a mask costs a look at a signature (15 us) and a fill (3 us) a
 token. A call here has some 5,000 tokens: 0.09 s more with each call, to stock's 1.3 s at first; after 60 calls stock

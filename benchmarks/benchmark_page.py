@@ -10,9 +10,9 @@ steps in script time.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,7 +54,13 @@ def write_steps(directory: Path, steps: int, records: int) -> None:
 
 
 def main() -> None:
-    steps, records = (int(word) for word in [*sys.argv[1:], "300", "200000"][:2])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("steps", type=int, nargs="?", default=300, metavar="STEPS")
+    parser.add_argument("records", type=int, nargs="?", default=200_000, metavar="RECORDS")
+    args = parser.parse_args()
+    steps, records = args.steps, args.records
     with TemporaryDirectory() as name:
         directory = Path(name)
         write_steps(directory, steps, records)

@@ -97,10 +97,10 @@ def main() -> None:
                 seconds, cpu, peak = measure(
                     [word.format(run=run, other=other, out=directory) for word in words]
                 )
-                total = files * args.records
+                total = files * args.records * sum("{run}" in word or "{other}" in word for word in words)
                 speed = total / seconds
                 numbers = f"{seconds:>10.1f}{cpu:>8.1f}{speed:>12,.0f}{peak:>9.2f}"
-                print(f"{name:<22}{files:>7,}{total:>12,}{numbers}", flush=True)
+                print(f"{name:<22}{total // args.records:>7,}{total:>12,}{numbers}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 #
 # Needs Python 3.11 or 3.12 (PYTHON=... names another) and a package index. An environment is complete when its
 # stamp, written last, matches the requirement files; anything else is thrown away and made again.
-# Someone with a vLLM of their own needs none of this: `pip install -e .` and `pytest` in their environment.
+# Someone with a vLLM of their own needs none of this: `pip install -e '.[test]'` and `pytest` in their environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
