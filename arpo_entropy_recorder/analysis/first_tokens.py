@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,12 +41,16 @@ class FirstTokens:
             found, counts = np.unique(tokens[known & mask], return_counts=True)
             counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
-    def dominant(self) -> list[Dominant]:
-        """The token ids that are more than 80 % of the starts, or of the first tokens after a tool."""
-        found = []
+    def most_common(self) -> Iterator[tuple[bool, int, int, int]]:
+        """(after_tool, token id, its count, all that are known) of the commonest one of each kind that has any."""
         for after_tool, counter in ((False, self.starts), (True, self.after_tool)):
             for token_id, count in counter.most_common(1):
-                share = count / counter.total()
-                if share > MAX_SHARE:
-                    found.append(Dominant(after_tool, token_id, share))
-        return found
+                yield after_tool, token_id, count, counter.total()
+
+    def dominant(self) -> list[Dominant]:
+        """The token ids that are more than 80 % of the starts, or of the first tokens after a tool."""
+        return [
+            Dominant(after_tool, token_id, count / total)
+            for after_tool, token_id, count, total in self.most_common()
+            if count / total > MAX_SHARE
+        ]

@@ -120,15 +120,16 @@ def test_the_report_is_one_page_with_all_figures(tmp_path):
     assert set(re.findall(r'<figure id="figure-(\w+)-0"', html)) == FIGURES.keys()
 
 
-def test_the_readmes_caption_says_what_the_run_has(records, dump):
+def test_the_readmes_caption_says_what_the_run_has(records, capsys):
     text = " ".join((RUN.parents[2] / "README.md").read_text(encoding="utf-8").split())
     captions = re.findall(
-        r"n = (\d+) records of (\d+) trajectories, (\d+) of them after a tool result. (\d+) of these (\d+) first",
-        text,
+        r"n = (\d+) records, (\d+) of them after a tool result. (\d+) of these (\d+) first", text
     )
     every = [entry for step in records.values() for entry in step]
     after = [entry["token_id"] for entry in every if entry["is_after_tool_call"]]
-    [(_, most)] = Counter(after).most_common(1)
-    trajectories = sum(len(lines) for lines in dump.values())
-    numbers = (len(every), trajectories, len(after), most, len(after))
-    assert tuple(map(str, numbers)) in captions
+    [(token, most)] = Counter(after).most_common(1)
+    assert tuple(map(str, (len(every), len(after), most, len(after)))) in captions
+    assert main(["stats", str(ENTROPIES), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["first_tokens"]
+    assert told["after_tool"] == {"token_id": token, "count": most, "n": len(after)}
+    assert told["initial"]["n"] == len(every) - len(after)
