@@ -10,7 +10,7 @@ from torch import Tensor
 
 from arpo_entropy_recorder.taps.patching import require_parameters
 from arpo_entropy_recorder.taps.resident import ResidentTap
-from arpo_entropy_recorder.taps.runner_v2 import SEQ_LENS, RunnerV2Tap, are_processed, lengths_in
+from arpo_entropy_recorder.taps.runner_v2 import SEQ_LENS, RunnerV2Tap, are_processed, lengths_in, positions_of
 
 
 class ResidentV2Tap(ResidentTap):
@@ -75,8 +75,7 @@ class ResidentV2Tap(ResidentTap):
             self._forget_removed()
             return
         seq_lens = arguments[SEQ_LENS] if SEQ_LENS in arguments else self._seq_lens.numpy()
-        # Before a request's token j its sequence is the prompt and j output tokens; less during a prefill.
-        positions = seq_lens[watched] - self.runner.req_states.prompt_len.np[indices[watched]]
+        positions = positions_of(self.runner.req_states, indices[watched], seq_lens[watched])
         rows, places = [], []
         for row, index, position in zip(
             watched.tolist(), indices[watched].tolist(), positions.tolist(), strict=True

@@ -26,6 +26,17 @@ def lengths_in(input_batch: Any) -> Any:
     return getattr(input_batch, "seq_lens_cpu_upper_bound", None)
 
 
+def positions_of(req_states: Any, indices: np.ndarray, seq_lens: np.ndarray) -> np.ndarray:
+    """At which of its tokens each request is, [n] integers; negative in a chunk of a prefill.
+
+    Before a request's token j its sequence is the prompt and j output tokens. After a preemption the prefill has the
+    output tokens, too, and nothing is sampled from a chunk that ends among them.
+    """
+    positions: np.ndarray = seq_lens - req_states.prompt_len.np[indices]
+    positions[seq_lens < req_states.prefill_len.np[indices]] = -1
+    return positions
+
+
 def are_processed(sampler: Any, indices: np.ndarray) -> bool:
     """Whether the sampler changes the logits of a step's requests, so that they are read at `apply_min_p`."""
     needs_processing = getattr(sampler, "needs_logits_processing", None)
@@ -59,7 +70,7 @@ class RunnerV2Tap(Tap):
                 )
         require_parameters(runner.sampler.add_request, "req_idx")
         require_parameters(runner.sampler.sampling_states.apply_min_p, "logits")
-        for attribute in ("index_to_req_id", "prompt_len"):
+        for attribute in ("index_to_req_id", "prompt_len", "prefill_len"):
             if not hasattr(runner.req_states, attribute):
                 raise Unsupported(f"this vLLM's {type(runner.req_states).__name__} has no {attribute}")
 
@@ -111,8 +122,7 @@ class RunnerV2Tap(Tap):
         indices = arguments["idx_mapping_np"]
         seq_lens = arguments[SEQ_LENS] if SEQ_LENS in arguments else self._seq_lens.numpy()
         slots = self._slot_of_index[indices]
-        # Before a request's token j its sequence is the prompt and j output tokens; less during a prefill.
-        positions = seq_lens[: len(indices)] - self.runner.req_states.prompt_len.np[indices]
+        positions = positions_of(self.runner.req_states, indices, seq_lens[: len(indices)])
         within = (slots >= 0) & (positions < window)
         if not within.any():
             self.waiting = 0

@@ -210,12 +210,15 @@ class RunnerOf20:
 
     def __init__(self, sampler):
         self.sampler, self.device = sampler, torch.device("cpu")
-        lengths = SimpleNamespace(np=np.zeros(8, dtype=np.int32))
-        self.req_states = SimpleNamespace(max_num_reqs=8, index_to_req_id={}, prompt_len=lengths)
+        prompt_len, prefill_len = (SimpleNamespace(np=np.zeros(8, dtype=np.int32)) for _ in range(2))
+        self.req_states = SimpleNamespace(
+            max_num_reqs=8, index_to_req_id={}, prompt_len=prompt_len, prefill_len=prefill_len
+        )
 
-    def add(self, index, request, prompt_len, temperature):
+    def add(self, index, request, prompt_len, temperature, prefill_len=0):
         self.req_states.index_to_req_id[index] = request
         self.req_states.prompt_len.np[index] = prompt_len
+        self.req_states.prefill_len.np[index] = prefill_len or prompt_len
         self.sampler.add_request(index, prompt_len, SimpleNamespace(temperature=temperature))
 
     def sample(self, hidden_states, input_batch, grammar_output):
@@ -248,12 +251,15 @@ def test_model_runner_v2_before_0_31(monkeypatch, sampler, temperatures):
     ):
         runner.add(index, f"{30 + number}-ab12cd34", prompt_len, temperature)
     expected = np.full((3, 2), np.nan)
-    # In the first step the last request is one token short of its prompt's end.
-    for lengths in ((2, 3, 3), (3, 4, 4), (4, 5, 5), (5, 6, 6)):
+    # In the first step the last request is one token short of its prompt's end, in the third the first one is
+    # prefilled again after a preemption, with its first token, and ends before it.
+    for number, lengths in enumerate(((2, 3, 3), (3, 4, 4), (2, 5, 5), (4, 6, 6))):
+        if number == 2:
+            runner.add(indices[0], "30-ab12cd34", prompt_lens[0], temperatures[0], prefill_len=4)
         logits = random_logits(3)
         for row in range(3):
             position = lengths[row] - prompt_lens[row]
-            if 0 <= position < 2:
+            if 0 <= position < 2 and (number, row) != (2, 0):
                 expected[row, position] = nats(logits[row], temperatures[row])
         batch = SimpleNamespace(
             idx_mapping_np=np.array(indices),

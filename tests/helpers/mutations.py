@@ -406,6 +406,12 @@ MUTATIONS = [
         "torch/test_resident_tap.py::test_v1_temperature_is_the_rows_and_greedy_counts_as_one",
     ),
     Mutation(
+        "taps/runner_v2.py",
+        "    positions[seq_lens < req_states.prefill_len.np[indices]] = -1\n",
+        "",
+        "torch/test_resident_tap.py::test_v2_a_chunk_of_what_is_prefilled_again_replaces_no_entropy",
+    ),
+    Mutation(
         "taps/resident_v2.py",
         "elif position >= 0:",
         "else:",

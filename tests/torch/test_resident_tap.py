@@ -291,11 +291,14 @@ class SamplerV2:
 class RunnerV2:
     def __init__(self):
         self.sampler = SamplerV2()
-        prompt_len = SimpleNamespace(np=np.full(PLACES, 10, dtype=np.int32))
-        self.req_states = SimpleNamespace(max_num_reqs=PLACES, index_to_req_id={}, prompt_len=prompt_len)
+        prompt_len, prefill_len = (SimpleNamespace(np=np.full(PLACES, 10, dtype=np.int32)) for _ in range(2))
+        self.req_states = SimpleNamespace(
+            max_num_reqs=PLACES, index_to_req_id={}, prompt_len=prompt_len, prefill_len=prefill_len
+        )
 
-    def add(self, index, request_id, key=None, temperature=1.0):
+    def add(self, index, request_id, key=None, temperature=1.0, prefill_len=10):
         self.req_states.index_to_req_id[index] = request_id
+        self.req_states.prefill_len.np[index] = prefill_len
         self.sampler.add_request(index, params(key, temperature))
 
     def step(self, lengths):
@@ -316,6 +319,19 @@ def test_v2_chunks_are_left_out_and_windows_end():
     assert recorded.places == [("key", 0), ("key", 1)]
     assert list(recorded.nats.values()) == pytest.approx([entropy(logits)[1].item() for logits in steps[1:3]])
     assert recorded.tap._requests == {}
+
+
+def test_v2_a_chunk_of_what_is_prefilled_again_replaces_no_entropy():
+    """After a preemption the outputs are prefilled, too, perhaps with other weights; nothing is sampled there."""
+    runner = RunnerV2()
+    recorded = Recorded(ResidentV2Tap, runner, 5)
+    runner.add(1, "r", "key")
+    steps = [runner.step({1: length}) for length in (10, 11, 12)]
+    runner.add(1, "r", "key", prefill_len=13)
+    runner.step({1: 11})
+    steps += [runner.step({1: length}) for length in (13, 14)]
+    assert recorded.places == [("key", position) for position in range(5)]
+    assert list(recorded.nats.values()) == pytest.approx([entropy(logits)[0].item() for logits in steps])
 
 
 def test_v2_processed_logits_are_the_ones_recorded():
