@@ -75,7 +75,8 @@ class Books:
     def __init__(self, trajectory: Trajectory, record_tokens: bool = False) -> None:
         self.trajectory = trajectory
         self._record_tokens = record_tokens
-        # All tokens after the last request: its prompt and what it brought.
+        # The trajectory's own prompt, and all tokens after the last request: its prompt and what it brought.
+        self._first_prompt: list[int] = []
         self._known: list[int] | None = None
         self._under_way: list[Segment] = []
         # The calls since the last request, as parsed and as made; None: nobody has looked for any.
@@ -127,9 +128,13 @@ class Books:
 
     def _new_segment(self, prompt: Sequence[int]) -> Segment:
         segments, known = self.trajectory.segments, self._known
+        if not segments:
+            self._first_prompt = list(prompt)
         if not segments or known is None:
             return Segment(0)
         extends = len(prompt) > len(known) and list(prompt[: len(known)]) == known
+        # A loop may write its history anew, but what a tool or a sub-agent asks in between begins otherwise.
+        begins_alike = list(prompt[: len(self._first_prompt)]) == self._first_prompt
         names = tuple(tool_name(name) for name in self._called or self._parsed or ())
         # Where nobody ever looks for calls, text that the loop appends is what a tool gave back.
         is_after = bool(names) or (not self._has_parser and extends)
@@ -137,5 +142,5 @@ class Books:
             segments[-1].round + is_after,
             is_after,
             names or ((None,) if is_after else ()),
-            unsure=not extends and not names,
+            unsure=not extends and not (names and begins_alike),
         )

@@ -91,6 +91,24 @@ def test_requests_at_the_same_time_are_unsure():
     assert [s.unsure for s in books.trajectory.segments] == [True, True]
 
 
+def test_a_request_of_a_tools_own_is_unsure():
+    """As of a tool that asks the same client to sum up what it found."""
+    books = Books(Trajectory(1, False, "g"))
+    books.end(books.begin("a", PROMPT), PROMPT, [4])
+    books.parsed(["search"])
+    for key, prompt in (("b", [9, 9]), ("c", [*PROMPT, 4, 5])):
+        books.end(books.begin(key, prompt), prompt, [6])
+    assert [segment.unsure for segment in books.trajectory.segments] == [False, True, True]
+
+
+def test_a_history_that_is_written_anew_after_a_call_is_sure():
+    books = Books(Trajectory(1, False, "g"))
+    books.end(books.begin("a", PROMPT), PROMPT, [4])
+    books.parsed(["search"])
+    books.begin("b", [*PROMPT, 8, 5])
+    assert labels(books.trajectory.segments)[1] == (1, True, ("search",), False)
+
+
 def test_another_prompt_without_a_call_is_unsure():
     books = Books(Trajectory(1, False, "g"))
     books.end(books.begin("a", PROMPT), PROMPT, [4])
