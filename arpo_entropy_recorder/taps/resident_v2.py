@@ -10,7 +10,13 @@ from torch import Tensor
 
 from arpo_entropy_recorder.taps.patching import require_parameters
 from arpo_entropy_recorder.taps.resident import ResidentTap
-from arpo_entropy_recorder.taps.runner_v2 import SEQ_LENS, RunnerV2Tap, are_processed, lengths_in, positions_of
+from arpo_entropy_recorder.taps.runner_v2 import (
+    SEQ_LENS,
+    RunnerV2Tap,
+    are_processed,
+    lengths_in,
+    positions_of,
+)
 
 
 class ResidentV2Tap(ResidentTap):
