@@ -109,7 +109,14 @@ def run(args: argparse.Namespace) -> int:
     written = (
         f"{said['records'] - lost:,} records in {settings.save_dir}, {said['nulls']:,} without an entropy"
     )
-    _say(written + (f"; {lost:,} are lost, as they could not be written" if lost else ""))
+    for count, what in (
+        (lost, "are lost, as they could not be written"),
+        (said["turns_dropped"], "turns were dropped, as too many waited"),
+        (said["too_late"], "records came too late for their step"),
+        (said["without_version"], "were left out, as the version of their weights is not known"),
+    ):
+        written += f"; {count:,} {what}" if count else ""
+    _say(written)
     return status
 
 
@@ -186,7 +193,10 @@ def _serve(command: list[str], environment: dict[str, str], mask: int) -> int:
         if server is not None and not from_terminal:
             server.send_signal(number)
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored, and vLLM inherits that.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     before = [signal.signal(number, hand_on) for number in signals]
     try:
         server = subprocess.Popen(command, env=environment, umask=mask)

@@ -104,6 +104,20 @@ def test_a_signal_ends_the_server_and_leaves_nothing(start, temporary, number):
     assert list(temporary.iterdir()) == []
 
 
+def test_under_nohup_the_end_of_the_session_ends_nothing(start):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start("MODEL", "-o", "out")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=2)
+    process.terminate()
+    assert json.loads(process.communicate(timeout=120)[0]) == {"signal": signal.SIGTERM}
+
+
 SIGNALLED = """
 import os, signal, subprocess, sys
 from arpo_entropy_recorder.cli import main
