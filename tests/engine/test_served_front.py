@@ -17,6 +17,7 @@ pytest.importorskip("zmq", reason="ZeroMQ comes with vLLM: make test")
 from arpo_entropy_recorder.live import source as source_module
 from arpo_entropy_recorder.live.job import Job, new_local_address, new_token
 from arpo_entropy_recorder.live.mark import MARK, child_mark, read_mark
+from arpo_entropy_recorder.live.serve import channel as channel_module
 from arpo_entropy_recorder.live.serve import chat as chat_module
 from arpo_entropy_recorder.live.serve import front as front_module
 from arpo_entropy_recorder.live.serve import recorder as recorder_module
@@ -317,6 +318,32 @@ def test_a_flush_is_taken_once_a_second(rig):
     assert channel.ask(Ask("flush"))["code"] == 429
 
 
+def test_a_flush_waits_for_turns_that_are_not_told_yet(rig, monkeypatch):
+    """Else they would go into the next step."""
+    channel, may_go_on = rig.seam.front().channel, threading.Event()
+    channel.put(lambda: may_go_on.wait(60) and None, 0)
+    asyncio.run(listen(rig.generate(Engine([5]), [1], Params(), "a")))
+    with monkeypatch.context() as patch:
+        patch.setattr(channel_module, "DRAIN_S", {"flush": 0.2, "status": 0.2})
+        with pytest.raises(TimeoutError, match="flush again"):
+            channel.ask(Ask("flush", 1))
+        assert rig.status()["turns"] == 0
+    threading.Timer(0.5, may_go_on.set).start()
+    assert len(rig.records()) == 1
+
+
+def test_turns_that_find_no_room_are_told_of(rig, monkeypatch, caplog):
+    channel, may_go_on = rig.seam.front().channel, threading.Event()
+    channel.put(lambda: may_go_on.wait(60) and None, 0)
+    monkeypatch.setattr(channel_module, "MAX_BYTES_WAITING", 40)
+    for name in "abcd":
+        asyncio.run(listen(rig.generate(Engine([5]), [1], Params(), name)))
+    may_go_on.set()
+    assert len(rig.records()) == 2, "of 16 bytes each"
+    assert rig.status()["turns_dropped"] == 2
+    assert caplog.text.count("turns are dropped") == 1
+
+
 def test_questions_without_end_do_not_hold_the_recorder():
     answers = []
 
@@ -457,6 +484,15 @@ def test_a_body_that_only_python_reads_is_recorded(create):
     create(USER, CALL, more={"metadata": {"score": float("nan")}})
     assert len(create.rig.records()) == 1
     assert create.rig.status()["failures"] == 0
+
+
+def test_a_long_body_takes_room(create, monkeypatch):
+    """As of an agent that sends pictures."""
+    monkeypatch.setattr(channel_module, "MAX_BYTES_WAITING", 10_000)
+    for size in (10, 20_000):
+        create([{"role": "user", "content": "."}], CALL, more={"picture": "x" * size})
+    assert len(create.rig.records()) == 1
+    assert create.rig.status()["turns_dropped"] == 1
 
 
 def test_messages_are_not_read_on_the_event_loop(create, monkeypatch):

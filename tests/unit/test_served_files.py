@@ -139,13 +139,14 @@ def test_a_version_beyond_all_measure_is_none(recording):
     assert recording.write() == [1]
 
 
-def test_a_reply_whose_version_is_not_known_is_in_no_versions_step(recording):
+def test_a_reply_whose_version_is_not_known_is_in_no_versions_step(recording, caplog):
     recording.ask(USER, assistant("a"), version="5")
     recording.ask(USER, assistant("cut off"))
     recording.ask(USER, assistant("told"), step=5)
     assert recording.write() == [5]
     assert len(recording.records(5)) == 2
     assert recording.files.counts["without_version"] == 1
+    assert "left out, as the version of their weights is not known" in caplog.text
 
 
 def test_counted_steps_before_the_first_version_are_warned_of_once(recording, caplog):
@@ -174,13 +175,14 @@ def test_a_server_started_again_goes_on_counting(tmp_path):
     assert len(list(read_steps([tmp_path]))) == 3
 
 
-def test_what_comes_too_late_is_counted(recording):
+def test_what_comes_too_late_is_counted_and_told(recording, caplog):
     for step in (1, *range(30, 50)):
         recording.ask(USER, assistant("a"))
         recording.write(step=step)
     recording.ask(USER, assistant("a"))
     recording.write(step=2)
     assert recording.files.counts == {"records": 21, "nulls": 0, "too_late": 1}
+    assert "left out, as they came too late for step" in caplog.text
 
 
 def test_a_missing_value_is_null(recording):

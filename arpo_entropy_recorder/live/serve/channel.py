@@ -26,11 +26,13 @@ from arpo_entropy_recorder.recorder.guard import is_failure, warn
 logger = logging.getLogger(__name__)
 
 MAX_TURNS_WAITING = 4096
-# Token ids that may wait, at most 8 bytes each; a prompt that many turns share counts each time.
-MAX_TOKENS_WAITING = 20_000_000
+# What may wait, by `OpenTurn.size`; a prompt that many turns share counts each time.
+MAX_BYTES_WAITING = 160_000_000
 SEND_TIMEOUT_MS = 1000
 HELLO_SECONDS = 10.0
 ANSWER_TIMEOUT_MS = 30_000
+# How long a question waits for the turns that are to be told before it.
+DRAIN_S = {"flush": 30.0, "status": 2.0}
 
 Work = Callable[[], Turn | None]
 
@@ -62,26 +64,28 @@ class Channel:
         self._thread = threading.Thread(target=self._run, name="arpo-entropy-front", daemon=True)
         self._thread.start()
 
-    def put(self, work: Work, num_tokens: int) -> None:
-        """Have the thread make a turn, of this many tokens, and send it. Returns at once."""
+    def put(self, work: Work, size: int) -> None:
+        """Have the thread make a turn, of this many bytes, and send it. Returns at once."""
         with self._lock:
-            if self._waiting + num_tokens <= MAX_TOKENS_WAITING:
+            if self._waiting + size <= MAX_BYTES_WAITING:
                 try:
-                    self._queue.put_nowait((work, num_tokens))
+                    self._queue.put_nowait((work, size))
                 except queue.Full:
                     pass
                 else:
-                    self._waiting += num_tokens
+                    self._waiting += size
                     return
-            self.report.dropped += 1
+        self._drop()
 
-    def ask(self, question: Ask, drain_s: float = 2.0) -> dict[str, Any]:
-        """The recorder's answer, once it has been told what waits here. Blocks. Raises TimeoutError."""
+    def ask(self, question: Ask) -> dict[str, Any]:
+        """The recorder's answer, once it has been told what waits here. Blocks.
+
+        Raises TimeoutError, also where turns still wait that belong into what a flush writes.
+        """
         import zmq
 
-        told = threading.Event()
-        self._queue.put(told, timeout=drain_s)
-        told.wait(drain_s)
+        if not self._drain(DRAIN_S[question.what]) and question.what == "flush":
+            raise TimeoutError("turns still wait to be told; flush again")
         with _socket(zmq.REQ) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.SNDTIMEO, SEND_TIMEOUT_MS)
@@ -92,6 +96,15 @@ class Channel:
                 return msgspec.json.decode(socket.recv())
             except zmq.Again:
                 raise TimeoutError("the recorder does not answer") from None
+
+    def _drain(self, timeout_s: float) -> bool:
+        """Wait until what is in the queue has been sent; whether it has."""
+        told = threading.Event()
+        try:
+            self._queue.put(told, timeout=timeout_s)
+        except queue.Full:
+            return False
+        return told.wait(timeout_s)
 
     def close(self, timeout_s: float = 3.0) -> None:
         """Send what waits, and end the thread."""
@@ -131,10 +144,10 @@ class Channel:
                 self._send(socket, None)
                 item.set()
                 continue
-            work, num_tokens = item
+            work, size = item
             self._make(socket, work)
             with self._lock:
-                self._waiting -= num_tokens
+                self._waiting -= size
 
     def _make(self, socket: Any, work: Work) -> None:
         try:
@@ -153,7 +166,14 @@ class Channel:
             socket.send(seal(self._token, Told(self.report, turn)))
         except zmq.Again:
             if turn is not None:
-                self.report.dropped += 1
+                self._drop()
+
+    def _drop(self) -> None:
+        with self._lock:
+            self.report.dropped += 1
+            is_first = self.report.dropped == 1
+        if is_first:
+            warn(logger, "turns are dropped, as too many wait to be told; said once, counted in the status")
 
     def fail(self, what: str) -> None:
         """Count a failure; the first one is logged with its traceback."""

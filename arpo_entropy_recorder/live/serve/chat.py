@@ -36,7 +36,7 @@ class ChatRequest:
         self.turn: OpenTurn | None = None
         self._response: Any = None
         self._chunks: list[str] | None = []
-        self._size = 0
+        self._streamed = 0
 
     def replied(self, response: Any) -> None:
         """The server's whole response."""
@@ -46,11 +46,16 @@ class ChatRequest:
         """A part of the server's response."""
         if self._chunks is None:
             return
-        self._size += len(chunk)
-        if self._size > MAX_STREAM:
-            self._chunks = None
+        self._streamed += len(chunk)
+        if self._streamed > MAX_STREAM:
+            self._chunks, self._streamed = None, 0
         else:
             self._chunks.append(chunk)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body and of what was streamed."""
+        return len(self._body) + self._streamed
 
     def end(self) -> None:
         """The response is done, or will not be."""

@@ -109,12 +109,12 @@ class ServedFiles:
         for row in rows:
             number = self._step_of(row, next_count) if step is None else step
             if number is None:
-                self.counts["without_version"] += 1
+                self._leave_out("without_version", 1, "the version of their weights is not known")
             else:
                 by_step.setdefault(number, []).append(row)
         for number, of_step in sorted(by_step.items()):
             if not self.writer.takes_late(number, False):
-                self.counts["too_late"] += len(of_step)
+                self._leave_out("too_late", len(of_step), f"they came too late for step {number}")
                 continue
             self.writer.add(number, False, self._columns(of_step, values, number))
             self._count = max(self._count, number)
@@ -125,6 +125,11 @@ class ServedFiles:
     def close(self) -> None:
         """Write what could not be written before, and give the directory up."""
         self.writer.close()
+
+    def _leave_out(self, name: str, count: int, why: str) -> None:
+        if not self.counts[name]:
+            warn(logger, "records are left out, as %s; said once, counted in the status", why)
+        self.counts[name] += count
 
     def _step_of(self, row: Row, next_count: int) -> int | None:
         """The weights' version, else the step that the client told, else the count that its trajectory began in.

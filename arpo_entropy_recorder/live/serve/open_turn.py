@@ -61,8 +61,13 @@ class OpenTurn:
         self._parts -= 1
         if self._parts == 0:
             self.ended = time.monotonic()
-            num_tokens = len(self.prompt or ()) + sum(map(len, self.token_ids.values()))
-            self.front.channel.put(self._tell, num_tokens)
+            self.front.channel.put(self._tell, self.size)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, about: a token id takes 8 at most, and in a request's body may be pictures."""
+        num_tokens = len(self.prompt or ()) + sum(map(len, self.token_ids.values()))
+        return 8 * num_tokens + (0 if self.chat is None else self.chat.size)
 
     def _tell(self) -> Turn | None:
         """In the channel's thread: what the recorder is told."""

@@ -40,6 +40,8 @@ async def _answer(request: Request, seam: Seam, question: Ask) -> JSONResponse:
         return _error(403, "the server has no API key, so this is answered on its own machine only")
     try:
         answer = await asyncio.to_thread(seam.front().channel.ask, question)
+    except TimeoutError as error:
+        return _error(503, str(error))
     except Exception as error:
         return _error(503, f"no answer of the recorder: {type(error).__name__}")
     return JSONResponse(answer, status_code=answer.pop("code", 200))
