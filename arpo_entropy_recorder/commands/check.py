@@ -77,7 +77,8 @@ def _facts(status: Status, age: float) -> Iterator[str]:
         yield "engines     no worker has been heard of yet"
     for worker in workers[:MAX_WORKERS_SHOWN]:
         runner, sent = worker.runner.rpartition(".")[2], worker.counters.get("values_sent", 0)
-        heard = f"{sent:,.0f} values sent, heard of {_time(worker.seconds_ago)} before"
+        seen = "ended" if worker.ended else "heard of"
+        heard = f"{sent:,.0f} values sent, {seen} {_time(worker.seconds_ago)} before"
         what = f"not recorded: {worker.refused}" if worker.refused else f"recorded, {heard}"
         yield f"engines     {worker.host}, process {worker.pid}: {runner} of vLLM {worker.version}, {what}"
     if len(workers) > MAX_WORKERS_SHOWN:
@@ -99,12 +100,15 @@ def _wrong(status: Status, age: float) -> Iterator[str]:
     if not status.ended:
         if age > SILENT_S:
             yield f"the collector has been silent for {_time(age)}: has the job ended?"
-        elif silent := [w for w in status.workers if w.seconds_ago > SILENT_S]:
+        elif silent := [w for w in status.workers if w.seconds_ago > SILENT_S and not w.ended]:
             yield f"{counted(len(silent), 'engine worker')} not heard of for {_time(SILENT_S)} or more"
     for name, what in (
         ("dropped", "trajectories dropped, as too many waited"),
         ("without_step", "trajectories without a step"),
         ("too_late", "records came too late for their step"),
+        ("failures", "errors of the recorder, the first of them in the job's log"),
+        ("records_unwritten", "records wait in memory, as they cannot be written"),
+        ("records_dropped", "records are lost, as they could not be written"),
     ):
         if count := status.counts.get(name):
             yield f"{count:,} {what}"

@@ -32,7 +32,7 @@ Value = tuple[str, int, float | None]
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """A worker, and its counters since it started. `refused` says why it records nothing."""
+    """A worker, and its counters since it started. `refused` says why it records nothing; ended: its process ends."""
 
     host: str
     pid: int
@@ -41,6 +41,7 @@ class Hello(msgspec.Struct, frozen=True):
     version: str
     refused: str | None = None
     counters: dict[str, float] = {}
+    ended: bool = False
 
 
 class Lost(msgspec.Struct, frozen=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from typing import Any, Protocol
 
 import msgspec
@@ -58,7 +58,8 @@ class Sender:
         self.sent = self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="arpo-entropy-sender", daemon=True)
         self._thread.start()
-        atexit.register(self.close, EXIT_S)
+        # Not atexit, which a process that was forked by multiprocessing passes by.
+        self._exit = Finalize(None, self.close, (EXIT_S,), exitpriority=10)
 
     def put(self, places: list[Place], entropies: Entropies) -> None:
         """Send the entropies of a step. Returns at once."""
@@ -78,7 +79,7 @@ class Sender:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Send what waits, and end the thread."""
-        atexit.unregister(self.close)
+        self._exit.cancel()
         self._queue.put(None)
         self._thread.join(timeout_s)
 
@@ -121,7 +122,7 @@ class Sender:
             closing, is_behind = item is None, len(places) >= MAX_VALUES
             self._send_values(socket, places, nats)
             self._report_lost(socket)
-        self._say_hello(socket)
+        self._say_hello(socket, ended=True)
 
     def _arrive(
         self, step: list[Place], entropies: Entropies, places: list[Place], nats: list[float]
@@ -151,8 +152,8 @@ class Sender:
                 with self._lock:
                     self._lost[reason] += count
 
-    def _say_hello(self, socket: Any) -> None:
-        self._report(socket, msgspec.structs.replace(self._hello, counters=self.counters()))
+    def _say_hello(self, socket: Any, ended: bool = False) -> None:
+        self._report(socket, msgspec.structs.replace(self._hello, counters=self.counters(), ended=ended))
 
     def _report(self, socket: Any, report: Hello | Lost) -> bool:
         return _sent(socket, encode_report(self._job.token, report))

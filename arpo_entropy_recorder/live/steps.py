@@ -74,13 +74,21 @@ class LiveSteps:
         return metrics or {}
 
     def status(self) -> dict[str, Any]:
-        """The counters of trajectories and records; the source's, and why values are missing, or None."""
-        source = self._source.status()
+        """The counters of trajectories, records and failures; the source's, and why values are missing, or None."""
+        source, writer = self._source.status(), self._writer
         with self._lock:
             waiting = sum(map(len, self._waiting.values()))
             is_wrong = self.counts["nulls"] or any(worker.get("refused") for worker in source["workers"])
             cause = likely_cause(source) if is_wrong else None
-            return {**self.counts, "trajectories_waiting": waiting, "source": source, "cause": cause}
+            return {
+                **self.counts,
+                "trajectories_waiting": waiting,
+                "failures": self.boundary.failures,
+                "records_unwritten": writer.pending_records if writer else 0,
+                "records_dropped": writer.dropped_records if writer else 0,
+                "source": source,
+                "cause": cause,
+            }
 
     def close(self) -> None:
         """Write all that is there and give the directory up."""

@@ -88,15 +88,19 @@ def test_what_one_message_does_not_hold_does_not_wait_again(collector, sender, m
     assert 2.0 <= time.monotonic() - start < 12.0
 
 
-def test_a_process_that_ends_sends_what_still_gathers(job, collector):
+@pytest.mark.parametrize("how", ["send()", "get_context('fork').Process(target=send).start()"])
+def test_a_process_that_ends_sends_what_still_gathers(job, collector, how):
     program = (
         "from arpo_entropy_recorder.live import sender; from arpo_entropy_recorder.live.job import Job\n"
-        "from arpo_entropy_recorder.live.messages import Hello\n"
+        "from arpo_entropy_recorder.live.messages import Hello; from multiprocessing import get_context\n"
         "class Arrived:\n    def wait(self): return [1.0]\n"
-        f"sender.Sender(Job.from_environ(), Hello('node', 1, '0', '', '')).put([('{key(1)}', 0)], Arrived())"
+        "def send():\n"
+        "    worker = sender.Sender(Job.from_environ(), Hello('node', 1, '0', '', ''))\n"
+        f"    worker.put([('{key(1)}', 0)], Arrived())\n"
     )
-    subprocess.run([sys.executable, "-c", program], env=os.environ | job.environ(), check=True)
+    subprocess.run([sys.executable, "-c", program + how], env=os.environ | job.environ(), check=True)
     assert collector.take({key(1): 1}, 5.0) == {key(1): [1.0]}
+    until(lambda: collector.status()["workers"][0]["ended"])
 
 
 def test_values_reach_the_collector(collector, sender):

@@ -75,8 +75,10 @@ def test_before_the_first_step_nothing_is_wrong(tmp_path, capsys):
         ({}, 300, "wrong: the collector has been silent for 5 min"),
         ({"workers": [msgspec.structs.replace(WORKER, seconds_ago=90.0)]}, 0, "wrong: 1 engine worker not heard of"),
         ({"counts": {"records": 1, "too_late": 5}}, 0, "wrong: 5 records came too late"),
+        ({"counts": {"failures": 3}}, 0, "wrong: 3 errors of the recorder"),
+        ({"counts": {"records": 1, "records_unwritten": 1}, "ended": True}, 0, "wrong: 1 records wait in memory"),
     ],
-    ids=["null", "silent", "worker", "late"],
+    ids=["null", "silent", "worker", "late", "failures", "unwritten"],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_is_the_exit_status(tmp_path, capsys, fields, age, words):
     code, said = check(tmp_path, capsys, status(**fields), age)
@@ -91,6 +93,13 @@ def test_an_engine_that_is_refused_says_why(tmp_path, capsys):
     )
     assert code == 1
     assert "GPUModelRunner of vLLM 0.32.0, not recorded: speculative decoding\n" in said
+
+
+def test_a_worker_that_has_ended_is_not_missed(tmp_path, capsys):
+    gone = msgspec.structs.replace(WORKER, seconds_ago=3600.0, ended=True)
+    code, said = check(tmp_path, capsys, status(workers=[WORKER, gone]))
+    assert code == 0
+    assert "4,096 values sent, ended 60 min before" in said
 
 
 def test_a_job_that_has_ended_may_be_old(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Trajectories and values of an agent loop become step files: joined, in bounded time, written again when late."""
 
+import errno
 import json
 import logging
 import math
@@ -13,6 +14,7 @@ from arpo_entropy_recorder.live.source import SHORTEST_WAIT_S, WAIT_S, likely_ca
 from arpo_entropy_recorder.live.steps import LiveSteps
 from arpo_entropy_recorder.live.trajectory import Request, Segment, Trajectory
 from arpo_entropy_recorder.recorder.settings import Settings
+from arpo_entropy_recorder.step_files import write as write_module
 from arpo_entropy_recorder.step_files.read import read_steps
 
 VOCAB = 100
@@ -189,6 +191,22 @@ def test_too_many_waiting_trajectories_cost_the_oldest_step(tmp_path, monkeypatc
         "entropy_step_6.json",
     ]
     steps.close()
+
+
+def test_what_cannot_be_written_is_in_the_status(tmp_path, monkeypatch, caplog):
+    def full_disk(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(write_module, "write_file", full_disk)
+    steps = LiveSteps(Source({}), Settings(save_dir=tmp_path))
+    steps.add(trajectory(1, start("a")))
+    steps.finish(1)
+    assert steps.status()["records_unwritten"] == 1
+    assert steps.status()["failures"] == 0
+    monkeypatch.setattr(steps_module, "live_columns", full_disk)
+    steps.add(trajectory(2, start("a"), step=2))
+    steps.finish(2)
+    assert steps.status()["failures"] == 1
 
 
 def test_run_is_described(tmp_path):
