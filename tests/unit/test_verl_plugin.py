@@ -1,12 +1,17 @@
 """What verl's processes import: nothing without a directory, hooks behind verl's own modules with one."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from arpo_entropy_recorder.live.trajectory import Books, Trajectory
+from arpo_entropy_recorder.live.verl import loop, trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = "arpo_entropy_recorder.live.verl.plugin"
@@ -119,6 +124,47 @@ def test_without_ray_a_log_passes_unchanged(tmp_path):
     logged, errors = python(code, fake_verl(tmp_path, "0.9.1"), ARPO_ENTROPY_DIR="x")
     assert logged == [{"training/global_step": 1}, 1, "console"]
     assert errors == ""
+
+
+class OwnParser:
+    """More than content and calls, as nobody forbids."""
+
+    async def extract_tool_calls(self, ids):
+        return "text", [SimpleNamespace(name="search")], "reasoning"
+
+
+class PlainParser:
+    __slots__ = ()
+
+    def extract_tool_calls(self, ids):
+        return "text", []
+
+
+def test_a_parser_of_someones_own_is_handed_on_as_it_is():
+    books = Books(Trajectory(1, False, "g"))
+    reset = loop._RUNNING.set(loop.Running(books, None))
+    try:
+        own, plain = OwnParser(), PlainParser()
+        for parser in (own, plain):
+            loop.follow_parser(parser)
+        assert asyncio.run(own.extract_tool_calls([1])) == (
+            "text",
+            [SimpleNamespace(name="search")],
+            "reasoning",
+        )
+        assert plain.extract_tool_calls([1]) == ("text", [])
+        assert loop.telling(PlainParser().extract_tool_calls)([1]) == ("text", [])
+    finally:
+        loop._RUNNING.reset(reset)
+    assert books._parsed == []
+
+
+def test_the_end_of_a_log_is_the_trainers_whatever_happens(monkeypatch):
+    def fail(*args):
+        raise ImportError("sys.meta_path is None, Python is likely shutting down")
+
+    monkeypatch.setattr(trainer.MEMBERSHIP, "ask", fail)
+    trainer.write_rest()
 
 
 def test_runtime_environment_has_settings_and_no_token(monkeypatch):

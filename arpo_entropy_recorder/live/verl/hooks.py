@@ -60,7 +60,7 @@ def hook_parsers(module: ModuleType) -> None:
     @functools.wraps(original)
     def get_tool_parser(cls: type, *args: Any, **kwargs: Any) -> Any:
         parser = original(cls, *args, **kwargs)
-        parser.extract_tool_calls = loop.telling(parser.extract_tool_calls)
+        loop.follow_parser(parser)
         return parser
 
     module.ToolParser.get_tool_parser = classmethod(get_tool_parser)

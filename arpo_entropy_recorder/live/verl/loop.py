@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import itertools
 import logging
 import re
@@ -86,17 +87,35 @@ def marked(original: Generate) -> Generate:
     return generate
 
 
-def telling(original: Generate) -> Generate:
-    """A parser's `extract_tool_calls` that tells the running trajectory the names of the calls."""
+def telling(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A parser's `extract_tool_calls` that tells the running trajectory the names of the calls.
 
-    @functools.wraps(original)
-    async def extract_tool_calls(*args: Any, **kwargs: Any) -> Any:
-        content, calls = await original(*args, **kwargs)
+    What it returns is handed on as it is: a parser of someone's own may return more than content and calls, or be no
+    coroutine.
+    """
+
+    def tell(result: Any) -> Any:
         if (running := _RUNNING.get()) is not None:
-            _BOUNDARY.run(lambda: running.books.parsed([call.name for call in calls]))
-        return content, calls
+            _BOUNDARY.run(lambda: running.books.parsed([call.name for call in result[1]]))
+        return result
+
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def extract_tool_calls(*args: Any, **kwargs: Any) -> Any:
+            return tell(await original(*args, **kwargs))
+    else:
+
+        @functools.wraps(original)
+        def extract_tool_calls(*args: Any, **kwargs: Any) -> Any:
+            return tell(original(*args, **kwargs))
 
     return extract_tool_calls
+
+
+def follow_parser(parser: Any) -> None:
+    """Have a parser tell of the calls that it finds. Never raises."""
+    _BOUNDARY.run(lambda: setattr(parser, "extract_tool_calls", telling(parser.extract_tool_calls)))
 
 
 def tell_of_call(tool_call: Any) -> None:

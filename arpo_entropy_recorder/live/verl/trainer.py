@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from arpo_entropy_recorder.live.job import COLLECTOR, JOB
@@ -26,8 +27,9 @@ def with_metrics(data: Any, step: Any) -> Any:
 
 
 def write_rest() -> None:
-    """The run ends: write the steps that nobody has logged."""
-    MEMBERSHIP.ask("finish", None, False)
+    """The run ends: write the steps that nobody has logged. Never raises, though the interpreter may be ending."""
+    with suppress(Exception):
+        MEMBERSHIP.ask("finish", None, False)
 
 
 def with_settings(runtime_env: Any) -> Any:
