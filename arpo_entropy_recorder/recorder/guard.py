@@ -1,4 +1,4 @@
-"""The one place where the recorder's own errors end, so that training never sees them."""
+"""Where the recorder's own errors end, so that training never sees them."""
 
 from __future__ import annotations
 

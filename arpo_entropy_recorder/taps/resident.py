@@ -1,8 +1,9 @@
 """The tap that stays on an engine whose requests come and go.
 
 Nothing is announced to it: each request that is to be recorded carries a mark, and the tap emits (key, position) and
-the entropy of each of its first tokens, in the step that samples them. It keeps nothing but the keys of the requests
-that are at their first tokens now. Where a token is sampled twice (after a preemption), the last emission counts.
+the entropy of each of its first tokens, in the step that samples them. It keeps nothing but the keys of requests
+that are at their first tokens, or were when they ended. Where a token is sampled twice (after a preemption), the last
+emission counts.
 """
 
 from __future__ import annotations
