@@ -99,7 +99,10 @@ def find_run(word: str, validate: bool | None = None) -> RunFiles:
 
 
 def find_run_in(name: str, paths: Sequence[str], validate: bool | None = None) -> RunFiles:
-    """The run `name` whose parts are in `paths`, in the order of recording. Raises ReadError."""
+    """The run `name` whose parts are in `paths`, in the order of recording.
+
+    Raises ReadError, and SeveralRunsError for a path that names several directories: a pattern tells no order.
+    """
     return _joined(name, [find_files([path], validate=validate) for path in paths])
 
 
@@ -125,11 +128,12 @@ class SeveralRunsError(UserError):
 
 
 def _joined(name: str | None, found: list[list[Path]]) -> RunFiles:
-    if name is None:
-        directories = list(dict.fromkeys(file.parent for file in found[0]))
+    for files in found:
+        directories = list(dict.fromkeys(file.parent for file in files))
         if len(directories) > 1:
             raise SeveralRunsError(_with_names(directories))
-        return RunFiles(run_name(directories[0]), (tuple(found[0]),))
+    if name is None:
+        return RunFiles(run_name(found[0][0].parent), (tuple(found[0]),))
     parts, replaced = [], set()
     for index, files in enumerate(found):
         later = {key_of(file) for others in found[index + 1 :] for file in others}

@@ -109,6 +109,19 @@ def test_files_of_one_directory_are_one_run(tmp_path):
     assert error.value.words == [f"run={directory}", f"run2={tmp_path / 'x/run'}"]
 
 
+@pytest.mark.parametrize("word", ["all=r[12]", "all=r3,r[12]", "lr=*"])
+def test_a_pattern_under_one_name_joins_no_runs(tmp_path, monkeypatch, capsys, word):
+    for name in ("lr=1", "lr=2") if word == "lr=*" else ("r1", "r2", "r3"):
+        write_steps(tmp_path / name, [1, 2])
+    monkeypatch.chdir(tmp_path)
+    assert main(["stats", word]) == 2
+    said = capsys.readouterr().err
+    names = "lr-1=lr=1 lr-2=lr=2" if word == "lr=*" else "r1=r1 r2=r2"
+    assert f"stats takes one run; compare several: arpo-entropy compare {names}" in said
+    assert said.count("\n") == 1
+    assert find_run("all=lr=[1]" if word == "lr=*" else "all=r[1]").name == "all"
+
+
 @pytest.mark.parametrize(
     ("words", "steps"),
     [(["--steps", "3-5"], {3, 4, 5}), (["--steps", "8-"], {8, 9}), (["--steps", "-2"], {1, 2}), (["--steps=4"], {4}),
