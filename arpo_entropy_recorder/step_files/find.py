@@ -98,6 +98,18 @@ def missing(file: Path) -> ReadError:
     return ReadError(f"{printable(file)}: no such file; check the path or quote the pattern")
 
 
+def in_both(file: Path, twin: Path, global_step: int | None) -> ReadError:
+    """Two files in one directory hold the same step, or records of which neither tells the step (None)."""
+    if global_step is None:
+        return ReadError(
+            f"{printable(file)}: no global_step in its records, nor in those of {printable(twin.name)}; "
+            "name each file entropy_step_N.json"
+        )
+    return ReadError(
+        f"{printable(file)}: step {global_step} is in {printable(twin.name)}, too; leave one of them out"
+    )
+
+
 def _unreadable(path: str | Path, error: Exception) -> ReadError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return ReadError(f"{printable(path)}: cannot be read: {printable(reason)}; check the path")

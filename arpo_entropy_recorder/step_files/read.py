@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import Columns, ReadError, decode
 from arpo_entropy_recorder.step_files.find import (
     find_files,
+    in_both,
     is_renamed,
     key_of,
     list_step_files,
@@ -143,21 +143,18 @@ def _read_directory(
     # Validating an older checkpoint makes no training step stale, nor the other way round.
     highest: dict[bool, dict[int, int]] = {False: {}, True: {}}
     groups = [(key, list(of_step)) for (key, _), of_step in groupby(files, key=_group)]
-    named = {key: of_step[0] for key, of_step in groups if not is_renamed(key)}
+    holders = {key: of_step[0] for key, of_step in groups if not is_renamed(key)}
     decoder = _FileDecoder(on_bad)
     for key, of_step in groups:
         for step in _read(key, of_step, decoder):
             if not is_renamed(key):
                 step.stale = is_stale(step.columns, highest[step.validate])
-            elif (
-                "global_step" in step.columns
-                and (twin := named.get(StepKey(step.global_step, step.validate)))
-                and decoder.without_bad([twin])
-            ):
-                raise ReadError(
-                    f"{printable(of_step[0])}: step {step.global_step} is in {printable(twin.name)}, too; "
-                    "leave one of them out"
-                )
+            elif len(step):
+                told = "global_step" in step.columns
+                its_key = StepKey(step.global_step, step.validate) if told else key
+                twin = holders.setdefault(its_key, of_step[0])
+                if twin != of_step[0] and decoder.without_bad([twin]):
+                    raise in_both(of_step[0], twin, step.global_step if told else None)
             yield step
         for file in of_step:
             if progress is not None:

@@ -214,6 +214,22 @@ def test_a_copy_under_another_name_is_not_counted_twice_nor_makes_steps_stale(tm
     assert [(s.global_step, s.stale) for s in read_steps([pattern])] == [(3, False), (1, False), (2, False)]
 
 
+def test_renamed_files_of_one_step_are_not_pooled(tmp_path):
+    for run in (1, 2):
+        put(tmp_path, [record(global_step=3)], f"r{run}_3.json")
+        put(tmp_path, [record(global_step=3)], f"r{run}_validate_3.json")
+        put(tmp_path, [record()], f"r{run}.json")
+    assert problem(tmp_path / "r?_3.json").endswith(
+        "r2_3.json: step 3 is in r1_3.json, too; leave one of them out"
+    )
+    assert problem(tmp_path / "r?.json").endswith(
+        "r2.json: no global_step in its records, nor in those of r1.json; name each file entropy_step_N.json"
+    )
+    assert len(list(read_steps([tmp_path / "r1*.json"]))) == 3
+    put(tmp_path, [], "r1.json")
+    assert len(list(read_steps([tmp_path / "r?.json"]))) == 2, "no record is in both"
+
+
 def test_a_renamed_validation_file_is_not_read_as_training(tmp_path):
     kept = put(tmp_path, [record(global_step=7)], "Best_Validate_run.json")
     plain = put(tmp_path, [record()], "validate-old.json")
