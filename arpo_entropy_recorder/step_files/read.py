@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arpo_entropy_recorder.errors import printable
 from arpo_entropy_recorder.step_files.decode import Columns, ReadError, decode
 from arpo_entropy_recorder.step_files.find import (
     find_files,
@@ -62,9 +63,15 @@ class Step:
     def trajectories(self) -> tuple[np.ndarray, np.ndarray]:
         """Each record's trajectory as a number, int64[n], and where each trajectory's first record is.
 
-        A trajectory has one call, data-parallel rank and sample_idx; they are numbered in that order.
+        A trajectory has one call, data-parallel rank and sample_idx; they are numbered in that order. Its first
+        record is that of the lowest round, of equals the one that comes first.
         """
         first, number = number_rows((*self.batch, self.columns["sample_idx"]))
+        rounds = self.columns["round"]
+        if (rounds < rounds[first][number]).any():
+            # Another program has changed the records' order.
+            order = np.lexsort((rounds, number))
+            first = order[np.unique(number[order], return_index=True)[1]]
         return number, first
 
     @cached_property
@@ -147,6 +154,11 @@ def _read_directory(
     decoder = _FileDecoder(on_bad)
     for key, of_step in groups:
         for step in _read(key, of_step, decoder):
+            try:
+                _check_prompts(step)
+            except ReadError as error:
+                decoder.report(of_step[0], error)
+                break
             if not is_renamed(key):
                 step.stale = is_stale(step.columns, highest[step.validate])
             elif len(step):
@@ -159,6 +171,29 @@ def _read_directory(
         for file in of_step:
             if progress is not None:
                 progress(file)
+
+
+def _check_prompts(step: Step) -> None:
+    """Raise ReadError where a trajectory's records name several prompts: then they are of several trajectories.
+
+    So they are where the files of calls or ranks were put together without their numbers.
+    """
+    number, first = step.trajectories
+    for key, null in (("prompt", None), ("prompt_idx", -1)):
+        prompt = step.columns.get(key)
+        if prompt is None or not (prompt != prompt[first][number]).any():
+            continue
+        rows = np.flatnonzero(prompt != null)
+        _, at, back = np.unique(number[rows], return_index=True, return_inverse=True)
+        wrong = rows[prompt[rows] != prompt[rows][at][back]]
+        if len(wrong):
+            apart = [name for name in ("call", "dp_rank") if name not in step.columns]
+            sample_idx = step.columns["sample_idx"][wrong[0]]
+            raise ReadError(
+                f"{printable(step.path)}: sample_idx {sample_idx} {key!r}: its records name several prompts, so that "
+                "they are of several trajectories; "
+                + (f"add {' or '.join(apart)}, which tells them apart" if apart else "number them apart")
+            )
 
 
 def _group(file: Path) -> tuple[StepKey, str]:

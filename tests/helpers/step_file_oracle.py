@@ -53,13 +53,25 @@ def accepted(data):
                     return None
             elif int in FIELD[key].types and not all(0 <= v < 2**63 for v in values):
                 return None
-    return records
+    return records if one_prompt_each(records) else None
+
+
+def one_prompt_each(records):
+    """Whether the records of each trajectory name one prompt at most."""
+    within = ("dp_rank",) if any("trajectory" in r for r in records) else ("call", "dp_rank")
+    named = {}
+    for r in records:
+        trajectory = (*map(r.get, within), r["sample_idx"])
+        for key in ("prompt", "prompt_idx"):
+            if r.get(key) is not None and named.setdefault((key, trajectory), r[key]) != r[key]:
+                return False
+    return True
 
 
 def starts_at_one(records):
     """Whether the records number rounds as the guide does."""
     first = {}
-    for r in records:
+    for r in sorted(records, key=lambda r: r["round"]):
         first.setdefault((r.get("call"), r.get("dp_rank"), r["sample_idx"]), r)
     starts = [(r["round"], r["is_after_tool_call"]) for r in first.values()]
     return all(r["round"] for r in records) and set(starts) == {(1, False)}

@@ -55,8 +55,9 @@ def test_every_record_finds_the_start_that_a_walk_up_its_parents_finds(records):
     columns = {name: np.array([record[name] for record in records]) for name in records[0]}
     step = make_step([(0, False, 0.0)] * len(records), **columns)
     trajectory, initial = initial_entropies(step)
+    by_round = sorted(records, key=lambda record: record["round"])
     for index, record in enumerate(records):
-        expected = naive_start(records, (record["call"], record["dp_rank"], record["sample_idx"]))
+        expected = naive_start(by_round, (record["call"], record["dp_rank"], record["sample_idx"]))
         found = initial[trajectory[index]]
         assert np.isnan(found) if expected is None else found == expected
 

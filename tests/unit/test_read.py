@@ -238,7 +238,47 @@ def test_a_renamed_validation_file_is_not_read_as_training(tmp_path):
         find_files([kept], validate=False)
 
 
+@given(st.randoms(use_true_random=False))
+def test_a_trajectory_s_start_does_not_depend_on_the_order_of_records(tmp_path_factory, random):
+    rows = [
+        record(sample_idx=i, call=call, round=n, is_after_tool_call=n > 0, entropy=(i + n) / 10)
+        for call in (0, 1)
+        for i in range(3)
+        for n in range(3)
+    ]
+    shuffled = random.sample(rows, len(rows))
+    (step,) = read_steps([put(tmp_path_factory.mktemp("x"), shuffled)])
+    assert [r["round"] for r, is_start in zip(shuffled, step.starts, strict=True) if is_start] == [0] * 6
+    assert step.columns["entropy"][step.trajectories[1]].tolist() == [0, 0.1, 0.2] * 2
+
+
+def test_of_equal_rounds_the_first_record_is_the_start(tmp_path):
+    rounds = [1, 0, 0]
+    (step,) = read_steps([put(tmp_path, [record(round=n, is_after_tool_call=False) for n in rounds])])
+    assert step.starts.tolist() == [False, True, False]
+
+
 # What cannot be read
+
+
+@pytest.mark.parametrize("key", ["prompt", "prompt_idx"])
+def test_two_trajectories_under_one_number_are_refused(tmp_path, key):
+    one, other = ("a", "b") if key == "prompt" else (0, 1)
+    rows = [record(**{key: None}), record(**{key: one}), record(**{key: None}), record(**{key: other})]
+    path = put(tmp_path, rows)
+    assert problem(path) == (
+        f"{path}: sample_idx 0 {key!r}: its records name several prompts, so that they are of several trajectories; "
+        "add call or dp_rank, which tells them apart"
+    )
+    put(tmp_path, [r | {"call": 0} for r in rows])
+    assert problem(path).endswith("; add dp_rank, which tells them apart")
+    put(tmp_path, [record()], "entropy_step_2.json")
+    bad = []
+    assert [step.global_step for step in read_steps([tmp_path], on_bad=bad.append)] == [2]
+    assert len(bad) == 1
+    put(tmp_path, [r | {"dp_rank": rank} for rank, r in enumerate(rows)])
+    put(tmp_path, rows[:3], "entropy_step_2.json")
+    assert len(list(read_steps([tmp_path]))) == 2, "null names no prompt"
 
 
 @pytest.mark.parametrize(
