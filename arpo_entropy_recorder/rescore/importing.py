@@ -12,6 +12,7 @@ import numpy as np
 from arpo_entropy_recorder import __version__
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore import prime_rl
+from arpo_entropy_recorder.rescore.manifest import difference
 from arpo_entropy_recorder.rescore.step_file import write_single_call
 from arpo_entropy_recorder.step_files.names import RUN_INFO, StepKey, parse_name
 from arpo_entropy_recorder.step_files.run_info import read_run_info, write_run_info
@@ -35,22 +36,21 @@ def import_steps(
     """Write a step file for each finished step of `path` to `output`; returns the numbers of steps and records.
 
     Nats are divided by ln(vocab_size). What the policy did not write between two of its segments counts as a tool's
-    result whose tool is not known. Raises UserError.
+    result whose tool is not known. Raises UserError, and then has written nothing unless `output` cannot be written.
     """
     steps = prime_rl.find_steps(path, say)
-    _check_output(output, form)
-    records = 0
+    settings = {"vocab_size": vocab_size, "window": window}
+    _check_output(output, form, settings)
+    # All of it is read before anything is written: a vocabulary that is too small may show in the last step alone.
+    records = sum(len(_step(files, vocab_size, window)["round"]) for files in steps.values())
+    title, forward = FORMATS[form]
+    info = {"name": path.resolve().name, "model": model, **settings}
+    info |= {"recorder": __version__, "imported": title, "forward": forward}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for step, files in steps.items():
-            sequences = [sequence for file in files for sequence in prime_rl.read_sequences(file)]
-            columns = _columns(sequences, vocab_size, window)
-            write_single_call(output, StepKey(step, validate=False), columns)
-            records += len(columns["round"])
-        info = {"name": path.resolve().name, "model": model, "vocab_size": vocab_size, "window": window}
-        title, forward = FORMATS[form]
-        info |= {"recorder": __version__, "imported": title, "forward": forward}
         write_run_info(output, 0, info)
+        for step, files in steps.items():
+            write_single_call(output, StepKey(step, validate=False), _step(files, vocab_size, window))
     except OSError as error:
         raise UserError(
             f"{printable(output)}: cannot be written: {error.strerror}; choose another directory"
@@ -58,8 +58,8 @@ def import_steps(
     return len(steps), records
 
 
-def _check_output(output: Path, form: str) -> None:
-    """Raise UserError if `output` holds step files that are not from an import of this format."""
+def _check_output(output: Path, form: str, settings: dict[str, Any]) -> None:
+    """Raise UserError if `output` holds step files that are not from an import of this format and these settings."""
     if not output.is_dir() or not any(parse_name(file.name) for file in output.iterdir()):
         return
     runs = read_run_info(output)
@@ -68,6 +68,18 @@ def _check_output(output: Path, form: str) -> None:
             f"{printable(output)}: has step files that were not imported from {form} (by {RUN_INFO}); choose another "
             "directory"
         )
+    before = {name: runs[0].get(name) for name in settings}
+    if before != settings:
+        raise UserError(
+            f"{printable(output)}: imported before with other settings ({difference(before, settings)}); choose "
+            "another directory or remove this one"
+        )
+
+
+def _step(files: Sequence[Path], vocab_size: int, window: int) -> dict[str, Any]:
+    """The columns of the step that these files hold. Raises UserError."""
+    sequences = [sequence for file in files for sequence in prime_rl.read_sequences(file)]
+    return _columns(sequences, vocab_size, window)
 
 
 def _columns(sequences: Sequence[prime_rl.Sequence], vocab_size: int, window: int) -> dict[str, Any]:

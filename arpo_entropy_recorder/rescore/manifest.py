@@ -57,7 +57,7 @@ class Manifest:
             raise SettingError(
                 "output",
                 f"{printable(self.directory)}: rescored before with other settings "
-                f"({_difference(found['settings'], self._settings)}); choose another directory or remove this one",
+                f"({difference(found['settings'], self._settings)}); choose another directory or remove this one",
             )
         self._steps = found["steps"]
 
@@ -126,6 +126,7 @@ def _is_rescored(path: Path) -> bool:
         return any(MARK in line for line in itertools.islice(file, 2))
 
 
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What settings were before and are now, where they differ, for a message."""
     names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)

@@ -137,3 +137,28 @@ def test_a_recording_is_never_imported_over(tmp_path, capsys):
     assert run(tmp_path) == run(tmp_path) == 0
     assert run(tmp_path / "out") == 2
     assert "give prime-rl's token_exports" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--window", "5"], ["--vocab-size", "2000"]])
+def test_one_directory_takes_no_imports_of_two_settings(tmp_path, capsys, more):
+    export(tmp_path, [PLAIN])
+    assert run(tmp_path) == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+    assert run(tmp_path, *more) == 2
+    said = capsys.readouterr().err
+    told = "window 1, now 5" if "--window" in more else "vocab_size 1000, now 2000"
+    assert f"out: imported before with other settings ({told}); choose another directory or remove" in said
+    assert said.count("\n") == 1
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    assert run(tmp_path) == 0, "the same again goes on"
+
+
+def test_a_failed_import_leaves_nothing_and_can_be_tried_again(tmp_path, capsys):
+    export(tmp_path, [PLAIN], step=3)
+    export(tmp_path, [line([(1, 0.0)], [[(2, 9.0)]])], step=4)
+    assert run(tmp_path) == 2
+    assert "step_4/rank_0.jsonl: line 1 'entropy': 9.000 nats" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run(tmp_path, "--vocab-size", "100000") == 0
+    assert len(list(read_steps([tmp_path / "out"]))) == 2
