@@ -19,6 +19,7 @@ from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.rescore.masks import owned_runs
 from arpo_entropy_recorder.step_files.find import read_bytes
 from arpo_entropy_recorder.step_files.json_text import json_lines, parse_json
+from arpo_entropy_recorder.step_files.schema import MAX_INT
 
 FOLDER, STABLE = "token_exports", "STABLE"
 STEP = re.compile(r"step_(\d{1,18})")
@@ -75,9 +76,12 @@ def _sequence(line: bytes, where: str) -> Sequence:
             f"{where}: not a sequence of schema_version {SCHEMA_VERSION}; this is no export that is known"
         )
     tokens, nats, owned = (entry.get(key) for key in ("token_ids", "entropy", "loss_mask"))
-    _check(where, "token_ids", tokens, lambda value: type(value) is int and value >= 0)
+    _check(where, "token_ids", tokens, lambda value: type(value) is int and 0 <= value <= MAX_INT)
     _check(
-        where, "entropy", nats, lambda value: value is None or (type(value) in (int, float) and value >= 0)
+        where,
+        "entropy",
+        nats,
+        lambda value: value is None or (type(value) in (int, float) and 0 <= value <= MAX_INT),
     )
     _check(where, "loss_mask", owned, lambda value: type(value) is bool)
     assert isinstance(tokens, list)

@@ -114,6 +114,8 @@ def test_a_step_that_is_being_written_is_left_out_and_named(tmp_path, capsys):
         (line([(1, 0.0)], [[(2, 7.5)]]), "7.500 nats are more than the logarithm of 1,000"),
         (line([(1, 0.0)], [[(2, 1.0)]], entropy=[0.0]), "not of one length"),
         (line([(1, 0.0)], [[(2, -1.0)]]), "'entropy': missing, or with a value"),
+        (line([(2**63, 0.0)], [[(2, 1.0)]]), "'token_ids': missing, or with a value"),
+        (line([(1, math.nan)], [[(2, 10**400)]]), "'entropy': missing, or with a value"),
         (line([], [[(2, 1.0)]]), "so that there is no prompt"),
         (line([(1, 1.0)], []), "has no token of the policy"),
     ],
