@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 from arpo_entropy_recorder.errors import UserError
@@ -29,6 +30,8 @@ TEXT_PAIRS = (
 )  # fmt: skip
 PROMPT_TEXTS, RESPONSE_TEXTS = ([*dict.fromkeys(names)] for names in zip(*TEXT_PAIRS, strict=True))
 STEPS = ("step", "global_step", "global_steps")
+# As many digits as the name of a step file may have.
+STEP_DIGITS = re.compile(r"\d{1,18}", re.ASCII)
 SCORES = ("score", "reward")
 # What a user may name.
 PARTS = ("prompt", "response", "whole", "mask", "step")
@@ -70,7 +73,7 @@ def step_of(entry: Mapping[str, Any], given: Mapping[str, str], default: int | N
     names = [given["step"]] if "step" in given else STEPS
     name = next((name for name in names if entry.get(name) is not None), names[0])
     step = entry.get(name, default)
-    if isinstance(step, str) and step.isascii() and step.isdecimal():
+    if isinstance(step, str) and STEP_DIGITS.fullmatch(step):
         step = int(step)
     if isinstance(step, float) and step.is_integer():
         step = int(step)
@@ -82,7 +85,10 @@ def step_of(entry: Mapping[str, Any], given: Mapping[str, str], default: int | N
 def score_of(entry: Mapping[str, Any]) -> float | None:
     """The trainer's score of a line; None where there is none that is a finite number."""
     score = next((entry[name] for name in SCORES if entry.get(name) is not None), None)
-    return float(score) if isinstance(score, int | float) and isfinite(score) else None
+    # `json` reads whole numbers of any length, which no float may hold.
+    if isinstance(score, int | float) and abs(score) <= sys.float_info.max:
+        return float(score)
+    return None
 
 
 def names_of(entry: Mapping[str, Any], given: Mapping[str, str], where: str) -> Names:

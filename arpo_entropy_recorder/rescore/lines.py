@@ -12,6 +12,7 @@ from arpo_entropy_recorder.rescore.line import Line, Prompt, is_messages
 from arpo_entropy_recorder.rescore.readings import Apart, Entry, Reading, apart, of_response, reading_of
 from arpo_entropy_recorder.rescore.skipping import Skip, usable
 from arpo_entropy_recorder.step_files.json_text import json_list
+from arpo_entropy_recorder.step_files.schema import MAX_INT
 
 
 def lines_of(entries: Sequence[Entry], file: str, skip: Skip | None) -> Iterator[tuple[Entry, Reading, Line]]:
@@ -58,8 +59,10 @@ def _checked(entry: Entry) -> Entry:
             )
         elif isinstance(entry.values[names.response or name], str) or not isinstance(value, list):
             raise UserError(f"{entry.where} {name!r}: not a text; write it as a JSON string")
-        elif not all(type(i) is int and i >= 0 for i in value):
-            raise UserError(f"{entry.where} {name!r}: not a list of token ids; write whole numbers from 0 on")
+        elif not all(type(i) is int and 0 <= i <= MAX_INT for i in value):
+            raise UserError(
+                f"{entry.where} {name!r}: not a list of token ids; write whole numbers from 0 to 2**63 - 1"
+            )
     kinds = {type(entry.values[n]) for n in (names.prompt, names.response, names.whole) if n}
     if len(kinds) > 1 and not (names.prompt and is_messages(entry.values[names.prompt])):
         raise UserError(

@@ -5,6 +5,7 @@ A segment's entropy follows from its tokens and those before it, so equal tokens
 
 import gzip
 import json
+import math
 import pickle
 
 import pytest
@@ -141,6 +142,7 @@ def test_padding_by_an_unknown_token_is_refused(prompt, parts, count):
         ({"prompts": ANSWER, "responses": ANSWER}, "'responses': messages do not tell which tokens"),
         ({"messages": ANSWER}, "'messages': messages do not tell which tokens"),
         ({"input": [{"role": "assistant", "content": "a"}], "output": "b"}, "it is not the prompt"),
+        ({"prompt_ids": [1], "response_ids": [2, 2**63]}, "'response_ids': not a list of token ids"),
         ({"tokens": [1, 2], "response_length": 3}, "'response_length': not within 'tokens'"),
     ],
 )  # fmt: skip
@@ -234,6 +236,24 @@ def test_a_gzipped_dump_reads_as_the_plain_one(tmp_path, name):
     assert found.global_step == 3
     assert [(line.prompt, line.response) for line in found.lines] == [(PROMPT, OUTPUT)] * 2
     assert found.readings == expected.readings
+
+
+@pytest.mark.parametrize("step", ["9" * 5000, math.nan, True])
+def test_what_is_no_step_number_is_refused(tmp_path, step):
+    (tmp_path / "dump.jsonl").write_text(json.dumps({"input": "q", "output": "a", "step": step}))
+    with pytest.raises(UserError) as error:
+        read_dumps(tmp_path / "dump.jsonl")
+    assert str(error.value).endswith(
+        "dump.jsonl: line 1 'step': not a step number; add it, or name the file <step>.jsonl"
+    )
+
+
+@pytest.mark.parametrize("score", [10**400, math.nan, math.inf, "1"])
+def test_a_score_that_is_no_finite_number_is_none(tmp_path, score):
+    entry = {"input": "q", "output": "a", "other": math.nan, "score": score}
+    (tmp_path / "1.jsonl").write_text(json.dumps(entry))
+    ((line,),) = [dump.lines for dump in read_dumps(tmp_path / "1.jsonl")]
+    assert line.score is None
 
 
 @pytest.mark.parametrize(
