@@ -65,11 +65,16 @@ class RunFiles:
 
     @cached_property
     def info(self) -> Mapping[str, object]:
-        """What `entropy_run.json` says alike for all of the run's starts; {} without one. Raises UserError."""
-        entries = [entry for directory in self.directories for entry in read_run_info(directory)]
-        first = entries[0] if entries else {}
+        """What `entropy_run.json` says alike for all of the run's starts; {} where a directory has none.
+
+        Raises UserError.
+        """
+        told = [read_run_info(directory) for directory in self.directories]
+        if not told or not all(told):
+            return {}
+        first, *others = (entry for entries in told for entry in entries)
         return {
-            key: value for key, value in first.items() if all(entry.get(key) == value for entry in entries)
+            key: value for key, value in first.items() if all(entry.get(key) == value for entry in others)
         }
 
     @property

@@ -82,6 +82,18 @@ def test_of_a_resumed_run_the_later_directory_counts(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [((1000, 1000), 1000), ((1000, 2000), None), ((1000, None), None), ((None, 1000), None)],
+)
+def test_the_vocabulary_of_a_joined_run_is_known_if_all_parts_tell_the_same(tmp_path, sizes, expected):
+    parts = [write_steps(tmp_path / f"d{part}", [part]) for part in (1, 2)]
+    for part, size in zip(parts, sizes, strict=True):
+        if size is not None:
+            (part / "entropy_run.json").write_text(json.dumps([{"run": 0, "vocab_size": size}]))
+    assert find_run(f"mine={parts[0]},{parts[1]}").vocab_size == expected
+
+
 @pytest.mark.parametrize("command", ["stats", "plot", "export"])
 def test_two_runs_are_refused_with_the_command_to_type(tmp_path, monkeypatch, capsys, command):
     if command == "export" and not find_spec("pyarrow"):
