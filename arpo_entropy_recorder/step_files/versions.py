@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from arpo_entropy_recorder.step_files.decode import Columns, concatenate
+from arpo_entropy_recorder.step_files.find import in_both, key_of
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, newest_by_rank, parse_name
 from arpo_entropy_recorder.step_files.run_log import read_run_logs
 
@@ -15,13 +16,16 @@ from arpo_entropy_recorder.step_files.run_log import read_run_logs
 def assemble(files: Sequence[Path], columns_of: Callable[[Path], Columns]) -> tuple[Columns, tuple[int, ...]]:
     """The newest records of each rank, by rank, and the ranks that are missing, of one step's `files`.
 
-    `columns_of` decodes a file. Raises what it raises: ReadError, or FileNotFoundError if a file is gone.
+    `columns_of` decodes a file. Raises what it raises: ReadError, or FileNotFoundError if a file is gone. Raises
+    ReadError for two whole files, as entropy_step_1.json and entropy_step_01.json: nothing tells which is the newer.
     """
     directory = files[0].parent
     parsed = [(file, parse_name(file.name)) for file in files]
     shards = [name for _, name in parsed if isinstance(name, Shard)]
-    whole = next((file for file, name in parsed if isinstance(name, StepKey)), None)
-    columns = columns_of(whole) if whole else concatenate([])
+    whole = [file for file, name in parsed if isinstance(name, StepKey)]
+    if len(whole) > 1:
+        raise in_both(whole[1], whole[0], key_of(whole[0]).global_step)
+    columns = columns_of(whole[0]) if whole else concatenate([])
     versions = _versions(columns)
     # A rank that is not in the whole file belongs to the step, unless its shard is of an earlier run.
     oldest = Version(min((version.run for version in versions.values()), default=-1), -1)

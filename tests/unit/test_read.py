@@ -214,6 +214,17 @@ def test_a_copy_under_another_name_is_not_counted_twice_nor_makes_steps_stale(tm
     assert [(s.global_step, s.stale) for s in read_steps([pattern])] == [(3, False), (1, False), (2, False)]
 
 
+def test_a_step_with_and_without_leading_zeros_is_in_two_files(tmp_path):
+    put(tmp_path, [record()], "entropy_step_01.json")
+    assert [step.global_step for step in read_steps([tmp_path])] == [1]
+    put(tmp_path, [record()], "entropy_validate_step_1.json")
+    assert len(list(read_steps([tmp_path]))) == 2
+    put(tmp_path, [record()], "entropy_step_1.json")
+    assert problem(tmp_path).endswith(
+        "entropy_step_1.json: step 1 is in entropy_step_01.json, too; leave one of them out"
+    )
+
+
 def test_renamed_files_of_one_step_are_not_pooled(tmp_path):
     for run in (1, 2):
         put(tmp_path, [record(global_step=3)], f"r{run}_3.json")
