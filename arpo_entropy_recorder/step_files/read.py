@@ -218,7 +218,7 @@ class _FileDecoder:
     def columns_of(self, file: Path) -> Columns:
         """The records of a file. Raises ReadError, and FileNotFoundError if it is gone."""
         decoded = self._decoded.pop(file, None)
-        return decode(read_bytes(file), file) if decoded is None else decoded
+        return _decode(file) if decoded is None else decoded
 
     def report(self, file: Path, error: ReadError) -> None:
         """Hand `error` over, or raise it."""
@@ -231,7 +231,7 @@ class _FileDecoder:
         if file in self._bad:
             return False
         try:
-            self._decoded[file] = decode(read_bytes(file), file)
+            self._decoded[file] = _decode(file)
         except FileNotFoundError:
             if not file.is_symlink():
                 return True  # joined since it was listed; `_read` looks for the joined file
@@ -239,6 +239,20 @@ class _FileDecoder:
         except ReadError as error:
             self.report(file, error)
         return file not in self._bad
+
+
+def _decode(file: Path) -> Columns:
+    """The records of a file, which are of the step in its name. Raises ReadError, and FileNotFoundError."""
+    columns = decode(read_bytes(file), file)
+    key, told = key_of(file), columns.get("global_step")
+    if not is_renamed(key) and told is not None:
+        other = np.flatnonzero((told != key.global_step) & (told >= 0))
+        if len(other):
+            raise ReadError(
+                f"{printable(file)}: entry {other[0]} 'global_step': {told[other[0]]}, and the file's name says "
+                f"{key.global_step}; name the file after its step or correct the records"
+            )
+    return columns
 
 
 def _read(key: StepKey, files: list[Path], decoder: _FileDecoder) -> Iterator[Step]:

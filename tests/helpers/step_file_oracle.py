@@ -21,7 +21,7 @@ def one_line(error):
 
 
 def accepted(data):
-    """The records, by the schema's words and Python's json; None where they are no step file."""
+    """The records, by the schema's words and Python's json; None where they are no file of step 1."""
 
     def literal(name):
         return None if name == "NaN" else NO_VALUE
@@ -53,7 +53,8 @@ def accepted(data):
                     return None
             elif int in FIELD[key].types and not all(0 <= v < 2**63 for v in values):
                 return None
-    return records if one_prompt_each(records) else None
+    is_step_1 = all(r.get("global_step", 1) == 1 for r in records)
+    return records if is_step_1 and one_prompt_each(records) else None
 
 
 def one_prompt_each(records):

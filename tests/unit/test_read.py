@@ -272,6 +272,20 @@ def test_of_equal_rounds_the_first_record_is_the_start(tmp_path):
 # What cannot be read
 
 
+@pytest.mark.parametrize("kind", ["", "validate_"])
+def test_a_file_whose_name_and_records_disagree_about_the_step_is_refused(tmp_path, kind):
+    rows = [record(), record(global_step=9), record(global_step=3)]
+    path = put(tmp_path, rows, f"entropy_{kind}step_9.json")
+    assert problem(path) == (
+        f"{path}: entry 2 'global_step': 3, and the file's name says 9; name the file after its step or correct the "
+        "records"
+    )
+    put(tmp_path, [record()], "entropy_step_1.json")
+    bad = []
+    assert [step.global_step for step in read_steps([tmp_path], on_bad=bad.append)] == [1]
+    assert len(bad) == 1
+
+
 @pytest.mark.parametrize("key", ["prompt", "prompt_idx"])
 def test_two_trajectories_under_one_number_are_refused(tmp_path, key):
     one, other = ("a", "b") if key == "prompt" else (0, 1)
