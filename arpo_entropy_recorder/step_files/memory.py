@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from arpo_entropy_recorder.step_files.encode import encode_records
 from arpo_entropy_recorder.step_files.names import StepKey
 
 
@@ -21,6 +22,21 @@ class StepInMemory:
     columns: list[Mapping[str, Any]] = field(default_factory=list)
     waits: bool = False
     unwritten: int = 0
+
+    def encode(self, constants: Mapping[str, int]) -> Exception | None:
+        """Turn the columns into text; returns the last error of those that cannot be, which are dropped.
+
+        `constants` are keys of all records beside the step and the number of their call.
+        """
+        error = None
+        while self.columns:
+            of_call = {"global_step": self.key.global_step, "call": len(self.texts), **constants}
+            columns = self.columns.pop(0)
+            try:
+                self.texts.append(encode_records(columns, of_call))
+            except Exception as bad_columns:  # of any kind: the other calls' records are not to go with them
+                error = bad_columns
+        return error
 
     def written(self) -> None:
         """All of it is in a file."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from arpo_entropy_recorder.atomic import write_file
 from arpo_entropy_recorder.errors import UserError, printable
-from arpo_entropy_recorder.step_files.encode import encode_records, file_parts
+from arpo_entropy_recorder.step_files.encode import file_parts
 from arpo_entropy_recorder.step_files.memory import StepInMemory, StepMemory
 from arpo_entropy_recorder.step_files.merge import consolidate, remove_shards
 from arpo_entropy_recorder.step_files.names import Shard, StepKey, Version, list_shards, temporary_name
@@ -124,35 +124,48 @@ class StepWriter:
         return self._memory.takes(StepKey(int(global_step), bool(validate)))
 
     def flush(self) -> None:
-        """Write all waiting steps. A failure is logged, and the next flush tries again."""
-        self._flush(now=self._memory.newest)
+        """Write all waiting steps. A failure is logged, and the next flush tries again.
+
+        Raises, when all else is written, what columns raised that cannot be encoded; their records are lost.
+        """
+        if (error := self._flush(now=self._memory.newest)) is not None:
+            raise error
 
     def close(self) -> None:
         """Flush and release the directory. A second call does nothing."""
         if self.enabled:
-            self._flush(now=None)
-            if self.pending_steps:
-                logger.error(
-                    "entropy recorder: %d steps could not be written and are lost", self.pending_steps
-                )
-            self.enabled = False
-            if _WRITERS.get(self._place) is self:
-                del _WRITERS[self._place]
-            atexit.unregister(self._at_exit)
-            if self._rank_lock is not None:
-                self._rank_lock.release()
+            try:
+                self._flush_and_tell()
+                if lost := self.pending_steps:
+                    logger.error("entropy recorder: %d steps could not be written and are lost", lost)
+            finally:
+                self.enabled = False
+                if _WRITERS.get(self._place) is self:
+                    del _WRITERS[self._place]
+                atexit.unregister(self._at_exit)
+                if self._rank_lock is not None:
+                    self._rank_lock.release()
 
     def _at_exit(self, pid: int) -> None:
         if pid == os.getpid():  # not in a forked child
             self.close()
 
-    def _flush(self, now: StepKey | None) -> None:
+    def _flush_and_tell(self) -> None:
+        """Write all waiting steps, and log what cannot be encoded: no caller is there who could take an error."""
+        if (error := self._flush(now=None)) is not None:
+            logger.error(
+                "entropy recorder: records for %s cannot be encoded and are lost: %s", *self._told(error)
+            )
+
+    def _flush(self, now: StepKey | None) -> Exception | None:
+        """Write the waiting steps; returns what columns raised that cannot be encoded."""
         if not self.enabled:
-            return
+            return None
+        bad_columns = None
         try:
             if self.pending_steps:
                 self._open()
-            last_error = self._write_waiting()
+            last_error, bad_columns = self._write_waiting()
             self._memory.forget_written()
             if self.dp_size > 1 and self._rank_lock is not None:
                 consolidate(self.directory, self.dp_rank, self.dp_size, now)
@@ -163,11 +176,15 @@ class StepWriter:
                 "entropy recorder: %d steps wait in memory, tried again at each flush: %s: %s",
                 self.pending_steps, *self._told(error),
             )  # fmt: skip
+        return bad_columns
 
-    def _write_waiting(self) -> OSError | None:
-        """Write the waiting steps; returns the last error."""
-        last_error = None
+    def _write_waiting(self) -> tuple[OSError | None, Exception | None]:
+        """Write the waiting steps; returns the last error of a file, and of columns that cannot be encoded."""
+        last_error, bad_columns = None, None
         for step in self._memory.waiting:
+            assert self._rank_lock is not None
+            of_rank = {"dp_rank": self.dp_rank} if self.dp_size > 1 else {}
+            bad_columns = step.encode({"run": self._rank_lock.run, **of_rank}) or bad_columns
             try:
                 self._write(step)
             except OSError as error:
@@ -175,7 +192,7 @@ class StepWriter:
                 # These concern one name. A full or lost disk is not tried again for every step.
                 if not isinstance(error, (IsADirectoryError, PermissionError)):
                     break
-        return last_error
+        return last_error, bad_columns
 
     def _open(self) -> None:
         """Lock the directory; again if it vanished meanwhile."""
@@ -190,7 +207,7 @@ class StepWriter:
 
     def _start_over(self) -> None:
         """Start a new run, whose records replace the earlier ones: the steps went back, as after a resume."""
-        self._flush(now=None)
+        self._flush_and_tell()
         self._memory.start_over()
         if self._rank_lock is not None:
             self._rank_lock.release()
@@ -211,12 +228,6 @@ class StepWriter:
             self._rank_lock.first_step(step.key)
             self._noted_run = run
             self._describe_run()
-        while step.columns:
-            constants = {"global_step": step.key.global_step, "call": len(step.texts), "run": run}
-            if self.dp_size > 1:
-                constants["dp_rank"] = self.dp_rank
-            # Pop first, so columns that fail to encode do not block the ones behind them.
-            step.texts.append(encode_records(step.columns.pop(0), constants))
         if not step.texts:
             step.written()
             return

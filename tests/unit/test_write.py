@@ -220,6 +220,27 @@ def test_columns_that_are_not_the_schema_s_are_refused_and_not_in_the_way(tmp_pa
     assert list(found(tmp_path)) == [3]
 
 
+@pytest.mark.parametrize("way", ["flush", "close", "resume"])
+def test_columns_that_cannot_be_encoded_take_no_others_with_them(tmp_path, caplog, way):
+    writer = StepWriter(tmp_path)
+    for step in (1, 2):
+        writer.add(step, False, columns(step))
+        writer.add(step, False, columns(step) | {"round": [0]})
+        writer.add(step, False, columns(step))
+    if way == "flush":
+        with pytest.raises(ValueError, match="unequal length"):
+            writer.flush()
+    elif way == "resume":
+        writer.add(1, False, columns(1, records=3))
+    writer.close()
+    assert caplog.text.count("cannot be encoded and are lost: columns of unequal length") == (way != "flush")
+    assert {step: records.total() for step, records in found(tmp_path).items()} == {
+        1: 3 if way == "resume" else 2 * len(token_ids(1, 0)),
+        2: 2 * len(token_ids(2, 0)),
+    }
+    StepWriter(tmp_path).close()  # the directory is free again
+
+
 # RunLog: resume, restart, two jobs
 
 
