@@ -133,7 +133,10 @@ def gather(
                 f"others: {analysis.left_out[OTHERS]:,}; check the tool's name"
             )
         if not analysis.rounds.initial.n:
-            raise UserError(f"nothing to show: {NO_RESULTS}, or a trajectory's start")
+            reasons = ", ".join(f"{reason}: {n:,}" for reason, n in sorted(analysis.left_out.items()))
+            raise UserError(
+                f"nothing to show: {NO_RESULTS}, or a trajectory's start{reasons and '; left out: ' + reasons}"
+            )
     return analysis
 
 

@@ -157,6 +157,22 @@ def test_no_chosen_step_is_an_error_that_names_those_there(tmp_path, capsys):
     assert "no steps 20 to 30 there; steps 1 to 9 are" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("columns", "stale", "reason"),
+    [
+        ({}, True, "stale steps: 1"),
+        ({"entropy": np.array([np.nan])}, False, "without an entropy (null): 1"),
+        ({"padding": np.array([True])}, False, "padding rows: 1"),
+    ],
+)
+def test_nothing_to_show_says_what_was_left_out(columns, stale, reason):
+    with pytest.raises(UserError) as error:
+        analyse([make_step([(1, True, 0.5)], stale=stale, **columns)])
+    assert str(error.value).endswith(f"or a trajectory's start; left out: {reason}")
+    with pytest.raises(UserError, match=r"a trajectory's start$"):
+        analyse([make_step([(1, False, 0.5)])])
+
+
 def test_a_stale_step_stays_stale_where_it_is_chosen():
     first, again = make_step([(1, True, 0.5)], 4), make_step([(1, True, 0.5)], 5)
     again.stale = True
