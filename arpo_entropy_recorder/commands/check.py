@@ -123,12 +123,15 @@ def _size(directory: Path) -> Iterator[str]:
     if not files:
         return
     file = max(files, key=lambda file: key_of(file).global_step)
-    for step in read_files([file]):
+    bad: list[UserError] = []
+    for step in read_files([file], on_bad=bad.append):
         size, trajectories = file.stat().st_size, len(step.trajectories[1])
         yield (
             f"size        {file.name}: {size:,} bytes, {trajectories:,} trajectories; "
             f"{1000 * size / max(1, trajectories):,.0f} bytes for 1,000"
         )
+    # A file that cannot be read says nothing of whether the job records.
+    yield from (f"size        {error}" for error in bad)
 
 
 def _time(seconds: float) -> str:

@@ -162,3 +162,12 @@ def test_a_place_that_cannot_be_written_is_said_once(tmp_path, caplog):
     file.close()
     (line,) = [entry.getMessage() for entry in caplog.records]
     assert "not written" in line
+
+
+@pytest.mark.parametrize("data", [b"[", b'[{"sample_idx": 0}]'])
+def test_a_newest_file_that_cannot_be_read_is_named_beside_the_verdict(tmp_path, capsys, data):
+    (tmp_path / "entropy_step_2.json").write_bytes(data)
+    code, said = check(tmp_path, capsys, status())
+    assert code == 0
+    assert f"size        {tmp_path}/entropy_step_2.json: " in said
+    assert said.endswith("verdict     recording\n")
