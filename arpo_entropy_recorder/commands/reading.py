@@ -56,11 +56,10 @@ def selection_of(args: argparse.Namespace, run: RunFiles) -> Selection:
     """What the options choose of the run. Raises UserError."""
     steps = args.steps
     if args.last is not None:
-        numbers = {
-            key.global_step
-            for key in map(key_of, run.files)
-            if key.validate == args.validation and not is_renamed(key)
-        }
+        keys = [key for key in map(key_of, run.files) if not is_renamed(key)]
+        numbers = {key.global_step for key in keys if key.validate == args.validation}
+        if not numbers and keys:
+            raise UserError("--last counts training steps, and only validations are there; add --validation")
         if not numbers:
             raise UserError("--last goes by the files' names, entropy_step_N.json; give --steps instead")
         steps = sorted(numbers)[-args.last :][0], max(numbers)

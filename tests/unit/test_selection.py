@@ -145,6 +145,15 @@ def test_steps_are_chosen_with_both_ends(tmp_path, capsys, words, steps):
     assert {group["step"] for group in found["groups"] if "step" in group} == steps
 
 
+def test_last_of_validations_alone_wants_to_be_told_so(tmp_path, capsys):
+    directory = write_steps(tmp_path / "run", range(1, 4), validate=True)
+    assert main(["stats", str(directory), "--last", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "--last counts training steps, and only validations are there; add --validation" in said
+    found = stats(capsys, directory, "--last", "2", "--validation")
+    assert {group["step"] for group in found["groups"] if "step" in group} == {2, 3}
+
+
 @pytest.mark.parametrize("steps", ["5-3", "", "-", "a", "3-5-7", "1.5"])
 def test_a_wrong_range_is_refused(tmp_path, capsys, steps):
     assert main(["stats", str(tmp_path), f"--steps={steps}"]) == 2
