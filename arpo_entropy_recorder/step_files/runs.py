@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from arpo_entropy_recorder.errors import UserError, printable
+from arpo_entropy_recorder.step_files.decode import ReadError
 from arpo_entropy_recorder.step_files.find import find_files, is_renamed, key_of
 from arpo_entropy_recorder.step_files.names import StepKey, run_name
 from arpo_entropy_recorder.step_files.read import OnBad, Step, read_files
@@ -108,6 +109,8 @@ def find_run_in(name: str, paths: Sequence[str], validate: bool | None = None) -
 
     Raises ReadError, and SeveralRunsError for a path that names several directories: a pattern tells no order.
     """
+    if not paths:
+        raise ReadError(f"{printable(name)}=: names no directory; write NAME=DIR or NAME=DIR,DIR")
     return _joined(name, [find_files([path], validate=validate) for path in paths])
 
 

@@ -154,6 +154,12 @@ def test_last_of_validations_alone_wants_to_be_told_so(tmp_path, capsys):
     assert {group["step"] for group in found["groups"] if "step" in group} == {2, 3}
 
 
+@pytest.mark.parametrize("word", ["a=,", "a=,,"])
+def test_a_name_without_a_directory_is_refused(word, capsys):
+    assert main(["stats", word]) == 2
+    assert "a=: names no directory; write NAME=DIR or NAME=DIR,DIR" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("steps", ["5-3", "", "-", "a", "3-5-7", "1.5"])
 def test_a_wrong_range_is_refused(tmp_path, capsys, steps):
     assert main(["stats", str(tmp_path), f"--steps={steps}"]) == 2
