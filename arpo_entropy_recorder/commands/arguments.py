@@ -86,7 +86,7 @@ def output_path(text: str) -> Path:
 
 def span(text: str) -> tuple[int | None, int | None]:
     """Steps from one to another, both count; None where an end is left open."""
-    match = re.fullmatch(r"(\d{1,18})?(-)?(\d{1,18})?", text)
+    match = re.fullmatch(r"(\d{1,18})?(?:(-)(\d{1,18})?)?", text)
     low, dash, high = match.groups() if match else (None, None, None)
     if low is None and high is None:
         raise argparse.ArgumentTypeError(f"{text} is not like 200-300, 200-, -300 or 250")

@@ -160,7 +160,7 @@ def test_a_name_without_a_directory_is_refused(word, capsys):
     assert "a=: names no directory; write NAME=DIR or NAME=DIR,DIR" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("steps", ["5-3", "", "-", "a", "3-5-7", "1.5"])
+@pytest.mark.parametrize("steps", ["5-3", "", "-", "a", "3-5-7", "1.5", "9" * 20, f"1-{'9' * 20}", "9" * 40])
 def test_a_wrong_range_is_refused(tmp_path, capsys, steps):
     assert main(["stats", str(tmp_path), f"--steps={steps}"]) == 2
     assert "--steps" in capsys.readouterr().err
