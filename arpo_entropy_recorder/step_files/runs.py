@@ -11,9 +11,10 @@ from pathlib import Path
 
 from arpo_entropy_recorder.errors import UserError, printable
 from arpo_entropy_recorder.step_files.decode import ReadError
+from arpo_entropy_recorder.step_files.file_decoder import OnBad
 from arpo_entropy_recorder.step_files.find import find_files, is_renamed, key_of
 from arpo_entropy_recorder.step_files.names import StepKey, run_name
-from arpo_entropy_recorder.step_files.read import OnBad, Step, read_files
+from arpo_entropy_recorder.step_files.read import Step, read_files
 from arpo_entropy_recorder.step_files.run_info import read_run_info
 
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)

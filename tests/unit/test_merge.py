@@ -144,7 +144,7 @@ def test_reading_gives_the_same_before_during_and_after_joining(tmp_path, monkey
 
 
 def test_shards_joined_while_being_read_are_found_in_the_joined_file(tmp_path, monkeypatch, job):
-    from arpo_entropy_recorder.step_files import read as reader
+    from arpo_entropy_recorder.step_files import file_decoder as reader
 
     ranks = job(2)
     ranks.record(1, 0)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from step_file_oracle import accepted, compare, one_line, record
 
-from arpo_entropy_recorder.step_files import decode, read
+from arpo_entropy_recorder.step_files import decode, file_decoder
 from arpo_entropy_recorder.step_files import find as files
 from arpo_entropy_recorder.step_files.decode import ReadError
 from arpo_entropy_recorder.step_files.find import find_files
@@ -158,7 +158,9 @@ def test_a_validation_run_alone_makes_no_training_step_stale(tmp_path):
 
 def test_on_bad_gets_each_bad_file_once(tmp_path, monkeypatch):
     decoded, done, bad = [], [], []
-    monkeypatch.setattr(read, "decode", lambda data, path: decoded.append(path) or decode.decode(data, path))
+    monkeypatch.setattr(
+        file_decoder, "decode", lambda data, path: decoded.append(path) or decode.decode(data, path)
+    )
     for step in (3, 1, 2):
         put(tmp_path, [record()], f"entropy_step_{step}.json")
     put(tmp_path, b"[", "entropy_step_2.json")
