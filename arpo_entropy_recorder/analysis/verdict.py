@@ -130,7 +130,10 @@ def tool_trends(pairs: Pairs) -> dict[str, Trend]:
 
 
 def tool_lines(pairs: Pairs, words: Callable[..., str] = str.format) -> list[str]:
-    """A sentence for each tool that differs from the whole: lost while that holds, or holding while that does not."""
+    """A sentence for each tool that differs from the whole: lost while that holds, or holding while that does not.
+
+    One more where the level has fallen with the share of the calls, and after no tool by itself.
+    """
     trends, whole = tool_trends(pairs), pairs.trend()
     if whole is None or len(trends) < 2:
         return []
@@ -142,6 +145,12 @@ def tool_lines(pairs: Pairs, words: Callable[..., str] = str.format) -> list[str
             found.append(words("Not so after {tool}, which raises it no longer: {first}, {last}.", **values))
         elif not whole.last.ratio.low > 1 and last.low > 1:
             found.append(words("But {tool} raises it still: {first}, {last}.", **values))
+    # Tools that each fell less than the whole cannot account for it in an unchanged mix.
+    kept = [whole.level_high < trend.level_low <= 1 <= trend.level_high for trend in trends.values()]
+    if all(kept) and len(kept) == len(pairs.by_tool):
+        found.append(
+            words("After each tool by itself the entropy has not clearly changed; the mix of tools has.")
+        )
     return found
 
 

@@ -56,6 +56,9 @@ CHINESE = {
     "No clear difference between after-tool and initial entropy at the end": "末段工具反馈后的熵与初始熵无明显差异",
     "Not so after {tool}, which raises it no longer: {first}, {last}.": "{tool} 例外，不再提高熵：{first}，{last}。",
     "But {tool} raises it still: {first}, {last}.": "但 {tool} 仍提高熵：{first}，{last}。",
+    "After each tool by itself the entropy has not clearly changed; the mix of tools has.": (
+        "单看每个工具，其反馈后的熵无明显变化；变化的是各工具的调用比例。"
+    ),
     "token {id} makes up {share:.0%} of the first tokens after a tool result": (
         "工具反馈后的首个 token 中 {share:.0%} 为 token {id}"
     ),

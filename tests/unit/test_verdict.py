@@ -104,6 +104,41 @@ def test_the_tool_that_was_lost_is_named(stories):
     assert trends["search"].last.ratio.low > 1 > trends["python"].last.ratio.ratio
 
 
+def called(shares, levels):
+    """An analysis of steps that call search by `shares` and python else, with `levels` after each at every step."""
+    random = np.random.default_rng(5)
+    steps = []
+    for number, share in enumerate(shares, 1):
+        tools = np.where(np.arange(10) < 10 * share, "search", "python").astype(object)
+        after = [levels[tool][number - 1] for tool in tools] * np.exp(random.normal(0, 0.1, 10))
+        before = 0.02 * np.exp(random.normal(0, 0.1, 10))
+        records = [(0, False, value) for value in before] + [(1, True, value) for value in after]
+        sample, tool = np.tile(np.arange(10), 2), np.r_[np.full(10, None, object), tools]
+        steps.append(make_step(records, number, sample_idx=sample, prompt_idx=sample, tool=tool))
+    return analyse(steps)
+
+
+@pytest.mark.parametrize(
+    ("search", "python", "begins"),
+    [(0.2, 0.03, "Faded"), (0.08, 0.01, "No longer clear"), (0.04, 0.01, "Gone")],
+)
+def test_a_level_that_fell_with_the_mix_of_tools_alone_says_so(search, python, begins):
+    shares = np.repeat([0.9, 0.1], 20)
+    said = headline(called(shares, {"search": np.full(40, search), "python": np.full(40, python)}).pairs)
+    assert said.startswith(begins)
+    assert said.endswith(
+        "After each tool by itself the entropy has not clearly changed; the mix of tools has."
+    )
+
+
+@pytest.mark.parametrize("shares", [np.full(40, 0.5), np.repeat([0.9, 0.1], 20)])
+def test_a_level_that_fell_after_a_tool_is_not_put_down_to_the_mix(shares):
+    fell = np.geomspace(0.2, 0.05, 40)
+    said = headline(called(shares, {"search": fell, "python": fell * 0.8}).pairs)
+    assert said.startswith("Faded")
+    assert "the mix" not in said
+
+
 def test_tokens_that_nearly_all_begin_with_are_named(stories):
     tokens = stories["hold"].first_tokens.dominant()
     assert [(token.after_tool, chr(token.token_id), token.share) for token in tokens] == [
