@@ -164,6 +164,8 @@ def _trend_verdict(trend: Trend, words: Callable[..., str]) -> str:
     if isnan(last.ratio):
         return words("No ratio at the end, where the starts are not clearly above 0")
     if last.low > 1:
+        if first.high < 1:
+            return words("Risen: tool results raise the entropy at the end, but lowered it at first")
         if isnan(trend.level_high):
             return words("Tool results raise the entropy at the end; how the level has changed is not known")
         if trend.level_high < KEPT_LEVEL:

@@ -13,11 +13,12 @@ parent's, so a context where the policy branched counts once for each branch.
 From 20 steps on a second table and the line below it compare the first and the last tenth of the steps (five at
 least, widened until each has 20 prompts): after / start as a ratio of sums, with the interval of the paired t test
 (Fieller, 97.5 % each), and the level, after-tool entropy at the end over that at the beginning. No ratio is given
-where the starts are not clearly above 0. "Holds" is said only if the last ratio is clearly above 1 and the level may
-still be half. Where the last ratio is clearly below 1, the line says since about which step, with a 95 % interval
-(bootstrap over prompts). Below 20 steps the changes are tested over the prompts: mean change with its 95 % interval
-(Student's t), effect size d_z (mean / sd of the changes) and Wilcoxon's signed-rank test; Yes or No is said only
-where interval and test agree. --json and --csv give the numbers of every figure but `branching`.
+where the starts are not clearly above 0. "Holds" is said only if the last ratio is clearly above 1, the first not
+clearly below ("Risen"), and the level may still be half. Where the last ratio is clearly below 1, the line says since
+about which step, with a 95 % interval (bootstrap over prompts). Below 20 steps the changes are tested over the
+prompts: mean change with its 95 % interval (Student's t), effect size d_z (mean / sd of the changes) and Wilcoxon's
+signed-rank test; Yes or No is said only where interval and test agree. --json and --csv give the numbers of every
+figure but `branching`.
 
 examples:
   arpo-entropy stats checkpoints

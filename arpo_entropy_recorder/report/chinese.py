@@ -48,6 +48,9 @@ CHINESE = {
     "Tool results raise the entropy at the end; how the level has changed is not known": (
         "工具反馈在末段提高熵；熵水平如何变化尚不可知"
     ),
+    "Risen: tool results raise the entropy at the end, but lowered it at first": (
+        "已上升：工具反馈在末段提高熵，起初则降低熵"
+    ),
     "Faded: tool results still raise the entropy, at a far lower level": "已减弱：工具反馈仍提高熵，但熵水平低得多",
     "Holds: tool results raise the entropy to the end": "保持：工具反馈直到末段都提高熵",
     "Gone: at the end the entropy after tool results is below the start's": "已消失：末段工具反馈后的熵低于初始熵",

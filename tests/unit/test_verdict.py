@@ -46,6 +46,8 @@ def made(ratios, levels=None, prompts=12, tool=None, scatter=0.1):
     [
         (np.full(20, 2.0), None, "Holds: "),
         (np.full(20, 2.0), np.geomspace(0.1, 0.001, 20), "Faded: "),
+        (np.geomspace(0.3, 2, 20), None, "Risen: "),
+        (np.geomspace(0.3, 2, 20), np.geomspace(0.1, 0.001, 20), "Risen: "),
         (np.geomspace(2, 0.3, 20), None, "Gone: "),
         (np.full(20, 0.5), None, "No: "),
         (np.r_[np.full(10, 2.0), np.ones(10)], None, "No longer clear: "),
