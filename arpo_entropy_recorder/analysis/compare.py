@@ -173,12 +173,17 @@ def _paired(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> tuple
     """(A / B) / (C / D) of sums of float64[n], with the 95 % interval: delta method on the log, Student's t."""
     from scipy.special import stdtrit
 
-    if min(a.sum(), b.sum(), c.sum(), d.sum()) <= 0:
+    if not _are_known([ratio_of(_sums(a, b)), ratio_of(_sums(c, d))]):
         return nan, nan, nan
     scores = a / a.mean() - b / b.mean() - c / c.mean() + d / d.mean()
     half = float(stdtrit(len(a) - 1, 0.975)) * float(scores.std(ddof=1)) / sqrt(len(a))
     middle = log(a.sum() / b.sum()) - log(c.sum() / d.sum())
     return exp(middle), exp(middle - half), exp(middle + half)
+
+
+def _are_known(ratios: Sequence[Ratio]) -> bool:
+    """Whether each has a logarithm; a ratio of 0 has none."""
+    return all(ratio.ratio > 0 for ratio in ratios)
 
 
 def _mean(ratios: Sequence[Ratio]) -> Ratio:

@@ -134,6 +134,19 @@ def test_without_a_ratio_the_line_says_so():
     assert "nan" not in line
 
 
+def test_shared_prompts_whose_starts_are_not_clearly_above_0_have_no_ratio_of_ratios():
+    random, runs = np.random.default_rng(7), []
+    for level in (0.3, 0.1):
+        records = [(0, False, 0.5 if row == 0 else 0.0) for row in range(20)]
+        records += [(1, True, level * random.uniform(0.9, 1.1)) for _ in range(20)]
+        named = np.tile(np.array([f"p{row}" for row in range(20)], object), 2)
+        runs.append(Pairs())
+        runs[-1].add(make_step(records, 1, sample_idx=np.tile(np.arange(20), 2), prompt=named))
+    found = difference("a", runs[:1], "b", runs[1:])
+    assert found.over == "shared prompts"
+    assert "no ratio of ratios" in found.line
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     out = tmp_path_factory.mktemp("compare")
