@@ -26,12 +26,13 @@ CONDITIONS = {"vocab_size": "vocabulary", "temperature": "temperature", "window"
 class Difference:
     """After / before of the run `one` over that of `other`, in `steps`, with the 95 % interval; NaN if not defined.
 
-    `over` tells what the interval is over: prompts that both runs have (`n` of them), each run's prompts, or seeds.
+    `steps` is None for runs that have none in common, and then there is no ratio. `over` tells what the interval is
+    over: prompts that both runs have (`n` of them), each run's prompts, or seeds.
     """
 
     one: str
     other: str
-    steps: tuple[int, int]
+    steps: tuple[int, int] | None
     ratio: float
     low: float
     high: float
@@ -41,6 +42,8 @@ class Difference:
     @property
     def line(self) -> str:
         """In words."""
+        if self.steps is None:
+            return f"{self.one} / {self.other}: no ratio of ratios, as they have no step in common."
         where = f"{self.one} / {self.other} in steps {self.steps[0]} to {self.steps[1]}"
         if isnan(self.ratio):
             return f"{where}: no ratio of ratios, too few prompts or starts not clearly above 0."
@@ -70,6 +73,8 @@ def difference(one: str, seeds: Sequence[Pairs], other: str, other_seeds: Sequen
     seeds where each has two or more.
     """
     steps = common_steps([*seeds, *other_seeds])
+    if steps is None:
+        return Difference(one, other, None, nan, nan, nan, PROMPTS, (0, 0))
     both = [[within(pairs, steps) for pairs in group] for group in (seeds, other_seeds)]
     ratios = [[ratio_of(_sums(*columns[:2])) for columns in group] for group in both]
     n = (sum(ratio.n for ratio in ratios[0]), sum(ratio.n for ratio in ratios[1]))
@@ -82,14 +87,15 @@ def difference(one: str, seeds: Sequence[Pairs], other: str, other_seeds: Sequen
     return Difference(one, other, steps, *fold(_mean(ratios[0]), _mean(ratios[1])), PROMPTS, n)
 
 
-def common_steps(runs: Sequence[Pairs]) -> tuple[int, int]:
+def common_steps(runs: Sequence[Pairs]) -> tuple[int, int] | None:
     """First and last of the steps to compare: the last phases up to where the shortest run ends.
 
-    Of runs that have no step in common, or of which one has less than 20 steps until then, all steps.
+    Of runs of which one has less than 20 steps until then, all that they have in common; None where one ends before
+    another begins.
     """
     begin, end = max(pairs.steps[0] for pairs in runs), min(pairs.steps[-1] for pairs in runs)
     if begin > end:
-        return int(min(pairs.steps[0] for pairs in runs)), int(max(pairs.steps[-1] for pairs in runs))
+        return None
     starts = []
     for pairs in runs:
         inside = pairs.steps <= end
@@ -114,11 +120,12 @@ def spread(seeds: Sequence[Pairs], steps: tuple[int, int]) -> list[float]:
 def seed_line(runs: Mapping[str, Sequence[Pairs]]) -> str:
     """How far seeds differ, or that there is one alone."""
     steps = common_steps([pairs for seeds in runs.values() for pairs in seeds])
-    several = {name: spread(seeds, steps) for name, seeds in runs.items() if len(seeds) > 1}
-    lines = [
-        f"{name}'s {len(ratios)} seeds: {', '.join(f'{short(ratio)}x' for ratio in ratios)}."
-        for name, ratios in several.items()
-    ]
+    several = {name: seeds for name, seeds in runs.items() if len(seeds) > 1}
+    lines = []
+    for name, seeds in several.items():
+        inside = steps or common_steps(seeds)
+        ratios = [f"{short(ratio)}x" for ratio in spread(seeds, inside)] if inside else ["no step in common"]
+        lines.append(f"{name}'s {len(seeds)} seeds: {', '.join(ratios)}.")
     if len(several) < len(runs):
         single = " and ".join(name for name in runs if name not in several) if several else "each"
         lines.append(f"One seed of {single}: differences may be the seed's.")

@@ -29,7 +29,7 @@ def a_run(random, ratio, steps=1, prompts=30, names="shared", difficulty=None, o
     pairs = Pairs()
     named = np.array([f"{names}{number}" for number in range(prompts)], object)
     difficulty = np.zeros(prompts) if difficulty is None else difficulty
-    for step in range(1, steps + 1):
+    for step in range(1, steps + 1) if isinstance(steps, int) else steps:
         before = 0.05 * np.exp(random.normal(0, own, prompts))
         after = before * ratio * np.exp(difficulty + random.normal(0, own, prompts))
         records = [(0, False, value) for value in before] + [(1, True, value) for value in after]
@@ -88,7 +88,18 @@ def test_runs_are_compared_where_the_shorter_one_ends():
     assert difference("a", [long], "b", [short]).steps == (36, 40)
     other = Pairs()
     other.add(make_step([(0, False, 0.1), (1, True, 0.2)], 100, sample_idx=np.zeros(2)))
-    assert common_steps([long, other]) == (1, 100)
+    assert common_steps([long, other]) is None
+
+
+def test_runs_without_a_step_in_common_are_not_compared():
+    random = np.random.default_rng(8)
+    early, late = a_run(random, 2.0, 10), a_run(random, 1.5, range(101, 111))
+    (found,) = differences({"early": [early], "late": [late]})
+    assert found.line == "late / early: no ratio of ratios, as they have no step in common."
+    assert np.isnan(found.ratio)
+    assert seed_line({"a": [early, late], "b": [late]}).startswith("a's 2 seeds: no step in common.")
+    seeds = {"a": [a_run(random, 2.0, 10, own=0) for _ in range(2)], "b": [late]}
+    assert seed_line(seeds).startswith("a's 2 seeds: 2.00x, 2.00x.")
 
 
 def test_seeds_are_not_pooled():
