@@ -1,6 +1,6 @@
 """Compare runs: each one's answer, and whether after / start is higher in one than in another.
 
-A run is NAME=DIR, or a directory, which has its own name. The same NAME given twice means two seeds of one method;
+A run is NAME=DIR, or a directory, which has its own name. The same NAME= given twice means two seeds of one method;
 seeds are never pooled. Each run is compared with the first one at the same steps: the last phase (as in `stats`)
 before the shorter one ends; of less than 20 steps all that they have in common. The number is a ratio of ratios with
 its 95 % interval: prompt by prompt where both runs have 20 prompts in common (as in validation), over each run's
@@ -45,15 +45,20 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.analysis.notes import notes
     from arpo_entropy_recorder.analysis.verdict import answer
     from arpo_entropy_recorder.commands.reading import a_run, analyse_run
+    from arpo_entropy_recorder.commands.report import refuse_one_name
     from arpo_entropy_recorder.commands.stats import OVER_MEAN
+    from arpo_entropy_recorder.step_files.runs import named
 
     path = chosen_picture(args, args.figure) if args.output else None
     runs = [a_run(word, args) for word in args.paths]
     if len(runs) < 2:
         raise UserError("compare takes two runs or more, as NAME=DIR NAME=DIR; for one there is stats")
-    taken = [files for run in runs for files in run.directories]
+    taken = [directory.resolve() for run in runs for directory in run.directories]
     if len(set(taken)) < len(taken):
         raise UserError("a directory is given twice; give each run its own")
+    # Directories that are called alike need not be seeds of one method.
+    own = {run.name for word, run in zip(args.paths, runs, strict=True) if named(word)[0] is None}
+    refuse_one_name([run.name for run in runs if run.name in own])
     analyses: dict[str, list[Analysis]] = {}
     infos: dict[str, list[Mapping[str, object]]] = {}
     for run in runs:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,11 +133,15 @@ def _runs(args: argparse.Namespace) -> list[RunFiles]:
     if len(args.paths) == 1 or not all(named(word)[0] or Path(word).is_dir() for word in args.paths):
         return [the_run(args)]
     runs = [a_run(word, args) for word in args.paths]
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two runs are called {printable(twice)}; give each its own name: NAME=DIR")
+    refuse_one_name([run.name for run in runs])
     return runs
+
+
+def refuse_one_name(names: Sequence[str]) -> None:
+    """Raises UserError where two runs have the same name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two runs are called {printable(name)}; give each its own name: NAME=DIR")
 
 
 def _dumps(args: argparse.Namespace, runs: list[RunFiles]) -> dict[str, Path]:

@@ -190,6 +190,25 @@ def test_one_run_is_not_compared_with_itself(runs, capsys, words):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_directory_by_another_path_is_the_same_run(runs, tmp_path, capsys):
+    (tmp_path / "link").symlink_to(runs / "hold/entropies")
+    assert main(["compare", f"a={runs}/hold/entropies", f"b={tmp_path}/link"]) == 2
+    assert "a directory is given twice" in capsys.readouterr().err
+
+
+def test_only_a_given_name_makes_runs_seeds(runs, tmp_path, capsys):
+    for parent, story in (("x", "hold"), ("y", "collapse")):
+        (tmp_path / parent).mkdir()
+        (tmp_path / parent / "ckpt").symlink_to(runs / story / "entropies")
+    for words in (["{}/x/ckpt", "{}/y/ckpt"], ["ckpt={}/x/ckpt", "{}/y/ckpt"]):
+        assert main(["compare", *(word.format(tmp_path) for word in words)]) == 2
+        said = capsys.readouterr().err
+        assert said.endswith("two runs are called ckpt; give each its own name: NAME=DIR\n")
+        assert said.count("\n") == 1
+    assert main(["compare", f"ckpt={tmp_path}/x/ckpt", f"ckpt={tmp_path}/y/ckpt"]) == 0
+    assert "ckpt's 2 seeds: " in capsys.readouterr().out
+
+
 def test_a_pattern_of_several_runs_wants_names(runs, capsys):
     assert main(["compare", f"{runs}/*/entropies", str(runs / "hold/entropies")]) == 2
     said = capsys.readouterr().err
