@@ -67,6 +67,8 @@ def warnings(analysis: Analysis, words: Callable[..., str] = str.format) -> list
         lines.append(words("Records of calls that were not recorded whole: {n:,}.", n=origins.incomplete))
     if origins.unsure:
         lines.append(words("Records whose tool, round or parent is not sure: {n:,}.", n=origins.unsure))
+    if lone := analysis.pairs.without_prompt:
+        lines.append(words("Trajectories whose prompt is not known, counted as one each: {n:,}.", n=lone))
     if analysis.kind != KINDS[0]:
         lines.append(words("Only {kind} records.", kind=words(analysis.kind)))
     return lines

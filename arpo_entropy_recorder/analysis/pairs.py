@@ -51,7 +51,8 @@ class PairedTest:
 class Pairs:
     """Each trajectory's after-tool entropies and its start: a record's change by round, a prompt's means by step.
 
-    `unpaired` counts after-tool records without a known start. `trajectories` counts, for each step, all of them,
+    `unpaired` counts after-tool records without a known start, `without_prompt` trajectories that have both entropies
+    and count one each, among others whose prompt is known. `trajectories` counts, for each step, all of them,
     those that were given a tool result, and those that have both entropies.
     """
 
@@ -60,6 +61,7 @@ class Pairs:
     trajectories_of: dict[int, np.ndarray] = field(default_factory=dict)
     means: PromptMeans = field(default_factory=PromptMeans)
     by_tool: dict[str, PromptMeans] = field(default_factory=dict)
+    _unknown: int = 0
     _prompts_known: bool = False
     _trends: dict[tuple[str | None, float], Trend | None] = field(default_factory=dict, repr=False)
     _test: PairedTest | None = field(default=None, repr=False)
@@ -79,7 +81,8 @@ class Pairs:
             group.add(change[paired & (columns["round"] == number)])
         first = step.trajectories[1]
         prompt, names, known = prompts(step, first)
-        self._prompts_known |= known
+        self._prompts_known |= bool(known.any())
+        self._unknown += int(np.count_nonzero(~known[np.unique(trajectory[paired])]))
 
         def take(means: PromptMeans, chosen: np.ndarray) -> int:
             count = np.bincount(trajectory[chosen], minlength=len(initial))
@@ -126,6 +129,11 @@ class Pairs:
         """Each prompt's mean over its trajectories that have both entropies, float64[n]."""
         _, after, before, _ = self.means.columns()
         return after - before
+
+    @property
+    def without_prompt(self) -> int:
+        """0 where no prompt is known, since then `test` tells that it counts trajectories."""
+        return self._unknown if self._prompts_known else 0
 
     def trend(self, tool: str | None = None, confidence: float = CONFIDENCE) -> Trend | None:
         """First and last phase of a run of 20 steps or more, else None; with `tool` after its results, undated."""

@@ -50,8 +50,8 @@ class PromptMeans:
         return six_sums(after, before, np.searchsorted(steps, of), len(steps))
 
 
-def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Number the prompts of `records`, int64[n] indices; returns int64[n], their names, and whether any is known.
+def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number the prompts of `records`, int64[n] indices; returns int64[n], their names, and which are known, bool[n].
 
     A prompt is known by its name (`prompt`), or else by the call, data-parallel rank and batch row; a record that
     tells neither has its own. A name is str or None, object[n].
@@ -68,4 +68,4 @@ def prompts(step: Step, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, bo
     keys = np.where(
         named >= 0, np.stack([named, np.full_like(named, -2), np.full_like(named, -2)]), [call, rank, row]
     )
-    return number_rows(keys)[1], names, bool(known.any() or (named >= 0).any())
+    return number_rows(keys)[1], names, known | (named >= 0)

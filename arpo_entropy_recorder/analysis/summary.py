@@ -76,6 +76,7 @@ def told(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, Any]:
         "incomplete": analysis.origins.incomplete,
         "unsure": analysis.origins.unsure,
         "inexact": analysis.origins.inexact,
+        "without_prompt": analysis.pairs.without_prompt,
         "left_out": dict(analysis.left_out),
     }
 

@@ -64,6 +64,9 @@ CHINESE = {
     "Records of several sources are mixed: {sources}.": "混合了多种来源的记录：{sources}。",
     "Records of calls that were not recorded whole: {n:,}.": "来自未完整记录的调用的记录：{n:,} 条。",
     "Records whose tool, round or parent is not sure: {n:,}.": "工具、轮次或父轨迹不确定的记录：{n:,} 条。",
+    "Trajectories whose prompt is not known, counted as one each: {n:,}.": (
+        "提示未知、各自单独计为一个提示的轨迹：{n:,} 条。"
+    ),
     "Records whose prompt or turns may not be the policy's: {n:,}.": "提示或对话标记未能确定还原的记录：{n:,} 条。",
     "No tool was called: these are the trajectories' starts alone.": "没有调用任何工具：仅有各轨迹的起始记录。",
     "Imported: {source}.": "导入：{source}。",

@@ -33,7 +33,7 @@ class BranchScores:
         after = step.columns["is_after_tool_call"] & ~np.isnan(entropy)
         median = {r: np.median(entropy[after & (rounds == r)]) for r in np.unique(rounds[after]).tolist()}
         prompt, _, known = prompts(step, first)
-        if not known:
+        if not known.any():
             return
         total = np.bincount(prompt, np.nan_to_num(score))
         count = np.bincount(prompt, ~np.isnan(score))

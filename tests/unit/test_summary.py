@@ -166,6 +166,21 @@ def test_records_of_calls_that_are_not_whole_are_told():
         assert "Records of calls that were not recorded whole: 2." in said
 
 
+def test_trajectories_without_a_prompt_beside_others_with_one_are_told():
+    def made(names):
+        sample = np.tile(np.arange(3), 2)
+        prompt = np.tile(np.array(names, object), 2)
+        return analyse(
+            [make_step([(0, False, 0.2)] * 3 + [(1, True, 0.7)] * 3, sample_idx=sample, prompt=prompt)]
+        )
+
+    line = "Trajectories whose prompt is not known, counted as one each: 2."
+    assert line in notes(made(["p", None, None]))
+    assert summarise(made(["p", None, None]))["without_prompt"] == 2
+    for names in (["p", "p", "q"], [None, None, None]):
+        assert not notes(made(names))
+
+
 def test_records_of_unsure_lineage_are_told():
     step = make_step([(1, True, 0.7)] * 3, unsure=np.array([True, False, True]))
     for said in seen([step]):
