@@ -10,6 +10,7 @@ import numpy as np
 from arpo_entropy_recorder.analysis.ancestry import initial_entropies
 from arpo_entropy_recorder.analysis.breakdown import by_tool
 from arpo_entropy_recorder.analysis.prompts import PromptMeans, prompts
+from arpo_entropy_recorder.analysis.selection import OTHERS
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL, Group
 from arpo_entropy_recorder.analysis.trend import CONFIDENCE, Trend, trend_of
 from arpo_entropy_recorder.step_files.read import Step
@@ -93,7 +94,8 @@ class Pairs:
             return int(both.sum())
 
         pairs = take(self.means, paired)
-        with_result = len(np.unique(trajectory[results]))
+        chosen = results & ~step.columns.get(OTHERS, np.zeros(len(step), bool))
+        with_result = len(np.unique(trajectory[chosen]))
         counts = np.array([len(initial), with_result, pairs])
         self.trajectories_of[step.global_step] = self.trajectories_of.get(step.global_step, 0) + counts
         for tool, of_tool in by_tool(step, paired):
@@ -115,7 +117,7 @@ class Pairs:
         return np.array([self.trajectories_of[step] for step in self.steps], int).reshape(-1, 3)
 
     def with_tool(self, span: slice) -> float:
-        """Of the trajectories in the rows `span` of `steps`, the share with a tool result; NaN without any."""
+        """Of the trajectories in the rows `span` of `steps`, the share with a chosen tool result; NaN without any."""
         every, given, _ = self.counts[span].sum(0).tolist()
         return given / every if every else math.nan
 

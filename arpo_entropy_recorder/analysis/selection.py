@@ -68,12 +68,12 @@ class Selection:
         return left
 
     def blanked(self, step: Step, left_out: Counter[str]) -> Step:
-        """The step with the entropies of `others` taken away and counted; their lineage stays."""
+        """The step with the entropies of `others` taken away and counted; lineage stays. `others` is a column."""
         others = self.others(step)
         if not others.any():
             return step
         left_out[OTHERS] += int(np.count_nonzero(others & ~np.isnan(step.columns["entropy"])))
-        columns = dict(step.columns)
+        columns = step.columns | {OTHERS: others}
         for name in ("entropy", "window"):
             if name in columns:
                 columns[name] = columns[name].copy()

@@ -207,6 +207,13 @@ def test_after_one_tool_starts_stay_and_the_rest_is_counted(tmp_path, capsys):
     assert "check the tool's name" in capsys.readouterr().err
 
 
+def test_the_share_with_a_result_is_that_with_a_chosen_tools(tmp_path, capsys):
+    directory = write_steps(tmp_path / "run", range(1, 21), tools=("python", "python", "search"))
+    for words, share in (((), 1), (("--tool", "search"), 1 / 3)):
+        trend = stats(capsys, directory, *words)["trend"]
+        assert (trend["first"]["with_tool"], trend["last"]["with_tool"]) == (share, share)
+
+
 def test_a_branch_keeps_its_ancestors_whatever_is_chosen():
     step = make_step(
         [(0, False, 0.2), (1, True, 0.6), (2, True, 0.8)],
