@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         args.paths = [str(out)]
     if args.log_file:
         from arpo_entropy_recorder.analysis.logfile import analyse_log
+        from arpo_entropy_recorder.analysis.notes import reasons_of
         from arpo_entropy_recorder.analysis.statistics import ANY_ROUND
 
         with naming("--log-file"):
@@ -126,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
         steps, rounds = len(analysis.rounds.steps), sum(number > 0 for number in analysis.steps.curves)
         shown = "all rounds in one" if ANY_ROUND in analysis.steps.curves else counted(rounds, "round")
         summary = f"{counted(steps, 'step')} from the log, {shown}"
+        if analysis.left_out:
+            summary += f"; left out: {reasons_of(analysis.left_out)}"
         if analysis.is_rounded:
             summary += "; the log has three decimals only, so that its means are known to 0.0005"
     else:

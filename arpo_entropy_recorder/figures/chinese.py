@@ -80,6 +80,8 @@ CHINESE = {
     "Left out: {reasons}.": "未计入：{reasons}。",
     "padding rows": "填充行",
     "without an entropy (null)": "无熵值（null）",
+    "replaced rows": "被后来的行取代的行",
+    "non-numeric values": "非数字的值",
     "stale steps": "过期训练步",
     "sampled": "采样记录",
     "greedy": "贪心解码记录",

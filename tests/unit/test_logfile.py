@@ -84,10 +84,39 @@ def test_a_resume_that_goes_back_drops_the_old_runs_later_steps(tmp_path):
     assert list(means.items()) == [*old[:4], *new]
 
 
+def test_a_table_in_another_order_is_sorted(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("Step,a - entropy/round_1/mean\n" + "".join(f"{step},0.{step}\n" for step in (3, 1, 2)))
+    found, _, left_out = read_rows(path)
+    assert list(found.items()) == [(step, {"entropy/round_1/mean": step / 10}) for step in (1, 2, 3)]
+    assert not left_out
+
+
+def test_cells_that_are_no_number_are_counted_and_empty_ones_are_not(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("Step,a - entropy/round_1/mean\n1,0.1\n2,NaN\n3,abc\n4,\n5,0.2\n")
+    found, _, left_out = read_rows(path)
+    assert list(found) == [1, 5]
+    assert left_out == {"non-numeric values": 2}
+
+
+@pytest.mark.parametrize("value", ["3.1", "-0.1"])
+def test_a_mean_that_is_no_normalised_entropy_is_refused(tmp_path, capsys, value):
+    path = tmp_path / "table.csv"
+    path.write_text(f"Step,a - entropy/round_1/mean,a - entropy/rise/ratio\n1,0.1,7\n2,{value},8\n")
+    assert main(["plot", "--log-file", str(path), "-o", str(tmp_path / "x.png")]) == 2
+    said = capsys.readouterr().err
+    assert f"step 2: entropy/round_1/mean is {value}, but" in said
+    assert said.count("\n") == 1
+
+
 def test_the_command_counts_the_logs_steps(tmp_path, log, capsys, unrendered):
     picture = tmp_path / "log.png"
     assert main(["plot", "--log_file", str(log), "--output", str(picture)]) == 0
-    assert capsys.readouterr().out == f"{picture}: 3 steps from the log, 2 rounds\n"
+    assert (
+        capsys.readouterr().out
+        == f"{picture}: 3 steps from the log, 2 rounds; left out: 1 non-numeric value, 2 replaced rows\n"
+    )
     log.write_text("step:1 - entropy/round_1/mean:0.5\n")
     assert main(["plot", "--log_file", str(log), "--output", str(picture)]) == 0
     assert capsys.readouterr().out == f"{picture}: 1 step from the log, 1 round\n"
