@@ -126,7 +126,9 @@ def agreement(branching: Branching, weight: float = WEIGHT, threshold: float = T
 def places_of(step: Step) -> tuple[np.ndarray, np.ndarray]:
     """The places among a step's records, int64[places], and whether a trajectory began there, bool[places]."""
     trajectory, first = step.trajectories
-    rounds, after = step.columns["round"], step.columns["is_after_tool_call"]
+    # Numbered anew, as a file may have rounds up to 2^63 - 1.
+    rounds = np.unique(step.columns["round"], return_inverse=True)[1]
+    after = step.columns["is_after_tool_call"]
     order = np.argsort(trajectory, kind="stable")
     ahead = np.full(len(step), -1)
     same = trajectory[order[1:]] == trajectory[order[:-1]]

@@ -51,6 +51,17 @@ def rollout(seed, calls=2):
     return make_step(triples, **columns), books
 
 
+def test_rounds_may_be_of_any_size():
+    last = 2**63 - 1
+    step = make_step(
+        [(0, False, 0.1), (last - 1, True, 0.2), (last, True, 0.3), (last, True, 0.4)],
+        sample_idx=np.array([0, 0, 0, 1]),
+        parent_idx=np.array([-1, -1, -1, 0]),
+    )
+    places, branched = places_of(step)
+    assert (places.tolist(), branched.tolist()) == ([0, 1], [False, True])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_places_and_branches_are_those_of_the_loops_books(seed):
     step, books = rollout(seed)
