@@ -147,7 +147,12 @@ def unlike(infos: Mapping[str, Sequence[Mapping[str, object]]]) -> list[str]:
     """A sentence for each condition that the runs do not share, by what `entropy_run.json` says of them."""
     found = []
     for key, word in CONDITIONS.items():
-        values = {name: {info.get(key) for info in seeds} - {None} for name, seeds in infos.items()}
+        # A file may have a list where a number belongs.
+        values = {
+            name: {str(value) if isinstance(value, list | dict) else value for value in told} - {None}
+            for name, seeds in infos.items()
+            if (told := [info.get(key) for info in seeds])
+        }
         if len(set().union(*values.values())) > 1:
             said = ", ".join(
                 f"{name} {' and '.join(map(str, sorted(of_run, key=str))) or 'not known'}"

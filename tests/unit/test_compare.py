@@ -128,6 +128,8 @@ def test_what_runs_do_not_share_is_told():
     }
     assert unlike(infos) == ["The runs differ in temperature: a 1.0, b 0.7."]
     assert unlike({"a": [{}], "b": [{}]}) == []
+    infos["b"][0]["temperature"] = [1.0]
+    assert unlike(infos) == ["The runs differ in temperature: a 1.0, b [1.0]."]
 
 
 def test_records_of_different_kinds_are_told():
