@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, isnan, log, nan, sqrt
@@ -46,7 +47,9 @@ class Difference:
             return f"{self.one} / {self.other}: no ratio of ratios, as they have no step in common."
         where = f"{self.one} / {self.other} in steps {self.steps[0]} to {self.steps[1]}"
         if isnan(self.ratio):
-            return f"{where}: no ratio of ratios, too few prompts or starts not clearly above 0."
+            return (
+                f"{where}: no ratio of ratios, too few prompts, starts not clearly above 0, or a ratio of 0."
+            )
         counts = f"{self.n[0]:,}" if self.over == SHARED else f"{self.n[0]:,} and {self.n[1]:,}"
         return (
             f"{where}: {self._verdict}, {short(self.ratio)}x {interval(self.low, self.high)} over "
@@ -82,7 +85,9 @@ def difference(one: str, seeds: Sequence[Pairs], other: str, other_seeds: Sequen
         shared = _shared(both[0][0], both[1][0])
         if (count := shared.shape[1]) >= MIN_SHARED:
             return Difference(one, other, steps, *_paired(*shared), SHARED, (count, count))
-    elif min(len(seeds), len(other_seeds)) >= 2:
+    if not _are_known([*ratios[0], *ratios[1]]):
+        return Difference(one, other, steps, nan, nan, nan, PROMPTS, n)
+    if min(len(seeds), len(other_seeds)) >= 2:
         return Difference(one, other, steps, *_over_seeds(*ratios), SEEDS, (len(seeds), len(other_seeds)))
     return Difference(one, other, steps, *fold(_mean(ratios[0]), _mean(ratios[1])), PROMPTS, n)
 
@@ -124,7 +129,11 @@ def seed_line(runs: Mapping[str, Sequence[Pairs]]) -> str:
     lines = []
     for name, seeds in several.items():
         inside = steps or common_steps(seeds)
-        ratios = [f"{short(ratio)}x" for ratio in spread(seeds, inside)] if inside else ["no step in common"]
+        ratios = (
+            ["no ratio" if isnan(ratio) else f"{short(ratio)}x" for ratio in spread(seeds, inside)]
+            if inside
+            else ["no step in common"]
+        )
         lines.append(f"{name}'s {len(seeds)} seeds: {', '.join(ratios)}.")
     if len(several) < len(runs):
         single = " and ".join(name for name in runs if name not in several) if several else "each"
@@ -219,5 +228,7 @@ def _over_seeds(one: Sequence[Ratio], other: Sequence[Ratio]) -> tuple[float, fl
 
     logs = [np.log([ratio.ratio for ratio in ratios]) for ratios in (one, other)]
     middle = float(logs[0].mean() - logs[1].mean())
-    found = stats.ttest_ind(logs[0], logs[1], equal_var=False).confidence_interval(0.95)
+    with warnings.catch_warnings():  # of seeds that are all alike
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = stats.ttest_ind(logs[0], logs[1], equal_var=False).confidence_interval(0.95)
     return exp(middle), exp(float(found.low)), exp(float(found.high))

@@ -147,6 +147,34 @@ def test_without_a_ratio_the_line_says_so():
     assert "nan" not in line
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seeds", [((0.0,), (2.0,)), ((0.0, 2.0), (2.0, 3.0)), ((2.0,), (0.0, 2.0))])
+def test_a_ratio_of_0_gives_no_ratio_of_ratios(seeds):
+    random = np.random.default_rng(9)
+    one, other = (
+        [a_run(random, ratio, names=name) for ratio in of_run]
+        for name, of_run in zip("ab", seeds, strict=True)
+    )
+    found = difference("a", one, "b", other)
+    assert found.line == (
+        "a / b in steps 1 to 1: no ratio of ratios, too few prompts, starts not clearly above 0, or a ratio of 0."
+    )
+    assert np.isnan([found.ratio, found.low, found.high]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_seeds_that_are_all_alike_are_compared_without_a_warning():
+    random = np.random.default_rng(11)
+    one, other = ([a_run(random, ratio, own=0)] * 2 for ratio in (2.0, 4.0))
+    assert "lower, 0.50x [0.50, 0.50] over 2 and 2 seeds" in difference("a", one, "b", other).line
+
+
+def test_a_seed_without_a_ratio_is_told():
+    random = np.random.default_rng(10)
+    line = seed_line({"a": [a_run(random, 2.0, own=0), a_run(random, 2.0, prompts=3)]})
+    assert line == "a's 2 seeds: 2.00x, no ratio."
+
+
 def test_shared_prompts_whose_starts_are_not_clearly_above_0_have_no_ratio_of_ratios():
     random, runs = np.random.default_rng(7), []
     for level in (0.3, 0.1):
