@@ -26,6 +26,7 @@ from arpo_entropy_recorder.figures.words import Words
 MIN_COLOUR_RATIO = 2.0  # of the colour scale's ends, so that values closer than this look alike
 # The colours of a run that becomes certain would otherwise show its last steps and nothing else.
 MAX_COLOUR_RATIO = 1e4
+LEAST_COLOUR = 1e-100  # of the colour scale's upper end; matplotlib's log scale fails far below
 FEW_NUMBERS = 5  # the colours' largest over the smallest, below which all first digits are labelled
 
 
@@ -88,7 +89,7 @@ def _cells(analysis: Analysis, bins: Bins) -> tuple[list[int], np.ndarray, np.nd
 def _limits(means: np.ndarray) -> tuple[float, float]:
     """Where the colours begin and end."""
     positive = means[means > 0]
-    high = float(positive.max()) if len(positive) else 1.0
+    high = max(float(positive.max()), LEAST_COLOUR) if len(positive) else 1.0
     low = max(float(positive.min()) if len(positive) else high, high / MAX_COLOUR_RATIO)
     if high / low < MIN_COLOUR_RATIO:
         middle = math.sqrt(high * low)

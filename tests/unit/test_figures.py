@@ -5,6 +5,7 @@ import statistics as oracle
 import subprocess
 import sys
 from collections import Counter
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -154,6 +155,11 @@ def test_a_heat_map_of_one_value_has_a_readable_scale():
     low, high = scale.get_ylim()
     assert low < 0.7 < high
     assert high == pytest.approx(2 * low)
+
+
+def test_a_heat_map_of_the_smallest_floats_is_drawn():
+    for smallest in (1e-300, 5e-324):
+        draw_steps("heatmap", [make_step([(1, True, smallest)] * 3)]).savefig(BytesIO())
 
 
 @pytest.mark.parametrize(("highest", "end"), [(0.33, 0.4), (0.09, 0.1), (0.012, 0.015), (0.0, 0.0125)])
