@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -23,6 +23,8 @@ from arpo_entropy_recorder.figures.style import (
     size_of,
 )
 from arpo_entropy_recorder.figures.words import Words
+
+MOST_ROUNDS = 500
 
 
 def finish(
@@ -99,6 +101,14 @@ def require_results(analysis: Analysis) -> None:
         n = analysis.rounds.initial.n
         raise UserError(
             f"nothing to show: {NO_RESULTS}; from before one: {n:,}; did the policy call any tool?"
+        )
+
+
+def require_few_rounds(groups: Collection[int]) -> None:
+    """Raise UserError where a box for each round takes minutes, and shows nothing."""
+    if len(groups) > MOST_ROUNDS:
+        raise UserError(
+            f"{len(groups):,} rounds, of which it shows {MOST_ROUNDS} at most; choose heatmap or steps"
         )
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.pairs import PROMPTS, PairedTest
 from arpo_entropy_recorder.errors import UserError
-from arpo_entropy_recorder.figures.about import finish
+from arpo_entropy_recorder.figures.about import finish, require_few_rounds
 from arpo_entropy_recorder.figures.marks import (
     points,
     points_shown,
@@ -30,6 +30,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     pairs = analysis.pairs
     if not pairs.by_round:
         raise UserError("no record after a tool call has an initial entropy of its trajectory")
+    require_few_rounds(pairs.by_round)
     test = pairs.test()
     groups = dict(sorted(pairs.by_round.items()))
     spreads = {number: spread_of([group]) for number, group in groups.items()}

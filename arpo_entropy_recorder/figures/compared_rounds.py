@@ -9,7 +9,12 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.errors import shorten
-from arpo_entropy_recorder.figures.about import finish_runs, shared_vocab_size, title_by_round
+from arpo_entropy_recorder.figures.about import (
+    finish_runs,
+    require_few_rounds,
+    shared_vocab_size,
+    title_by_round,
+)
 from arpo_entropy_recorder.figures.marks import round_axis, rounds_that_fit
 from arpo_entropy_recorder.figures.scales import lane_words, log_axis, nats_axis, nats_words, scale_of
 from arpo_entropy_recorder.figures.spread import box_words, boxes, spread_of
@@ -25,6 +30,7 @@ def plot_runs(runs: Mapping[str, Sequence[Analysis]], words: Words) -> Figure:
     colours = dict(zip(runs, SERIES * len(runs), strict=False))
     places = (np.arange(len(every)) - (len(every) - 1) / 2) * WIDTH / len(every)
     groups = [analysis.rounds.with_start for _, analysis in every]
+    require_few_rounds(set().union(*groups))
     spreads = [{number: spread_of([group]) for number, group in of_run.items()} for of_run in groups]
     axes = new_figure().add_subplot()
     limits = scale_of((spread for of_run in spreads for spread in of_run.values()), whole=False)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.statistics import START, Group
-from arpo_entropy_recorder.figures.about import finish, require_results, title_by_round
+from arpo_entropy_recorder.figures.about import finish, require_few_rounds, require_results, title_by_round
 from arpo_entropy_recorder.figures.marks import (
     POINTS_SHOWN,
     SHORT_COUNTS,
@@ -51,6 +51,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     require_results(analysis)
     groups = dict(sorted(rounds.by_round.items()))
     everything = rounds.with_start
+    require_few_rounds(everything)
     axes = new_figure(round_width(len(everything))).add_subplot()
     most = max(POINTS_SHOWN // len(everything), 50)
     shown = sum(cloud(axes, number, group, most, AFTER_TOOL) for number, group in groups.items())

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.statistics import START
-from arpo_entropy_recorder.figures.about import finish, require_results, title_by_round
+from arpo_entropy_recorder.figures.about import finish, require_few_rounds, require_results, title_by_round
 from arpo_entropy_recorder.figures.marks import (
     points,
     points_shown,
@@ -27,6 +27,7 @@ def plot(analysis: Analysis, words: Words) -> Figure:
     rounds = analysis.rounds
     require_results(analysis)
     groups = rounds.with_start
+    require_few_rounds(groups)
     spreads = {number: spread_of([group]) for number, group in groups.items()}
     axes = new_axes()
     limits = scale_of(spreads.values())

@@ -19,7 +19,7 @@ from arpo_entropy_recorder.analysis.statistics import Group, Origins
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.errors import UserError
 from arpo_entropy_recorder.figures.bins import bins_of
-from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw
+from arpo_entropy_recorder.figures.catalogue import FIGURES, FigureSpec, draw, draw_runs
 from arpo_entropy_recorder.figures.chinese import CHINESE
 from arpo_entropy_recorder.figures.scales import scale_for
 from arpo_entropy_recorder.figures.spread import spread_of
@@ -155,6 +155,23 @@ def test_a_heat_map_of_one_value_has_a_readable_scale():
     low, high = scale.get_ylim()
     assert low < 0.7 < high
     assert high == pytest.approx(2 * low)
+
+
+@pytest.mark.parametrize("name", ["rounds", "change", "guide"])
+def test_a_box_for_each_of_too_many_rounds_is_refused(name):
+    records = [(number, number > 0, 0.1) for number in range(502)]
+    step = make_step(records, sample_idx=np.zeros(502, int))
+    with pytest.raises(UserError, match=r"^50[12] rounds, .* choose heatmap or steps$"):
+        draw_steps(name, [step])
+
+
+def test_boxes_of_too_many_rounds_of_several_runs_are_refused():
+    runs = {
+        name: [analyse([make_step([(number, True, 0.1) for number in range(first, first + 300)])])]
+        for name, first in (("a", 1), ("b", 301))
+    }
+    with pytest.raises(UserError, match="600 rounds, "):
+        draw_runs(runs, name="rounds")
 
 
 def test_a_heat_map_of_the_smallest_floats_is_drawn():
