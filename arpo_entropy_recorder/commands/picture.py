@@ -41,7 +41,7 @@ def chosen_picture(args: argparse.Namespace, figure_name: str) -> Path:
 
     default = f"entropy_{'increase' if figure_name in ('rounds', GUIDE.name) else figure_name}.{args.format or 'png'}"
     path: Path = args.output or Path(default)
-    if args.format and not path.suffix and path.name:
+    if args.format and not path.suffix and path.name not in ("", ".."):
         path = path.with_suffix(f".{args.format}")
     suffix = path.suffix.lower().lstrip(".")
     if args.format and suffix in FORMATS and suffix != args.format:

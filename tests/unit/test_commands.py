@@ -61,6 +61,9 @@ def test_the_format_gives_a_suffix_and_may_not_contradict_one(tmp_path):
     (tmp_path / "a.pdf").unlink()
     result = arpo_entropy("plot", "--simulate", "--format", "pdf", "--output", "a.png", cwd=tmp_path)
     assert_refused(result, "a.png", "--format pdf", cwd=tmp_path)
+    result = arpo_entropy("plot", *words, "--output", "..", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "this is a directory; name a file" in result.stderr
 
 
 def test_a_log_is_plotted_over_its_steps(tmp_path):
