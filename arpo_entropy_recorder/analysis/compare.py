@@ -149,6 +149,12 @@ def remarks(
     kinds = {analysis.kind for seeds in runs.values() for analysis in seeds}
     if len(kinds) > 1:
         lines.append(f"Records of different kinds are compared: {', '.join(sorted(kinds))}.")
+    sources = {name: [set(+run.origins.sources) for run in seeds] for name, seeds in runs.items()}
+    if len({frozenset(found) for seeds in sources.values() for found in seeds}) > 1:
+        said = ", ".join(
+            f"{name} {' and '.join(sorted(set().union(*found)))}" for name, found in sources.items()
+        )
+        lines.append(f"Records of different sources are compared: {said}.")
     return lines
 
 

@@ -1,6 +1,7 @@
 """Two runs are compared at the same steps, prompt by prompt where they share prompts, and seeds are never pooled."""
 
 import json
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from arpo_entropy_recorder.analysis.compare import (
     unlike,
 )
 from arpo_entropy_recorder.analysis.pairs import Pairs
+from arpo_entropy_recorder.analysis.statistics import Origins
 from arpo_entropy_recorder.cli import main
 from arpo_entropy_recorder.figures.catalogue import draw_runs
 from arpo_entropy_recorder.step_files.read import read_steps
@@ -138,6 +140,17 @@ def test_records_of_different_kinds_are_told():
     found = remarks(runs, {kind: [{}] for kind in runs})
     assert found[1:] == ["Records of different kinds are compared: greedy, sampled."]
     assert len(remarks({"a": runs["greedy"], "b": runs["greedy"]}, {"a": [{}], "b": [{}]})) == 1
+
+
+def test_records_of_different_sources_are_told():
+    pairs = a_run(np.random.default_rng(6), 2.0)
+    runs = {
+        name: [Analysis(pairs=pairs, origins=Origins(Counter({source: 3})))]
+        for name, source in (("a", "rescored"), ("b", "recorded"))
+    }
+    found = remarks(runs, {name: [{}] for name in runs})
+    assert found[1:] == ["Records of different sources are compared: a rescored, b recorded."]
+    assert len(remarks({"a": runs["a"], "b": runs["a"]}, {"a": [{}], "b": [{}]})) == 1
 
 
 def test_without_a_ratio_the_line_says_so():
