@@ -27,6 +27,8 @@ def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps
     lines += selected(analysis, words)
     if analysis.left_out:
         lines.append(words("Left out: {reasons}.", reasons=reasons_of(analysis.left_out, words)))
+    if analysis.selection.over == MEAN and analysis.left_out["without an entropy (null)"]:
+        lines.append(words("Records without a window are counted as without an entropy."))
     return lines
 
 

@@ -82,6 +82,7 @@ CHINESE = {
     "without an entropy (null)": "无熵值（null）",
     "replaced rows": "被后来的行取代的行",
     "non-numeric values": "非数字的值",
+    "Records without a window are counted as without an entropy.": "没有窗口的记录计为无熵值。",
     "stale steps": "过期训练步",
     "sampled": "采样记录",
     "greedy": "贪心解码记录",

@@ -246,6 +246,19 @@ def test_over_the_window_means_are_compared(tmp_path, capsys):
     assert "Means over the recorded window, not the first token alone." in printed
 
 
+def test_records_without_a_window_are_told_where_means_are_chosen():
+    window = np.array([[0.2, 0.4], [np.nan, np.nan]])
+    step = make_step([(1, True, 0.2), (1, True, 0.3)], window=window)
+    said = notes(analyse([step], selection=Selection(over=MEAN)))
+    assert said[-2:] == [
+        "Left out: 1 without an entropy (null).",
+        "Records without a window are counted as without an entropy.",
+    ]
+    assert not notes(analyse([step]))
+    whole = make_step([(1, True, 0.2)], window=window[:1])
+    assert len(notes(analyse([whole], selection=Selection(over=MEAN)))) == 1
+
+
 def test_without_a_window_there_is_no_mean():
     with pytest.raises(UserError, match="step 1 has no window"):
         analyse([make_step([(1, True, 0.5)])], selection=Selection(over=MEAN))
