@@ -44,6 +44,8 @@ class LiveSteps:
         self._metrics_step = -1
         self._metrics_of: list[Trajectory] = []
         self._metrics_values: dict[str, Sequence[float | None]] = {}
+        # After the last flush: what waits while one is under way is none.
+        self._unwritten = 0
         self.counts = dict.fromkeys(
             ("trajectories", "records", "nulls", "dropped", "without_step", "too_late"), 0
         )
@@ -84,7 +86,7 @@ class LiveSteps:
                 **self.counts,
                 "trajectories_waiting": waiting,
                 "failures": self.boundary.failures,
-                "records_unwritten": writer.pending_records if writer else 0,
+                "records_unwritten": self._unwritten,
                 "records_dropped": writer.dropped_records if writer else 0,
                 "source": source,
                 "cause": cause,
@@ -105,7 +107,10 @@ class LiveSteps:
         for key, trajectories in finished:
             self.boundary.run(self._write, key, trajectories, values)
         if self._writer is not None:
-            self._writer.flush()
+            try:
+                self._writer.flush()
+            finally:
+                self._unwritten = self._writer.pending_records
         return self._metrics(step) if with_metrics and step is not None else {}
 
     def _write(

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 
 from arpo_entropy_recorder.step_files.values import tool_name
 
+# How many tokens at the end of a prompt may open the turn that is to be written (the role, an empty thought), and be
+# dropped from the history. Qwen3's are 7.
+OPENER = 8
+
 
 @dataclass
 class Request:
@@ -134,7 +138,8 @@ class Books:
             return Segment(0)
         extends = len(prompt) > len(known) and list(prompt[: len(known)]) == known
         # A loop may write its history anew, but what a tool or a sub-agent asks in between begins otherwise.
-        begins_alike = list(prompt[: len(self._first_prompt)]) == self._first_prompt
+        own = self._first_prompt[:-OPENER] or self._first_prompt
+        begins_alike = list(prompt[: len(own)]) == own
         names = tuple(tool_name(name) for name in self._called or self._parsed or ())
         # Where nobody ever looks for calls, text that the loop appends is what a tool gave back.
         is_after = bool(names) or (not self._has_parser and extends)

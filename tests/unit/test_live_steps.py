@@ -193,6 +193,20 @@ def test_too_many_waiting_trajectories_cost_the_oldest_step(tmp_path, monkeypatc
     steps.close()
 
 
+def test_what_is_being_written_does_not_count_as_unwritten(tmp_path, monkeypatch):
+    write, seen = write_module.write_file, []
+
+    def look(*args):
+        seen.append(steps.status()["records_unwritten"])
+        return write(*args)
+
+    monkeypatch.setattr(write_module, "write_file", look)
+    steps = LiveSteps(Source({}), settings(tmp_path))
+    steps.add(trajectory(1, start("a")))
+    steps.finish(1)
+    assert set(seen) == {0}
+
+
 def test_what_cannot_be_written_is_in_the_status(tmp_path, monkeypatch, caplog):
     def full_disk(*args):
         raise OSError(errno.ENOSPC, "No space left on device")

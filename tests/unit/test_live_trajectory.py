@@ -109,6 +109,16 @@ def test_a_history_that_is_written_anew_after_a_call_is_sure():
     assert labels(books.trajectory.segments)[1] == (1, True, ("search",), False)
 
 
+def test_a_history_that_drops_what_opened_the_turn_is_sure():
+    """As templates do that take the thoughts out of past turns."""
+    system, opener = list(range(20)), [70, 71, 72, 73]
+    books, first = Books(Trajectory(1, False, "g")), [*system, *opener]
+    books.end(books.begin("a", first), first, [4])
+    books.parsed(["search"])
+    books.begin("b", [*system, 70, 4, 5, *opener])
+    assert labels(books.trajectory.segments)[1] == (1, True, ("search",), False)
+
+
 def test_another_prompt_without_a_call_is_unsure():
     books = Books(Trajectory(1, False, "g"))
     books.end(books.begin("a", PROMPT), PROMPT, [4])

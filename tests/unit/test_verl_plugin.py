@@ -133,6 +133,13 @@ class OwnParser:
         return "text", [SimpleNamespace(name="search")], "reasoning"
 
 
+class DecoratedParser(OwnParser):
+    """As by a decorator that is no coroutine function."""
+
+    def extract_tool_calls(self, ids):
+        return super().extract_tool_calls(ids)
+
+
 class PlainParser:
     __slots__ = ()
 
@@ -140,19 +147,28 @@ class PlainParser:
         return "text", []
 
 
-def test_a_parser_of_someones_own_is_handed_on_as_it_is():
+@pytest.mark.parametrize(
+    ("parser", "names"), [(OwnParser(), ["search"]), (DecoratedParser(), ["search"]), (PlainParser(), None)]
+)
+def test_what_a_parser_of_someones_own_returns_is_handed_on(parser, names):
+    books = Books(Trajectory(1, False, "g"))
+    expected = parser.extract_tool_calls([1])
+    loop.follow_parser(parser)  # one with slots stays as it is
+    reset = loop._RUNNING.set(loop.Running(books, None))
+    try:
+        returned = parser.extract_tool_calls([1])
+        if names:
+            returned, expected = asyncio.run(returned), asyncio.run(expected)
+    finally:
+        loop._RUNNING.reset(reset)
+    assert returned == expected
+    assert books._parsed == names
+
+
+def test_the_calls_of_a_plain_function_are_told_too():
     books = Books(Trajectory(1, False, "g"))
     reset = loop._RUNNING.set(loop.Running(books, None))
     try:
-        own, plain = OwnParser(), PlainParser()
-        for parser in (own, plain):
-            loop.follow_parser(parser)
-        assert asyncio.run(own.extract_tool_calls([1])) == (
-            "text",
-            [SimpleNamespace(name="search")],
-            "reasoning",
-        )
-        assert plain.extract_tool_calls([1]) == ("text", [])
         assert loop.telling(PlainParser().extract_tool_calls)([1]) == ("text", [])
     finally:
         loop._RUNNING.reset(reset)

@@ -99,16 +99,13 @@ def telling(original: Callable[..., Any]) -> Callable[..., Any]:
             _BOUNDARY.run(lambda: running.books.parsed([call.name for call in result[1]]))
         return result
 
-    if inspect.iscoroutinefunction(original):
+    async def tell_later(result: Awaitable[Any]) -> Any:
+        return tell(await result)
 
-        @functools.wraps(original)
-        async def extract_tool_calls(*args: Any, **kwargs: Any) -> Any:
-            return tell(await original(*args, **kwargs))
-    else:
-
-        @functools.wraps(original)
-        def extract_tool_calls(*args: Any, **kwargs: Any) -> Any:
-            return tell(original(*args, **kwargs))
+    @functools.wraps(original)
+    def extract_tool_calls(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        return tell_later(result) if inspect.isawaitable(result) else tell(result)
 
     return extract_tool_calls
 
