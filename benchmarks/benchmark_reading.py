@@ -82,16 +82,17 @@ def main() -> None:
         f"{'command':<22}{'files':>7}{'records':>12}{'seconds':>10}{'CPU s':>8}{'records/s':>12}{'peak GB':>9}"
     )
     with tempfile.TemporaryDirectory() as directory:
-        run = Path(directory, "run")
-        run.mkdir()
-        other = Path(directory, "other")  # the same files: comparing reads them twice
-        other.symlink_to(run)
+        run, other = Path(directory, "run"), Path(directory, "other")
+        for made in (run, other):
+            made.mkdir()
         texts = [step_text(args.records, seed) for seed in range(5)]
         written = 0
         for files in (max(args.files // 4, 1), args.files):
             for step in range(written, files):
                 text = texts[step % len(texts)].replace("@", str(step))
-                Path(run, f"entropy_step_{step}.json").write_text(text, encoding="utf-8")
+                file = Path(run, f"entropy_step_{step}.json")
+                file.write_text(text, encoding="utf-8")
+                Path(other, file.name).hardlink_to(file)  # comparing reads it twice
             written = files
             for name, words in commands.items():
                 seconds, cpu, peak = measure(
