@@ -31,12 +31,13 @@ def read_rows(path: str | Path) -> tuple[Metrics, bool, Counter[str]]:
     """The recorder's metrics by global step, in order; if they are rounded; and what is left out, counted by reason.
 
     Rounded is a log whose means all have three decimals, as verl's console logger writes them.
-    Where the log goes back and has a step twice, a run was resumed: the old run's steps from there on are dropped.
-    Where it has each step once, it is sorted.
+    Where the log goes back, a run was resumed: the old run's steps from there on are dropped. A table that has each
+    step once is sorted.
     Raises UserError for a log that cannot be read or holds none of them.
     """
     text = read_text(path)
     rows: Iterable[tuple[int, dict[str, str]]] | None = table_rows(text, path)
+    is_table = rows is not None
     if rows is None:
         rows = ((step, dict(METRIC.findall(rest))) for step, rest in step_texts(text, path))
     logged: list[tuple[int, dict[str, float]]] = []
@@ -52,7 +53,7 @@ def read_rows(path: str | Path) -> tuple[Metrics, bool, Counter[str]]:
             THREE_DECIMALS.fullmatch(metrics[name]) is not None for name in numbers if MEAN.fullmatch(name)
         )
         logged.append((step, numbers))
-    if len({step for step, _ in logged}) == len(logged):
+    if is_table and len({step for step, _ in logged}) == len(logged):
         logged.sort(key=lambda row: row[0])
     found: Metrics = {}
     for step, numbers in logged:

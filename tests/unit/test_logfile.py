@@ -84,6 +84,14 @@ def test_a_resume_that_goes_back_drops_the_old_runs_later_steps(tmp_path):
     assert list(means.items()) == [*old[:4], *new]
 
 
+def test_a_resume_that_repeats_no_step_drops_the_old_runs_later_ones_too(tmp_path):
+    path = tmp_path / "run.log"
+    path.write_text("".join(f"step:{step} - entropy/round_1/mean:0.5\n" for step in (5, 10, 15, 12, 17)))
+    found, _, left_out = read_rows(path)
+    assert list(found) == [5, 10, 12, 17]
+    assert left_out == {"replaced rows": 1}
+
+
 def test_a_table_in_another_order_is_sorted(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("Step,a - entropy/round_1/mean\n" + "".join(f"{step},0.{step}\n" for step in (3, 1, 2)))
