@@ -129,7 +129,7 @@ def places_of(step: Step) -> tuple[np.ndarray, np.ndarray]:
     # Numbered anew, as a file may have rounds up to 2^63 - 1.
     rounds = np.unique(step.columns["round"], return_inverse=True)[1]
     after = step.columns["is_after_tool_call"]
-    order = np.argsort(trajectory, kind="stable")
+    order = np.lexsort((rounds, trajectory))
     ahead = np.full(len(step), -1)
     same = trajectory[order[1:]] == trajectory[order[:-1]]
     ahead[order[:-1][same]] = order[1:][same]

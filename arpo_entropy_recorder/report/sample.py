@@ -175,7 +175,9 @@ def _take(
         return None if found == -1 else found
 
     def rows_of(trajectory: int) -> list[int]:
-        return np.flatnonzero(of == trajectory).tolist()
+        rows = np.flatnonzero(of == trajectory)
+        found: list[int] = rows[np.argsort(columns["round"][rows], kind="stable")].tolist()
+        return found
 
     siblings = []
     for other in np.flatnonzero(prompt == prompt[number]).tolist():

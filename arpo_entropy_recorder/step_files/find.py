@@ -106,7 +106,8 @@ def in_both(file: Path, twin: Path, global_step: int | None) -> ReadError:
             "name each file entropy_step_N.json"
         )
     return ReadError(
-        f"{printable(file)}: step {global_step} is in {printable(twin.name)}, too; leave one of them out"
+        f"{printable(file)}: step {global_step} is in {printable(twin.name)}, too; leave one of them out, or join "
+        "their records in one file"
     )
 
 

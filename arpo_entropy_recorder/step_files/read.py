@@ -218,6 +218,9 @@ def _read(key: StepKey, files: list[Path], decoder: FileDecoder) -> Iterator[Ste
             if not files or not isinstance(parse_name(gone.name), Shard):
                 decoder.report(gone, missing(gone))
                 return
+        except ReadError as error:
+            decoder.report(files[-1], error)
+            return
         else:
             yield Step(key.global_step, key.validate, columns, path, missing_ranks=missing_ranks)
             return

@@ -78,6 +78,18 @@ def test_places_and_branches_are_those_of_the_loops_books(seed):
     assert {True, False} <= set(branched.tolist())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_places_do_not_depend_on_the_records_order(seed):
+    step, _ = rollout(seed)
+    # Later rounds first; those of one round stay in their order.
+    order = np.argsort(-step.columns["round"], kind="stable")
+    turned = replace(step, columns={name: column[order] for name, column in step.columns.items()})
+    expected, found = places_of(step), places_of(turned)
+    assert dict(zip(order[found[0]].tolist(), found[1].tolist(), strict=True)) == dict(
+        zip(expected[0].tolist(), expected[1].tolist(), strict=True)
+    )
+
+
 def test_a_served_trajectory_is_branched_in_whatever_call_it_goes_on():
     step, _ = rollout(0, calls=1)
     columns = {"call": step.columns["round"], "trajectory": step.columns["sample_idx"]}

@@ -223,8 +223,13 @@ def test_a_step_with_and_without_leading_zeros_is_in_two_files(tmp_path):
     assert len(list(read_steps([tmp_path]))) == 2
     put(tmp_path, [record()], "entropy_step_1.json")
     assert problem(tmp_path).endswith(
-        "entropy_step_1.json: step 1 is in entropy_step_01.json, too; leave one of them out"
+        "entropy_step_1.json: step 1 is in entropy_step_01.json, too; leave one of them out, or join their records "
+        "in one file"
     )
+    told = []
+    found = list(read_steps([tmp_path], on_bad=told.append))
+    assert [(step.global_step, step.validate) for step in found] == [(1, True)]
+    assert len(told) == 1
 
 
 def test_renamed_files_of_one_step_are_not_pooled(tmp_path):
@@ -233,7 +238,7 @@ def test_renamed_files_of_one_step_are_not_pooled(tmp_path):
         put(tmp_path, [record(global_step=3)], f"r{run}_validate_3.json")
         put(tmp_path, [record()], f"r{run}.json")
     assert problem(tmp_path / "r?_3.json").endswith(
-        "r2_3.json: step 3 is in r1_3.json, too; leave one of them out"
+        "r2_3.json: step 3 is in r1_3.json, too; leave one of them out, or join their records in one file"
     )
     assert problem(tmp_path / "r?.json").endswith(
         "r2.json: no global_step in its records, nor in those of r1.json; name each file entropy_step_N.json"
