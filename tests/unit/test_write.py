@@ -121,8 +121,13 @@ def calls(draw):
         "entropy": np.array(draw(rows(UNIT)), np.float32),
     }
     width = draw(st.integers(1, 4))
+    of: dict[int, int] = {}
+    sample = out["sample_idx"].tolist()
     optional = {
-        "prompt_idx": rows(NAT),
+        # A trajectory has one prompt: records that name several are refused.
+        "prompt_idx": rows(NAT).map(
+            lambda idx: [of.setdefault(s, p) for s, p in zip(sample, idx, strict=True)]
+        ),
         "parent_idx": rows(st.none() | NAT),
         "tool": rows(st.none() | st.text()),
         "token_id": rows(st.none() | NAT),
