@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +13,19 @@ from arpo_entropy_recorder.step_files.read import Step
 MAX_SHARE = 0.8
 
 
-class Dominant(NamedTuple):
-    """A token id that begins a `share` above MAX_SHARE of the segments after a tool result, or of the starts."""
+@dataclass(frozen=True)
+class Commonest:
+    """The token id that begins most of the segments after a tool result, or of the starts: `count` of `n` known."""
 
     after_tool: bool
     token_id: int
-    share: float
+    count: int
+    n: int
+
+    @property
+    def share(self) -> float:
+        """Of all that are known, from 0 to 1."""
+        return self.count / self.n
 
 
 @dataclass
@@ -41,16 +47,12 @@ class FirstTokens:
             found, counts = np.unique(tokens[known & mask], return_counts=True)
             counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
 
-    def most_common(self) -> Iterator[tuple[bool, int, int, int]]:
-        """(after_tool, token id, its count, all that are known) of the commonest one of each kind that has any."""
+    def commonest(self) -> Iterator[Commonest]:
+        """One of the starts and one of the segments after a tool result, where any is known."""
         for after_tool, counter in ((False, self.starts), (True, self.after_tool)):
             for token_id, count in counter.most_common(1):
-                yield after_tool, token_id, count, counter.total()
+                yield Commonest(after_tool, token_id, count, counter.total())
 
-    def dominant(self) -> list[Dominant]:
-        """The token ids that are more than 80 % of the starts, or of the first tokens after a tool."""
-        return [
-            Dominant(after_tool, token_id, count / total)
-            for after_tool, token_id, count, total in self.most_common()
-            if count / total > MAX_SHARE
-        ]
+    def dominant(self) -> list[Commonest]:
+        """Those that are more than 80 % of the starts, or of the first tokens after a tool."""
+        return [token for token in self.commonest() if token.share > MAX_SHARE]

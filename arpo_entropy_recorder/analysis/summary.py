@@ -67,8 +67,12 @@ def told(analysis: Analysis, remedy: str = "a window's mean") -> dict[str, Any]:
         },
         "paired": {name: plain(value) for name, value in asdict(test).items()},
         "first_tokens": {
-            "after_tool" if after_tool else "initial": {"token_id": token_id, "count": count, "n": total}
-            for after_tool, token_id, count, total in analysis.first_tokens.most_common()
+            "after_tool" if token.after_tool else "initial": {
+                "token_id": token.token_id,
+                "count": token.count,
+                "n": token.n,
+            }
+            for token in analysis.first_tokens.commonest()
         },
         "kind": analysis.kind,
         "vocab_size": analysis.vocab_size,

@@ -10,7 +10,7 @@ from math import isfinite, isnan
 
 from arpo_entropy_recorder.analysis.analysis import Analysis
 from arpo_entropy_recorder.analysis.choices import MEAN
-from arpo_entropy_recorder.analysis.first_tokens import Dominant
+from arpo_entropy_recorder.analysis.first_tokens import Commonest
 from arpo_entropy_recorder.analysis.pairs import PROMPTS, PairedTest, Pairs
 from arpo_entropy_recorder.analysis.ratio import Ratio, fold, ratio_of
 from arpo_entropy_recorder.analysis.statistics import MIN_INTERVAL
@@ -84,7 +84,7 @@ def paired_size(test: PairedTest, words: Callable[..., str] = str.format) -> str
     return words("{n:,} trajectories", n=test.n)
 
 
-def headline(pairs: Pairs, openers: Sequence[Dominant] = (), remedy: str = "a window's mean") -> str:
+def headline(pairs: Pairs, openers: Sequence[Commonest] = (), remedy: str = "a window's mean") -> str:
     """The answer in one line; `openers`, dominant first tokens, are named with the `remedy` that the reader has."""
     lines = [f"{verdict(pairs)}: {basis(pairs)}.", *tool_lines(pairs), formatting(openers, remedy)]
     return " ".join(filter(None, lines))
@@ -95,22 +95,22 @@ def answer(analysis: Analysis, remedy: str) -> str:
     return headline(analysis.pairs, dominant(analysis), remedy)
 
 
-def dominant(analysis: Analysis) -> Sequence[Dominant]:
+def dominant(analysis: Analysis) -> Sequence[Commonest]:
     """The tokens that nearly all segments begin with; none of a window's means."""
     return () if analysis.selection.over == MEAN else analysis.first_tokens.dominant()
 
 
-def formatting(openers: Sequence[Dominant], remedy: str, words: Callable[..., str] = str.format) -> str:
+def formatting(openers: Sequence[Commonest], remedy: str, words: Callable[..., str] = str.format) -> str:
     """A sentence about tokens that nearly all segments begin with; none without such."""
     found = [
         words(
             "token {id} makes up {share:.0%} of the first tokens after a tool result",
-            id=token_id,
-            share=share,
+            id=token.token_id,
+            share=token.share,
         )
-        if after_tool
-        else words("token {id} makes up {share:.0%} of the starts", id=token_id, share=share)
-        for after_tool, token_id, share in openers
+        if token.after_tool
+        else words("token {id} makes up {share:.0%} of the starts", id=token.token_id, share=token.share)
+        for token in openers
     ]
     if not found:
         return ""
