@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from arpo_entropy_recorder.analysis.compare import differences, remarks
     from arpo_entropy_recorder.analysis.notes import notes
     from arpo_entropy_recorder.analysis.verdict import answer
-    from arpo_entropy_recorder.commands.reading import a_run, analyse_run
-    from arpo_entropy_recorder.commands.report import refuse_one_name
+    from arpo_entropy_recorder.commands.reading import a_run, analyse_run, refuse_one_name
     from arpo_entropy_recorder.commands.stats import OVER_MEAN
     from arpo_entropy_recorder.step_files.runs import named
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from arpo_entropy_recorder.analysis.choices import FIRST
@@ -41,6 +41,13 @@ def a_run(word: str, args: argparse.Namespace) -> RunFiles:
             f"{printable(word)}: files of several directories; name each run: "
             f"{printable(' '.join(map(shlex.quote, error.words)))}"
         ) from error
+
+
+def refuse_one_name(names: Sequence[str]) -> None:
+    """Raises UserError where two runs have the same name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two runs are called {printable(name)}; give each its own name: NAME=DIR")
 
 
 def announced(run: RunFiles) -> RunFiles:

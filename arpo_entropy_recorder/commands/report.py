@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,7 +127,7 @@ def run_pages(args: argparse.Namespace) -> Iterator[RunPage]:
 
 def _runs(args: argparse.Namespace) -> list[RunFiles]:
     """The runs that the arguments name: one, or several that are directories or have names."""
-    from arpo_entropy_recorder.commands.reading import a_run, the_run
+    from arpo_entropy_recorder.commands.reading import a_run, refuse_one_name, the_run
     from arpo_entropy_recorder.step_files.runs import named
 
     if len(args.paths) == 1 or not all(named(word)[0] or Path(word).is_dir() for word in args.paths):
@@ -135,13 +135,6 @@ def _runs(args: argparse.Namespace) -> list[RunFiles]:
     runs = [a_run(word, args) for word in args.paths]
     refuse_one_name([run.name for run in runs])
     return runs
-
-
-def refuse_one_name(names: Sequence[str]) -> None:
-    """Raises UserError where two runs have the same name."""
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two runs are called {printable(name)}; give each its own name: NAME=DIR")
 
 
 def _dumps(args: argparse.Namespace, runs: list[RunFiles]) -> dict[str, Path]:
