@@ -24,8 +24,8 @@ from arpo_entropy_recorder.step_files.schema import FIELD
 PARTS = ("steps", "tools", "positions", "pairs", "first_tokens", "branching")
 # Records of different kinds are never mixed. In order of preference: a later one only where there is no earlier.
 KINDS = ("sampled", "greedy", "validation")
-
-
+# Why a record is left out.
+NULL = "without an entropy (null)"
 NO_RESULTS = "no record with an entropy is after a tool call (is_after_tool_call)"
 
 
@@ -151,7 +151,7 @@ def _by_kind(step: Step, left_out: Counter[str]) -> Iterator[tuple[str, Step]]:
     real, sampled = ~_flag(step, "padding"), _flag(step, "do_sample")
     null = np.isnan(step.columns["entropy"])
     left_out["padding rows"] += int(np.count_nonzero(~real))
-    left_out["without an entropy (null)"] += int(np.count_nonzero(null & real))
+    left_out[NULL] += int(np.count_nonzero(null & real))
     masks = {"validation": real} if step.validate else {"sampled": real & sampled, "greedy": real & ~sampled}
     for kind, mask in masks.items():
         if (mask & ~null).any():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from arpo_entropy_recorder.analysis.analysis import KINDS, Analysis
+from arpo_entropy_recorder.analysis.analysis import KINDS, NULL, Analysis
 from arpo_entropy_recorder.analysis.choices import MEAN
 from arpo_entropy_recorder.errors import printable, shorten
 
@@ -27,7 +27,7 @@ def notes(analysis: Analysis, words: Callable[..., str] = str.format, with_steps
     lines += selected(analysis, words)
     if analysis.left_out:
         lines.append(words("Left out: {reasons}.", reasons=reasons_of(analysis.left_out, words)))
-    if analysis.selection.over == MEAN and analysis.left_out["without an entropy (null)"]:
+    if analysis.selection.over == MEAN and analysis.left_out[NULL]:
         lines.append(words("Records without a window are counted as without an entropy."))
     return lines
 
