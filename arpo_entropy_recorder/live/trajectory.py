@@ -79,8 +79,9 @@ class Books:
     def __init__(self, trajectory: Trajectory, record_tokens: bool = False) -> None:
         self.trajectory = trajectory
         self._record_tokens = record_tokens
-        # The trajectory's own prompt, and all tokens after the last request: its prompt and what it brought.
-        self._first_prompt: list[int] = []
+        # What the trajectory's own prompts begin with, and all tokens after the last request: its prompt and what it
+        # brought.
+        self._beginning: list[int] = []
         self._known: list[int] | None = None
         self._under_way: list[Segment] = []
         # The calls since the last request, as parsed and as made; None: nobody has looked for any.
@@ -133,13 +134,10 @@ class Books:
     def _new_segment(self, prompt: Sequence[int]) -> Segment:
         segments, known = self.trajectory.segments, self._known
         if not segments:
-            self._first_prompt = list(prompt)
+            self._beginning = list(prompt[:-OPENER] or prompt)
         if not segments or known is None:
             return Segment(0)
-        extends = len(prompt) > len(known) and list(prompt[: len(known)]) == known
-        # A loop may write its history anew, but what a tool or a sub-agent asks in between begins otherwise.
-        own = self._first_prompt[:-OPENER] or self._first_prompt
-        begins_alike = list(prompt[: len(own)]) == own
+        extends = len(prompt) > len(known) and _begins_with(prompt, known)
         names = tuple(tool_name(name) for name in self._called or self._parsed or ())
         # Where nobody ever looks for calls, text that the loop appends is what a tool gave back.
         is_after = bool(names) or (not self._has_parser and extends)
@@ -147,5 +145,10 @@ class Books:
             segments[-1].round + is_after,
             is_after,
             names or ((None,) if is_after else ()),
-            unsure=not extends and not (names and begins_alike),
+            # A loop may write its history anew, but what a tool or a sub-agent asks in between begins otherwise.
+            unsure=not extends and not (names and _begins_with(prompt, self._beginning)),
         )
+
+
+def _begins_with(prompt: Sequence[int], tokens: list[int]) -> bool:
+    return list(prompt[: len(tokens)]) == tokens
